@@ -1,0 +1,42 @@
+"""What every test here shares: the modules' own Python, importable as on a host, without a host."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import ansible.module_utils
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# Ansible puts a role's module_utils under `ansible.module_utils` when it packs a module; tests do the same once.
+for folder in sorted(PROJECT.glob("roles/*/module_utils")):
+    ansible.module_utils.__path__.append(str(folder))
+
+
+def load(path: str) -> ModuleType:
+    """Load a module or plugin of a role by its path in the project, e.g. ``roles/release/library/release_build.py``."""
+    name = "loaded_" + path.removesuffix(".py").replace("/", "_")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, PROJECT / path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Callable[[str], ModuleType]:
+    """Loads a module or plugin of a role by its path in the project."""
+    return load
