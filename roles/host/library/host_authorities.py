@@ -1,0 +1,63 @@
+#!/usr/bin/python3
+"""Certificate authorities that the host trusts besides its system's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: host_authorities
+short_description: Let a Debian host trust further certificate authorities
+description:
+  - Lays each certificate under C(/usr/local/share/ca-certificates) and rebuilds the system's bundle when one of them is
+    not in it yet, so that a run that was cut off between the two steps is made good by the next.
+options:
+  certificates:
+    description: PEM certificates by name.
+    type: dict
+    required: true
+"""
+
+FOLDER = Path("/usr/local/share/ca-certificates")
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"certificates": {"type": "dict", "required": True}}, supports_check_mode=True)
+    certificates = {name: text.strip() + "\n" for name, text in module.params["certificates"].items()}
+    bad = [name for name, text in certificates.items() if "-----BEGIN CERTIFICATE-----" not in text]
+    if bad:
+        module.fail_json(
+            msg=f"host_ca_certificates: {', '.join(sorted(bad))} is no PEM certificate. "
+            "Convert it: openssl x509 -inform der -in FILE -out FILE.pem"
+        )
+    bundle = read(BUNDLE)
+    missing = [
+        name
+        for name, text in certificates.items()
+        if text.strip() not in bundle or read(FOLDER / f"{name}.crt") != text
+    ]
+    if missing and not module.check_mode:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for name in missing:
+            temporary = FOLDER / f".{name}.new"
+            temporary.write_text(certificates[name], encoding="utf-8")
+            temporary.chmod(0o644)
+            os.replace(temporary, FOLDER / f"{name}.crt")
+        module.run_command([shutil.which("update-ca-certificates") or "/usr/sbin/update-ca-certificates"], check_rc=True)
+    module.exit_json(changed=bool(missing), added=sorted(missing))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The sites of a host, each with everything that the page says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+DOCUMENTATION = """
+name: site_entries
+short_description: The sites of a host, each with everything that the page says of it
+description:
+  - One entry for each key of C(sites), in the page's order, what the site says over C(site_defaults) over the keys'
+    own defaults, with C(name) added. It is what role C(site) sees as C(site_entry), for tasks that need all sites.
+options: {}
+"""
+
+EXAMPLES = """
+- name: Tell which ports the sites want
+  ansible.builtin.debug:
+    msg: "{{ query('site_entries') | map(attribute='http_port') | unique }}"
+"""
+
+RETURN = """
+_raw:
+  description: The entries.
+  type: list
+  elements: dict
+"""
+
+SITE_ROLE = Path(__file__).resolve().parents[2] / "site"
+
+
+class LookupModule(LookupBase):
+    """``query('site_entries')``"""
+
+    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
+        role = {
+            **self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True),
+            **self._loader.load_from_file(str(SITE_ROLE / "vars/main.yml"), trusted_as_template=True),
+        }
+        names = self._templar.template(variables.get("sites") or {})
+        return [self._entry({**role, **variables, "site_name": name}) for name in names]
+
+    def _entry(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        return {**templar.template(variables["site_entry"]), "name": variables["site_name"]}

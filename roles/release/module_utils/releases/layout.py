@@ -1,0 +1,141 @@
+"""Where a site's things lie on a host. Every path that a module or the launcher uses is named here, once."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SLOTS = ("blue", "green")
+REGISTRY = Path("/var/lib/sites")
+RUN = Path("/run/sites")
+PROGRAMS = Path("/etc/supervisor/conf.d")
+LOGS = Path("/var/log")
+CONFIG = Path("/etc")
+LIBRARY = Path("/usr/local/lib/sites")
+CACHE = Path("/var/cache/uv")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one site on this host.
+
+    :param name: the site's key on the operator's page
+    :param root: the site's own directory, ``/srv/NAME`` unless the page says otherwise
+    """
+
+    name: str
+    root: Path
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    def release(self, release_id: str) -> Path:
+        return self.releases / release_id
+
+    def slot(self, slot: str) -> Path:
+        return self.root / "slots" / slot
+
+    def socket(self, slot: str) -> Path:
+        return self.slot(slot) / "sock"
+
+    @property
+    def live(self) -> Path:
+        """The only pointer that says what is live: a link to one of the slots."""
+        return self.root / "live"
+
+    @property
+    def previous(self) -> Path:
+        """A record (a release's ID), for rollback; nothing serves from it."""
+        return self.root / "previous"
+
+    @property
+    def shared(self) -> Path:
+        return self.root / "shared"
+
+    def program(self, slot: str) -> Path:
+        return PROGRAMS / f"{self.name}-{slot}.conf"
+
+    def token(self, slot: str) -> Path:
+        """Tells the launcher that a deploy is starting this slot, although it is not live."""
+        return RUN / f"{self.name}-{slot}.token"
+
+    def pid(self, slot: str) -> Path:
+        """The launcher's note of the process that serves this slot: a supervisord that was killed forgets it."""
+        return RUN / f"{self.name}-{slot}.pid"
+
+    @property
+    def lock(self) -> Path:
+        return RUN / f"{self.name}.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.logs / "server.log"
+
+    @property
+    def logs(self) -> Path:
+        return LOGS / self.name
+
+    @property
+    def config(self) -> Path:
+        """Holds the link to the live release's environment."""
+        return CONFIG / self.name
+
+    @property
+    def record(self) -> Path:
+        """What the bundle owns on this host under the site's name."""
+        return REGISTRY / f"{self.name}.json"
+
+    def live_slot(self) -> str | None:
+        """The slot that nginx reaches, or None before the first release is live."""
+        try:
+            slot = os.path.basename(os.readlink(self.live))
+        except OSError:
+            return None
+        return slot if slot in SLOTS else None
+
+    def idle_slot(self) -> str:
+        return "green" if self.live_slot() == "blue" else "blue"
+
+    def release_in(self, slot: str | None) -> str | None:
+        """The ID of the release that lies in a slot, or None."""
+        if slot is None:
+            return None
+        try:
+            return os.path.basename(os.readlink(self.slot(slot) / "release"))
+        except OSError:
+            return None
+
+    def live_release(self) -> str | None:
+        return self.release_in(self.live_slot())
+
+    def manifest(self, release_id: str) -> dict:
+        """What ``release.json`` of a release says; an empty dict if it is not there or not whole."""
+        try:
+            return json.loads((self.release(release_id) / "release.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Point ``link`` at ``target`` with one rename, so that no reader ever finds it missing."""
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.replace(temporary, link)
+
+
+def write_file(path: Path, content: str, mode: int, gid: int = 0) -> None:
+    """Write a root-owned file under a temporary name and rename it into place."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(content)
+        os.fchown(stream.fileno(), 0, gid)
+        os.fchmod(stream.fileno(), mode)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
