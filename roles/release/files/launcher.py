@@ -1,0 +1,302 @@
+#!/usr/bin/python3 -I
+"""Become the server of one slot, or run one command as a site.
+
+    launcher ROOT SLOT                          what supervisor starts: binds the slot's sockets, becomes the server
+    launcher ROOT run [--release ID] -- CMD…    runs CMD as the site's user with the release's environment
+
+It starts as root, reads root's files only, and gives up root before a line of the site's code runs. It stands alone
+on purpose (standard library, the system's Python): it must work whatever state releases and venvs are in.
+
+Exit codes: 77 when this slot has no business running (supervisor's `exitcodes=77` then leaves it alone), 1 for
+anything that went wrong.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import grp
+import json
+import os
+import pwd
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+RUN = Path("/run/sites")
+SLOTS = ("blue", "green")
+REFUSED = 77
+# supervisor counts an exit as one of `exitcodes` only once the program was up for `startsecs` (ours: 1); before that it
+# is a failed start, to be tried again and again.
+REFUSAL_PAUSE = 2.0
+PR_SET_NO_NEW_PRIVS = 38
+FIRST_FD = 3
+
+
+class LauncherError(Exception):
+    """What went wrong, in words for the server's log."""
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started (clock ticks since boot): with its PID it names one process for good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    # The command's name, field 2, stands in brackets and may hold anything; field 22 is the 20th after it.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def is_live(root: Path, slot: str) -> bool:
+    """Whether ROOT/live names this slot."""
+    try:
+        return os.path.normpath(root / os.readlink(root / "live")) == os.path.normpath(root / "slots" / slot)
+    except OSError:
+        return False
+
+
+def has_token(site: str, slot: str) -> bool:
+    """Whether a deploy is starting this slot under the very supervisord that is our parent."""
+    try:
+        token = json.loads((RUN / f"{site}-{slot}.token").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    parent = os.getppid()
+    return token == {"supervisord_pid": parent, "supervisord_start": process_start(parent)}
+
+
+def release_of(link: Path) -> Path:
+    """The release that a slot holds, by its own path: the slot may hold another one tomorrow."""
+    try:
+        return link.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise LauncherError(f"{link} leads to no release ({error}); run the deploy playbook again") from error
+
+
+def read_manifest(release: Path) -> dict:
+    """What release.json says."""
+    path = release / "release.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LauncherError(f"cannot read {path}: {error}") from error
+
+
+def read_environment(path: Path) -> dict[str, str]:
+    """The release's environment: one NAME=JSON_STRING a line. No message shows a value, it may be a secret."""
+    try:
+        # Not splitlines(): a value may hold a character that Unicode, but not JSON, takes for the end of a line.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LauncherError(f"cannot read {path}: {error}") from None
+    environment = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, separator, text = line.partition("=")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if not name or not separator or not isinstance(value, str) or "\0" in value:
+            raise LauncherError(f"{path}, line {number}: expected NAME=\"value\" as JSON; deploy a new release")
+        environment[name] = value
+    return environment
+
+
+def account(manifest: dict) -> tuple[int, int]:
+    """The site's user and group as numbers; root is never one."""
+    try:
+        uid = pwd.getpwnam(manifest["user"]).pw_uid
+        gid = grp.getgrnam(manifest["group"]).gr_gid
+    except KeyError as error:
+        raise LauncherError(f"the site's user or group is not there ({error}); run the site's playbook again") from None
+    if uid == 0 or gid == 0:
+        raise LauncherError("a site never runs as root; give it a user of its own")
+    return uid, gid
+
+
+def bind_unix(path: Path, uid: int, group: str, backlog: int) -> socket.socket:
+    """Listen on the slot's socket.
+
+    Bound under another name and renamed: nobody finds it missing or with the wrong owner, and an older server of this
+    slot keeps its own socket until it ends.
+    """
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise LauncherError(f"the group {group} that may reach the socket is not there; is nginx installed?") from None
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(temporary))
+        os.chown(temporary, uid, gid, follow_symlinks=False)
+        os.chmod(temporary, 0o660)
+        listener.listen(backlog)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise LauncherError(f"cannot listen on {path}: {error}") from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split ADDR:PORT; an IPv6 address may stand in brackets."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise LauncherError(f"{address} is not ADDRESS:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
+    """Listen on a TCP address that the other slot may hold too: both serve until the older one ends."""
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        # `[::]:80` alone takes IPv4 as well; beside an IPv4 listener on that port it must not.
+        shared = any(":" not in other and number == port for other, number in map(parse_address, every))
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(shared))
+    try:
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
+    return listener
+
+
+def hand_over(listeners: list[socket.socket]) -> None:
+    """Put the sockets at 3, 4, … as LISTEN_FDS wants them."""
+    # Out of the way first: one of them may sit on a number that another one needs.
+    parked = [fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, FIRST_FD + 64) for listener in listeners]
+    for number, descriptor in enumerate(parked, start=FIRST_FD):
+        os.dup2(descriptor, number, inheritable=True)
+
+
+def base_environment(root: Path, release: Path, user: str) -> dict[str, str]:
+    """What the server gets besides the site's own environment; nothing of supervisord's."""
+    return {
+        "PATH": f"{release}/venv/bin:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(root / "shared"),
+        "LANG": "C.UTF-8",
+        "USER": user,
+        "LOGNAME": user,
+    }
+
+
+def drop_privileges(uid: int, gid: int) -> None:
+    """Become the site's user for good."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the site's secrets
+    os.setgroups([gid])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise LauncherError(f"cannot forbid new privileges: {os.strerror(ctypes.get_errno())}")
+    os.umask(0o027)
+    # Python ignores these two for itself; what comes after must not inherit that.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def retire_orphan(site: str, slot: str) -> None:
+    """Ask an older server of this slot to end, and note who is the server now.
+
+    A supervisord that was killed leaves its servers behind without a parent. This one's sockets listen already, so
+    the orphan ends its requests and nobody is lost. (`exec` keeps the PID, so the note stays true.)
+    """
+    RUN.mkdir(mode=0o700, exist_ok=True)
+    note = RUN / f"{site}-{slot}.pid"
+    try:
+        old = json.loads(note.read_text(encoding="utf-8"))
+        if old["pid"] != os.getpid() and process_start(old["pid"]) == old["start"]:
+            print(f"launcher: an older server of {site}-{slot} (PID {old['pid']}) still ran; told it to end",
+                  file=sys.stderr, flush=True)
+            os.kill(old["pid"], signal.SIGTERM)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    temporary = note.with_name(f".{note.name}.new")
+    temporary.write_text(json.dumps({"pid": os.getpid(), "start": process_start(os.getpid())}), encoding="utf-8")
+    os.replace(temporary, note)
+
+
+def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
+    """Become the command."""
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        raise LauncherError(f"cannot run {command[0]}: {error.strerror}") from error
+
+
+def serve(root: Path, slot: str) -> NoReturn:
+    """Become the server of a slot, if the slot is live or a deploy is starting it."""
+    folder = root / "slots" / slot
+    release = release_of(folder / "release")
+    manifest = read_manifest(release)
+    site = manifest["site"]
+    if not is_live(root, slot) and not has_token(site, slot):
+        print(f"launcher: {site}-{slot} is not the live slot and no deploy is starting it, so it does not run; "
+              "the next deploy removes its program", file=sys.stderr, flush=True)
+        time.sleep(REFUSAL_PAUSE)
+        sys.exit(REFUSED)
+    uid, gid = account(manifest)
+    environment = base_environment(root, release, manifest["user"]) | read_environment(release / "environment")
+    addresses, backlog = manifest.get("listen", []), manifest.get("backlog", 2048)
+    # TCP first: when a port is taken, the slot's socket is not touched.
+    tcp = [bind_tcp(address, addresses, backlog) for address in addresses]
+    listeners = [bind_unix(folder / "sock", uid, manifest["socket_group"], backlog), *tcp]
+    retire_orphan(site, slot)
+    hand_over(listeners)
+    environment |= {"LISTEN_FDS": str(len(listeners)), "LISTEN_PID": str(os.getpid())}
+    os.chdir(release / "app")
+    drop_privileges(uid, gid)
+    execute(manifest["command"], environment)
+
+
+def run(root: Path, arguments: list[str]) -> NoReturn:
+    """Run a command as the site: hooks, a shell. The live release unless another one is named."""
+    release_id = None
+    if arguments[:1] == ["--release"] and len(arguments) > 1:
+        release_id, arguments = arguments[1], arguments[2:]
+    if arguments[:1] == ["--"]:
+        arguments = arguments[1:]
+    if not arguments:
+        raise LauncherError("nothing to run: launcher ROOT run [--release ID] -- COMMAND…")
+    release = release_of(root / "releases" / release_id if release_id else root / "live" / "release")
+    manifest = read_manifest(release)
+    uid, gid = account(manifest)
+    environment = base_environment(root, release, manifest["user"]) | read_environment(release / "environment")
+    if "TERM" in os.environ:
+        environment["TERM"] = os.environ["TERM"]  # a shell wants to know its terminal
+    os.chdir(release / "app")
+    drop_privileges(uid, gid)
+    execute(arguments, environment)
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Entry point."""
+    if len(arguments) < 2 or (arguments[1] not in SLOTS and arguments[1] != "run"):
+        sys.exit("usage: launcher ROOT blue|green\n       launcher ROOT run [--release ID] -- COMMAND…")
+    root, what = Path(arguments[0]), arguments[1]
+    try:
+        if os.geteuid() != 0:
+            raise LauncherError("must be started by root (it gives that up itself)")
+        if what == "run":
+            run(root, arguments[2:])
+        serve(root, what)
+    except LauncherError as error:
+        sys.exit(f"launcher: {root} {what}: {error}")
+    except (OSError, KeyError) as error:
+        sys.exit(f"launcher: {root} {what}: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

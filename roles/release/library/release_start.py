@@ -1,0 +1,61 @@
+"""Start a release in the idle slot of a site and wait until it is healthy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.releases.layout import Layout
+from ansible.module_utils.releases.lock import Busy, site_lock
+from ansible.module_utils.releases.steps import StepError, start
+
+DOCUMENTATION = r"""
+module: release_start
+short_description: Start a release in a site's idle slot and wait until it is healthy
+description:
+  - Links the release into the idle slot, places and adds its supervisor program, and asks its socket for the health
+    page. If the release does not get healthy, the slot is cleared again and the last lines of its log are shown.
+  - What is live is never touched. What an earlier run left in the idle slot is cleared first.
+options:
+  site: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  release: {description: ID of a release that was built., type: str, required: true}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Start the release in the idle slot
+  release_start:
+    site: wordbook
+    root: /srv/wordbook
+    release: 20261121T031500Z-1a2b3c4d
+  register: started
+"""
+
+RETURN = r"""
+slot: {description: The slot that the release runs in now., type: str, returned: always}
+health: {description: What the health page answered., type: str, returned: always}
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    site = Layout(module.params["site"], Path(module.params["root"]))
+    try:
+        with site_lock(site, enabled=not module.check_mode):
+            result = start(site, module.params["release"], check_mode=module.check_mode)
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Make a started slot the live one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.releases.layout import SLOTS, Layout
+from ansible.module_utils.releases.lock import Busy, site_lock
+from ansible.module_utils.releases.steps import StepError, switch
+
+DOCUMENTATION = r"""
+module: release_switch
+short_description: Make a started slot the live one
+description:
+  - Renames the site's one pointer, waits until nginx has left the old server, stops that and removes its program.
+  - nginx is not reloaded; it finds the new socket by its path.
+options:
+  site: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  slot: {description: The slot to make live., type: str, choices: [blue, green], required: true}
+  release: {description: The release that this slot must hold., type: str, required: true}
+  drain:
+    description: Seconds between the rename and the old server's end. nginx keeps a connection for up to a second.
+    type: float
+    default: 2.5
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Put the release live
+  release_switch:
+    site: wordbook
+    root: /srv/wordbook
+    slot: "{{ started.slot }}"
+    release: 20261121T031500Z-1a2b3c4d
+"""
+
+RETURN = r"""
+slot: {description: The live slot., type: str, returned: always}
+previous: {description: The release that was live before; empty at the first., type: str, returned: always}
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "slot": {"type": "str", "required": True, "choices": list(SLOTS)},
+            "release": {"type": "str", "required": True},
+            "drain": {"type": "float", "default": 2.5},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    site = Layout(given["site"], Path(given["root"]))
+    try:
+        with site_lock(site, enabled=not module.check_mode):
+            result = switch(site, given["slot"], given["release"], given["drain"], check_mode=module.check_mode)
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

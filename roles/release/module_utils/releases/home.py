@@ -1,0 +1,334 @@
+"""What a site has on a host besides its releases: user, directories, logs, and the record that they are ours."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ansible.module_utils.releases import layout
+from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
+from ansible.module_utils.releases.steps import StepError, clear_slot, recorded, traces
+
+WEB_GROUP = "www-data"
+NOLOGIN = "/usr/sbin/nologin"
+LOG_FILES = ("server.log", "access.log", "error.log")
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
+
+
+def rotation(name: str) -> Path:
+    """The site's file for logrotate."""
+    return layout.CONFIG / "logrotate.d" / name
+
+
+def find_user(name: str) -> pwd.struct_passwd | None:
+    """The account of this name, or None."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def find_group(name: str) -> grp.struct_group | None:
+    """The group of this name, or None."""
+    try:
+        return grp.getgrnam(name)
+    except KeyError:
+        return None
+
+
+def collisions(site: Layout, user: str) -> list[str]:
+    """What already has one of the site's names on this host."""
+    found = []
+    if find_user(user):
+        found.append(f"the user {user}")
+    elif find_group(user):
+        found.append(f"the group {user}")
+    paths = [site.root, site.config, site.logs, rotation(site.name), *(site.program(slot) for slot in SLOTS)]
+    return found + [str(path) for path in paths if _exists(path)]
+
+
+def check(site: Layout, user: str) -> dict:
+    """Refuse what is somebody else's; the record of the site, or an empty dict for a new one."""
+    record = recorded(site.name)
+    if record:
+        for key, now in (("root", str(site.root)), ("user", user)):
+            if record.get(key) != now:
+                raise StepError(
+                    f"{site.name}: it was set up on this host with {key} {record.get(key)}, and the page says {now}; "
+                    f"put {key} back, or take the site away first (`state: absent` keeps its shared files) and bring "
+                    "it again"
+                )
+        return record
+    found = collisions(site, user)
+    if found:
+        raise StepError(
+            f"{site.name}: this host already has {', '.join(found)}, and not from this bundle (there is no "
+            f"{site.record}). Nothing was changed. Remove or rename what is there if nobody needs it, or give the site "
+            "another name, `user` or `root`"
+        )
+    for other in layout.REGISTRY.glob("*.json"):
+        known = recorded(other.stem)
+        if known.get("user") == user:
+            raise StepError(f"{site.name}: the user {user} belongs to the site {other.stem}; give each its own `user`")
+    return {}
+
+
+@dataclass
+class Home:
+    """Brings a site's home to what it should be, and notes each thing that was not."""
+
+    site: Layout
+    user: str
+    run: Run
+    check_mode: bool = False
+    changes: list[str] = field(default_factory=list)
+
+    def bring(self) -> list[str]:
+        """Do all of it; the list of what was changed (or would be)."""
+        site = self.site
+        if not check(site, self.user):
+            # First of all: a run that is cut off after this one knows that the rest is ours.
+            self._record()
+        uid, gid = self._user()
+        web = find_group(WEB_GROUP)
+        web_gid = web.gr_gid if web else None
+        if web is None and not self.check_mode:
+            raise StepError(f"{site.name}: this host has no group {WEB_GROUP}; install nginx first")
+        for path in (site.root, site.releases, site.root / "slots", *(site.slot(slot) for slot in SLOTS), site.shared):
+            self._directory(path, 0o755, 0, 0)
+        self._directory(site.shared / "data", 0o700, uid, gid)
+        self._directory(site.shared / "media", 0o2750, uid, web_gid)
+        self._directory(site.config, 0o755, 0, 0)
+        self._link(site.config / "environment", str(site.live / "release" / "environment"))
+        # Its own user may list it, the others only walk through: nginx's workers reopen their logs by themselves.
+        self._directory(site.logs, 0o751, 0, gid)
+        for name in LOG_FILES:
+            self._log(site.logs / name, gid)
+        return self.changes
+
+    def _note(self, words: str) -> bool:
+        """Note a change; whether to do it now."""
+        self.changes.append(words)
+        return not self.check_mode
+
+    def _record(self) -> None:
+        if self._note(f"record the site in {self.site.record}"):
+            layout.REGISTRY.mkdir(mode=0o755, parents=True, exist_ok=True)
+            content = {"name": self.site.name, "root": str(self.site.root), "user": self.user}
+            write_file(self.site.record, json.dumps(content) + "\n", 0o600)
+
+    def _user(self) -> tuple[int | None, int | None]:
+        account = find_user(self.user)
+        if account is None and self._note(f"create the user {self.user}"):
+            code, _, words = self.run([
+                "useradd", "--system", "--user-group", "--no-create-home", "--shell", NOLOGIN,
+                "--home-dir", str(self.site.shared), self.user,
+            ])
+            if code != 0:
+                raise StepError(f"{self.site.name}: cannot create the user {self.user}: {words.strip()}")
+            account = find_user(self.user)
+        return (account.pw_uid, account.pw_gid) if account else (None, None)
+
+    def _directory(self, path: Path, mode: int, uid: int | None, gid: int | None) -> None:
+        """A directory as it should be. Numbers that are not known yet (check mode) are not compared."""
+        if path.is_symlink() and path in (self.site.root, self.site.shared):
+            return  # an operator may put it on another disk
+        try:
+            info = path.lstat()
+        except FileNotFoundError:
+            if self._note(f"create {path}"):
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                path.mkdir(mode=0o700)
+                os.chown(path, uid, gid)
+                path.chmod(mode)
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            raise StepError(f"{self.site.name}: {path} should be a directory and is not; move it away and run again")
+        self._owner(path, info, mode, uid, gid)
+
+    def _owner(self, path: Path, info: os.stat_result, mode: int, uid: int | None, gid: int | None) -> None:
+        right = stat.S_IMODE(info.st_mode) == mode and uid in (None, info.st_uid) and gid in (None, info.st_gid)
+        if not right and self._note(f"correct owner and mode of {path}"):
+            os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid, follow_symlinks=False)
+            path.chmod(mode)  # after chown, which takes setgid away
+
+    def _link(self, path: Path, target: str) -> None:
+        if not (path.is_symlink() and os.readlink(path) == target) and self._note(f"link {path} to {target}"):
+            replace_link(path, target)
+
+    def _log(self, path: Path, gid: int | None) -> None:
+        try:
+            info = path.lstat()
+        except FileNotFoundError:
+            if self._note(f"create {path}"):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+                os.chown(path, 0, gid)
+                path.chmod(0o640)
+            return
+        if not stat.S_ISREG(info.st_mode):
+            raise StepError(f"{self.site.name}: {path} should be a file and is not; move it away and run again")
+        # The owner is left alone: nginx gives its logs to its workers when it reopens them.
+        self._owner(path, info, 0o640, None, gid)
+
+
+@dataclass
+class Removal:
+    """Takes a site off a host; what outlives releases is archived, or deleted when asked for."""
+
+    name: str
+    run: Run
+    purge: bool = False
+    check_mode: bool = False
+    changes: list[str] = field(default_factory=list)
+    archive: str = ""
+
+    @property
+    def register(self) -> Path:
+        """Where this site's archives are: the record of the site itself goes with the site."""
+        return layout.REGISTRY / f"{self.name}.archives"
+
+    def remove(self) -> list[str]:
+        """Do all of it; the list of what was changed (or would be). Only what the host's record calls ours."""
+        record = recorded(self.name)
+        if record:
+            site = Layout(self.name, Path(record["root"]))
+            self._stop(site)
+            if self.purge:
+                # Together with ROOT, below; but said aloud.
+                if _exists(site.shared):
+                    self._note(f"delete {site.shared}")
+            else:
+                self._archive(site)
+            for path in (site.root, site.config, site.logs, rotation(self.name)):
+                if _exists(path) and self._note(f"remove {path}"):
+                    delete(path)
+            self._user(record.get("user", ""))
+            for path in (site.lock, *(site.pid(slot) for slot in SLOTS)):
+                if not self.check_mode:
+                    path.unlink(missing_ok=True)
+        if self.purge:
+            self._purge_archives()
+        # Last of all: a run that is cut off before this one starts over.
+        if record and self._note(f"forget the site in {layout.REGISTRY / f'{self.name}.json'}"):
+            (layout.REGISTRY / f"{self.name}.json").unlink(missing_ok=True)
+        return self.changes
+
+    def _note(self, words: str) -> bool:
+        self.changes.append(words)
+        return not self.check_mode
+
+    def _stop(self, site: Layout) -> None:
+        # First, so that nothing that is stopped here can start again.
+        if site.live.is_symlink() and self._note(f"take {site.live} away"):
+            site.live.unlink()
+        for slot in SLOTS:
+            if traces(site, slot) and self._note(f"stop {site.name}-{slot}"):
+                clear_slot(site, slot)
+
+    def _archive(self, site: Layout) -> None:
+        if not _exists(site.shared):
+            return
+        folder = site.root.parent / ".archive"
+        base = f"{self.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        target = next(path for path in _names(folder / base) if not _exists(path))
+        self.archive = str(target)
+        if not self._note(f"move {site.shared} to {target}"):
+            return
+        # Root only: the user's number may be another account's one day.
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
+        write_file(self.register, json.dumps([*self._archives(), str(target)]) + "\n", 0o600)
+        code, _, words = self.run(["mv", "--no-target-directory", str(site.shared), str(target)])
+        if code != 0:
+            raise StepError(f"{self.name}: cannot move {site.shared} to {target}: {words.strip()}")
+        if not target.is_symlink():
+            target.chmod(0o700)
+
+    def _archives(self) -> list[str]:
+        try:
+            return json.loads(self.register.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+
+    def _purge_archives(self) -> None:
+        pattern = re.compile(rf"{re.escape(self.name)}-\d{{8}}T\d{{6}}Z(-\d+)?")
+        for path in map(Path, self._archives()):
+            # The register is root's, but nothing but an archive's name is ever deleted for it.
+            if (_exists(path) and path.parent.name == ".archive" and pattern.fullmatch(path.name)
+                    and self._note(f"delete {path}")):
+                delete(path)
+        if self.register.exists() and not self.check_mode:
+            self.register.unlink()
+
+    def _user(self, user: str) -> None:
+        account = find_user(user)
+        if account is not None and account.pw_uid != 0 and self._note(f"remove the user {user}"):
+            end_processes(account.pw_uid)
+            code, _, words = self.run(["userdel", user])
+            if code != 0:
+                raise StepError(f"{self.name}: cannot remove the user {user}: {words.strip()}")
+        if find_group(user) is not None and (account is None or account.pw_uid != 0):
+            if self.check_mode:
+                return
+            self.run(["groupdel", user])
+
+
+def _names(path: Path):
+    yield path
+    for number in range(2, 1000):
+        yield path.with_name(f"{path.name}-{number}")
+
+
+def delete(path: Path) -> None:
+    """Remove a file, a link (not what it leads to), or a directory with all in it; of a mount, what is in it."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif os.path.ismount(path):
+        for child in path.iterdir():
+            delete(child)
+    else:
+        shutil.rmtree(path)
+
+
+def end_processes(uid: int, patience: float = 10) -> None:
+    """End what still runs as a user that is about to go."""
+    deadline = time.monotonic() + patience
+    sign = signal.SIGTERM
+    while pids := _processes(uid):
+        if time.monotonic() > deadline:
+            if sign == signal.SIGKILL:
+                return  # userdel says who is left
+            sign, deadline = signal.SIGKILL, time.monotonic() + patience
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sign)
+        time.sleep(0.1)
+
+
+def _processes(uid: int) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == uid and " Z " not in (process / "stat").read_text(errors="replace")[:64]:
+                found.append(int(process.name))
+    return found

@@ -1,0 +1,133 @@
+"""Who listens on a TCP port of this host."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+LISTENING = "0A"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listening socket."""
+
+    address: str
+    port: int
+    uid: int
+    inode: str
+
+
+def split(address: str) -> tuple[str, int]:
+    """ADDR:PORT, an IPv6 address in brackets or not."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def _address(text: str) -> str:
+    """The kernel's notation: words of four bytes in the machine's byte order."""
+    words = [text[i:i + 8] for i in range(0, len(text), 8)]
+    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    return str(ipaddress.ip_address(raw))
+
+
+def listeners(port: int, proc: Path = Path("/proc")) -> list[Listener]:
+    """Every socket that listens on this port."""
+    found = []
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:  # no IPv6 here
+            continue
+        for line in lines:
+            words = line.split()
+            host, _, number = words[1].partition(":")
+            if words[3] == LISTENING and int(number, 16) == port:
+                found.append(Listener(_address(host), port, int(words[7]), words[9]))
+    return found
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two listeners on one port would get in each other's way. `::` may take IPv4 as well, so it counts."""
+    first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    if first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified)):
+        return True
+    return str(first) == "::" or str(second) == "::"
+
+
+def holders(listener: Listener) -> list[int]:
+    """PIDs that hold a socket."""
+    wanted, found = f"socket:[{listener.inode}]", []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            if any(os.readlink(link) == wanted for link in os.scandir(process / "fd")):
+                found.append(int(process.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return sorted(found)
+
+
+def _describe(pids: list[int]) -> str:
+    if not pids:
+        return "a process outside this container or namespace"
+    try:
+        name = Path(f"/proc/{pids[0]}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        name = "a process"
+    return f"{name} (PID {pids[0]})"
+
+
+def _uids(pids: list[int]) -> set[int]:
+    found = set()
+    for pid in pids:
+        try:
+            found.add(os.stat(f"/proc/{pid}").st_uid)
+        except OSError:
+            continue
+    return found
+
+
+def problem(address: str, uid: int | None) -> str:
+    """Why a site cannot listen on ADDR:PORT; empty if it can.
+
+    The site's own servers (they run as ``uid``) may hold it: the launcher binds with SO_REUSEPORT, so both slots
+    serve it during a switch. Only looking at the sockets tells: SO_REUSEPORT would let two sites share a port as well,
+    and each would get half of the other's clients.
+    """
+    host, port = split(address)
+    for listener in listeners(port):
+        # nginx's `[::]:80 ipv6only=on` beside our `0.0.0.0:80`: the trial below settles that.
+        if not overlap(host, listener.address):
+            continue
+        pids = holders(listener)
+        uids = _uids(pids)
+        if uid is not None and uids == {uid}:
+            continue
+        if _binds(host, port, reuse=False) == "":
+            continue
+        return (f"{_describe(pids)} already listens on {listener.address} port {port}, so the site cannot listen on "
+                f"{address}; stop that, or choose another port in the site's `bind`")
+    words = _binds(host, port, reuse=True)
+    if words:
+        return f"the site cannot listen on {address}: {words}; correct the site's `bind`"
+    return ""
+
+
+def _binds(host: str, port: int, reuse: bool) -> str:
+    """Bind for a moment without listening, so no client ever lands here; the error's words, or empty."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

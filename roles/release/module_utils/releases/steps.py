@@ -1,0 +1,328 @@
+"""The steps that put a built release live: start the idle slot, switch, abort; and what is live now.
+
+Each step may be cut off anywhere (a killed run, a reboot); the next run's steps start by clearing what is not live, so
+they never rely on how far another one came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ansible.module_utils.releases import gate, layout, ports
+from ansible.module_utils.releases.environment import mask, parse_environment
+from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
+from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_program
+
+LOG_LINES = 20
+# Far more than 20 lines, and little enough to read at once.
+LOG_TAIL = 64 * 1024
+# These three say nothing that may not be seen, and a log is unreadable without them.
+PUBLIC_NAMES = ("SITE_NAME", "SITE_RELEASE", "SITE_SHARED")
+
+
+class StepError(Exception):
+    """Why a step could not be done: the site, what happened, the remedy."""
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started (field 22 of its stat): with its PID it names one process for good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def write_token(site: Layout, slot: str, supervisord: int) -> None:
+    """Allow the launcher of this very supervisord to start a slot that is not live yet."""
+    token = {"supervisord_pid": supervisord, "supervisord_start": process_start(supervisord)}
+    layout.RUN.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_file(site.token(slot), json.dumps(token), 0o600)
+
+
+def traces(site: Layout, slot: str) -> list[str]:
+    """What there is of a slot on this host; empty when it is clean."""
+    found = []
+    with contextlib.suppress(SupervisorError):
+        if Supervisor().info(f"{site.name}-{slot}") is not None:
+            found.append("program in supervisord")
+    if orphan(site, slot):
+        found.append("process")
+    for path in (site.program(slot), site.token(slot), site.slot(slot) / "release", site.socket(slot)):
+        if path.is_symlink() or path.exists():
+            found.append(str(path))
+    return found
+
+
+def orphan(site: Layout, slot: str) -> int | None:
+    """The PID that the launcher noted for a slot, if that very process still runs."""
+    try:
+        note = json.loads(site.pid(slot).read_text(encoding="utf-8"))
+        return note["pid"] if process_start(note["pid"]) == note["start"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
+    """End a slot's server that no supervisord looks after any more (it was killed, and its children were not)."""
+    pid = orphan(site, slot)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        while orphan(site, slot) and not _is_zombie(pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if orphan(site, slot):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    site.pid(slot).unlink(missing_ok=True)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def clear_slot(site: Layout, slot: str) -> bool:
+    """Stop what runs in a slot and take away all that would start it again. True if there was anything.
+
+    The order matters: as long as the program's file is there, a supervisord that starts meanwhile knows the program,
+    and the launcher refuses it, because the slot is neither live nor has a token.
+    """
+    found = bool(traces(site, slot))
+    site.token(slot).unlink(missing_ok=True)
+    supervisor = Supervisor()
+    try:
+        supervisor.remove(f"{site.name}-{slot}")
+    except SupervisorError:
+        # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
+        if supervisor.running():
+            raise
+    end_orphan(site, slot)
+    if site.program(slot).exists():
+        site.program(slot).unlink()
+        with contextlib.suppress(SupervisorError):
+            supervisor.reread()
+    for name in ("sock", "sock.new", "release", ".release.new"):
+        (site.slot(slot) / name).unlink(missing_ok=True)
+    return found
+
+
+def is_whole(site: Layout, release_id: str) -> bool:
+    """Whether a release was built to its end."""
+    return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
+
+
+def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
+    """Start a release in the idle slot and wait until it is healthy; otherwise leave no trace of it.
+
+    :returns: ``{"changed", "slot", "health"}``
+    """
+    slot = site.idle_slot()
+    result = {"changed": True, "slot": slot, "health": ""}
+    if not is_whole(site, release_id):
+        if check_mode:  # the build before this one wrote nothing either
+            return result
+        raise StepError(f"{site.name}: the release {release_id} is not on this host or not whole; deploy again")
+    manifest = site.manifest(release_id)
+    supervisor = Supervisor()
+    try:
+        supervisord = supervisor.pid()
+        check_program(f"{site.name}-{slot}", site.release(release_id) / f"program-{slot}.conf", site.program(slot),
+                      supervisord)
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: {error}") from error
+    if check_mode:
+        return result
+    try:
+        clear_slot(site, slot)
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: {error}") from error
+    _check_ports(site, manifest)
+    seen = _log_position(site)
+    try:
+        site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
+        replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
+        write_token(site, slot, supervisord)
+        program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
+        write_file(site.program(slot), program, 0o640)
+        supervisor.add(f"{site.name}-{slot}")
+        well, words = gate.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
+        if not well:
+            raise StepError(
+                f"{site.name}: release {release_id} did not get healthy in slot {slot}: {words}. "
+                f"{_what_serves(site)} Correct it and deploy again.{_last_words(site, release_id, seen)}"
+            )
+    except BaseException as error:
+        with contextlib.suppress(SupervisorError):
+            clear_slot(site, slot)
+        if isinstance(error, (SupervisorError, OSError)):
+            raise StepError(f"{site.name}: {error}") from error
+        raise
+    return result | {"health": words}
+
+
+def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_mode: bool = False) -> dict:
+    """Make a started slot live with one rename, let the old one end its requests, and take that away.
+
+    :returns: ``{"changed", "slot", "previous"}``
+    """
+    old = site.live_slot()
+    before = site.live_release() or ""
+    result = {"changed": True, "slot": slot, "previous": before}
+    if old == slot:  # an earlier run came this far
+        if site.live_release() != release_id:
+            raise StepError(f"{site.name}: slot {slot} is live with release {before}, not {release_id}; deploy again")
+        result["previous"] = ""
+        result["changed"] = abort(site, check_mode)["changed"]
+        return result
+    if check_mode:
+        return result
+    if site.release_in(slot) != release_id:
+        raise StepError(f"{site.name}: slot {slot} does not hold release {release_id}; deploy again. "
+                        f"{_what_serves(site)}")
+    try:
+        info = Supervisor().info(f"{site.name}-{slot}")
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: not switched: {error}") from error
+    if info is None or info["statename"] not in ("STARTING", "RUNNING"):
+        state = "unknown to supervisord" if info is None else info["statename"]
+        raise StepError(f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} "
+                        "Deploy again")
+    # Before the rename, so that no run cut off between the two loses the way back.
+    if before:
+        write_file(site.previous, before + "\n", 0o644)
+    replace_link(site.live, f"slots/{slot}")
+    site.token(slot).unlink(missing_ok=True)
+    if old:
+        time.sleep(drain)
+    try:
+        clear_slot(site, "blue" if slot == "green" else "green")
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: release {release_id} is live, but the old slot is not gone: {error}") from error
+    return result
+
+
+def abort(site: Layout, check_mode: bool = False) -> dict:
+    """Take away whatever a run that did not end left behind: all slots but the live one, and every token.
+
+    :returns: ``{"changed", "removed": {slot: what there was}}``
+    """
+    live = site.live_slot()
+    removed = {}
+    for slot in SLOTS:
+        if slot != live:
+            found = traces(site, slot)
+            if found and not check_mode:
+                try:
+                    clear_slot(site, slot)
+                except SupervisorError as error:
+                    raise StepError(f"{site.name}: {error}") from error
+        else:
+            # Live needs no token; one that stays would be true again for nobody, but it is not ours to keep.
+            found = [str(site.token(slot))] if site.token(slot).exists() else []
+            if found and not check_mode:
+                site.token(slot).unlink(missing_ok=True)
+        if found:
+            removed[slot] = found
+    return {"changed": bool(removed), "removed": removed}
+
+
+def status(site: Layout, timeout: float = 3) -> dict:
+    """What is live, since when, and whether it is well."""
+    slot = site.live_slot()
+    release_id = site.live_release()
+    report = {
+        "site": site.name, "root": str(site.root), "slot": slot or "", "release": release_id or "", "since": "",
+        "previous": "", "state": "", "managed": False, "healthy": False, "detail": "", "unfinished": {},
+    }
+    with contextlib.suppress(OSError):
+        report["previous"] = site.previous.read_text(encoding="utf-8").strip()
+    if slot is None:
+        return report | {"detail": "nothing is live yet", "unfinished": abort(site, check_mode=True)["removed"]}
+    changed = datetime.fromtimestamp(os.lstat(site.live).st_mtime, tz=UTC)
+    report["since"] = changed.strftime("%Y-%m-%dT%H:%M:%SZ")
+    manifest = site.manifest(release_id or "")
+    if not manifest:
+        return report | {"detail": f"slot {slot} holds no whole release"}
+    try:
+        info = Supervisor().info(f"{site.name}-{slot}")
+        report["managed"] = info is not None
+        report["state"] = info["statename"] if info else "absent"
+        report["unfinished"] = abort(site, check_mode=True)["removed"]
+    except SupervisorError as error:
+        return report | {"state": "no supervisord", "detail": str(error)}
+    report["healthy"], report["detail"] = gate.healthy(site, slot, manifest, timeout=timeout)
+    return report
+
+
+def recorded(name: str) -> dict:
+    """What the host's record says of a site; empty if the bundle has none."""
+    try:
+        return json.loads((layout.REGISTRY / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def recorded_sites() -> list[Layout]:
+    """Every site that the bundle set up on this host."""
+    names = sorted(path.stem for path in layout.REGISTRY.glob("*.json"))
+    records = (recorded(name) for name in names)
+    return [Layout(record["name"], Path(record["root"])) for record in records if record.get("root")]
+
+
+def _what_serves(site: Layout) -> str:
+    release_id = site.live_release()
+    return f"Release {release_id} stays live." if release_id else "Nothing was live before."
+
+
+def _check_ports(site: Layout, manifest: dict) -> None:
+    try:
+        uid = pwd.getpwnam(manifest["user"]).pw_uid
+    except KeyError:
+        uid = None
+    problems = [ports.problem(address, uid) for address in manifest.get("listen", [])]
+    if any(problems):
+        raise StepError(f"{site.name}: {'; '.join(filter(None, problems))}. {_what_serves(site)}")
+
+
+def _log_position(site: Layout) -> tuple[int, int]:
+    try:
+        info = site.log.stat()
+    except OSError:
+        return 0, 0
+    return info.st_ino, info.st_size
+
+
+def _last_words(site: Layout, release_id: str, position: tuple[int, int]) -> str:
+    """The last lines that a release's server logged since its start, without the values of its environment."""
+    inode, offset = position
+    try:
+        with site.log.open("rb") as stream:
+            info = os.fstat(stream.fileno())
+            if info.st_ino != inode or info.st_size < offset:  # rotated meanwhile
+                offset = 0
+            stream.seek(max(offset, info.st_size - LOG_TAIL))
+            text = stream.read().decode(errors="replace")
+        environment = parse_environment(
+            (site.release(release_id) / "environment").read_text(encoding="utf-8")
+        )
+    except (OSError, ValueError) as error:
+        return f" (Its log {site.log} cannot be read: {error})"
+    secrets = {name: value for name, value in environment.items() if name not in PUBLIC_NAMES}
+    # Masked before it is cut into lines: a value may have several.
+    text = re.sub(r"[^\S\n]+\n", "\n", mask(text, secrets))
+    lines = [line for line in text.splitlines() if line][-LOG_LINES:]
+    if not lines:
+        return f" It logged nothing to {site.log}."
+    return f" Its last lines in {site.log}:\n" + "\n".join(f"  | {line}" for line in lines)

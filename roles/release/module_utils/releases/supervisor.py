@@ -1,0 +1,248 @@
+"""Talk to the host's supervisord about one program, and never touch another one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+SOCKET = Path("/run/supervisor.sock")
+CONFIG = Path("/etc/supervisor/supervisord.conf")
+# supervisor is the distribution's package: only the system's Python can import it.
+PYTHON = "/usr/bin/python3"
+
+CANT_REREAD = 92
+BAD_NAME = 10
+NOT_RUNNING = 70
+ALREADY_ADDED = 90
+STILL_RUNNING = 91
+
+# Runs in the system's Python. Reads the main configuration with chosen program files in its [include], exactly as
+# supervisord reads them, and prints the error of each set (null: it reads well) and the names of its programs.
+READER = r"""
+import io, json, os, sys
+from supervisor.options import ServerOptions, UnhosedConfigParser
+
+config, sets = json.load(sys.stdin)
+here = os.path.dirname(config)
+
+def read(files):
+    options = ServerOptions()
+    options.configfile, options.here = config, here
+    main = UnhosedConfigParser()
+    main.expansions = options.environ_expansions
+    try:
+        with open(config) as stream:
+            main.read_file(stream)
+        main.remove_section("include")
+        text = io.StringIO()
+        main.write(text)
+        for name in files:
+            pattern = "".join("?" if c.isspace() else "[" + c + "]" if c in "*?[" else c for c in name)
+            text.write(("[include]\nfiles =" if name == files[0] else "") + " " + pattern.replace("%", "%%"))
+        text.write("\n")
+        text.seek(0)
+        text.name = config
+        groups = options.read_config(text).process_group_configs
+    except Exception as error:
+        return {"error": str(error) or type(error).__name__, "programs": []}
+    return {"error": None, "programs": sorted(group.name for group in groups)}
+
+json.dump([read(files) for files in sets], sys.stdout)
+"""
+
+
+class SupervisorError(Exception):
+    """What stands in the way, with its remedy."""
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(str(SOCKET))
+
+
+class _Transport(xmlrpc.client.Transport):
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _Connection("localhost")
+
+
+class Supervisor:
+    """The running supervisord, reached over its unix socket."""
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_Transport())
+        try:
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise SupervisorError(
+                f"supervisord is not running on this host (nobody answers at {SOCKET}); start it with "
+                "`systemctl start supervisor`, or `service supervisor start` where there is no systemd, and run again"
+            ) from error
+        except PermissionError as error:
+            raise SupervisorError(f"{SOCKET} may be reached by root only; run with become") from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultString == "SHUTDOWN_STATE":
+                raise SupervisorError("supervisord is shutting down; run again once it is up") from fault
+            raise
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise SupervisorError(f"supervisord broke off at {SOCKET} ({error!r}); is it being restarted? "
+                                  "Run again") from error
+
+    def pid(self) -> int:
+        """supervisord's own PID."""
+        return self._call("getPID")
+
+    def running(self) -> bool:
+        """Whether a supervisord answers at all."""
+        try:
+            self.pid()
+        except SupervisorError:
+            return False
+        return True
+
+    def info(self, program: str) -> dict | None:
+        """State of a program (supervisor's getProcessInfo), or None if supervisord does not know it."""
+        try:
+            return self._call("getProcessInfo", program)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == BAD_NAME:
+                return None
+            raise
+
+    def add(self, program: str) -> None:
+        """Read the program files again and start this one program.
+
+        A reread changes nothing that runs; only `add` and `remove` do, and they name one program.
+        """
+        try:
+            self._call("reloadConfig")
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == CANT_REREAD:
+                raise SupervisorError(self._why_no_reread(fault.faultString)) from fault
+            raise
+        try:
+            self._call("addProcessGroup", program)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == BAD_NAME:
+                raise SupervisorError(
+                    f"supervisord does not see {program} in its program files; does [include] in {CONFIG} "
+                    "still name conf.d/*.conf?"
+                ) from fault
+            # Somebody's `supervisorctl update` may have been quicker with the same file.
+            if fault.faultCode != ALREADY_ADDED:
+                raise SupervisorError(f"supervisord does not take {program}: {fault.faultString}") from fault
+
+    def remove(self, program: str, patience: float = 60) -> bool:
+        """Stop one program and forget it; True if there was one.
+
+        supervisord itself waits for the program (its stopwaitsecs) and kills it then.
+
+        :param patience: how much longer to wait for a program that somebody else is stopping
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self._call("stopProcessGroup", program)
+                self._call("removeProcessGroup", program)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode == BAD_NAME:
+                    return False
+                if fault.faultCode not in (STILL_RUNNING, NOT_RUNNING) or time.monotonic() > deadline:
+                    raise SupervisorError(f"supervisord does not let go of {program}: {fault.faultString}") from fault
+                time.sleep(0.1)
+                continue
+            return True
+
+    def reread(self) -> None:
+        """Make supervisord forget what is no longer on disk. A neighbour's broken file is no reason to fail here."""
+        try:
+            self._call("reloadConfig")
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != CANT_REREAD:
+                raise
+
+    def _why_no_reread(self, words: str) -> str:
+        culprits = broken_files(program_files(), self.pid())
+        if not culprits:
+            return f"supervisord cannot read its configuration: {words}"
+        return neighbours_message(culprits)
+
+
+def neighbours_message(culprits: dict[Path, str]) -> str:
+    """Names the files that keep supervisord from reading any program."""
+    listed = "; ".join(f"{path}: {' '.join(error.split())}" for path, error in culprits.items())
+    return (f"supervisord reads all its program files or none, and cannot read this one: {listed}. "
+            "Correct it or move it away, and run again; nothing was changed")
+
+
+def program_files() -> list[Path]:
+    """The files that Debian's [include] names, in supervisor's order."""
+    return sorted((CONFIG.parent / "conf.d").glob("*.conf"))
+
+
+def read_sets(sets: list[list[Path]], supervisord: int | None = None) -> list[dict]:
+    """Read the main configuration with each of these sets of program files, by supervisor's own parser.
+
+    :param supervisord: its PID; its environment is what `%(ENV_X)s` in a file stands for
+    :returns: a dict ``{"error": str | None, "programs": [name…]}`` for each set
+    """
+    environment = dict(os.environ)
+    if supervisord:
+        try:
+            words = Path(f"/proc/{supervisord}/environ").read_bytes().split(b"\0")
+            environment = {k.decode(): v.decode() for k, _, v in (word.partition(b"=") for word in words) if k}
+        except (OSError, UnicodeDecodeError):
+            pass
+    answer = subprocess.run(
+        [PYTHON, "-W", "ignore", "-c", READER],
+        input=json.dumps([str(CONFIG), [[str(path) for path in files] for files in sets]]),
+        capture_output=True, text=True, cwd="/", env=environment, check=False,
+    )
+    if answer.returncode != 0:
+        last = (answer.stderr.strip().splitlines() or ["no words"])[-1]
+        raise SupervisorError(f"supervisor's own parser does not run in {PYTHON} ({last}); is the distribution's "
+                              "package supervisor installed?")
+    return json.loads(answer.stdout)
+
+
+def broken_files(files: list[Path], supervisord: int | None = None) -> dict[Path, str]:
+    """Which of these program files keep the whole from being read, each with the parser's words."""
+    whole, *alone = read_sets([files, *([path] for path in files)], supervisord)
+    if whole["error"] is None:
+        return {}
+    # Alone broken may also mean: a [group:] whose programs stand in another file. So ask again without each.
+    suspects = {path: result["error"] for path, result in zip(files, alone, strict=True) if result["error"]}
+    without = read_sets([[other for other in files if other != path] for path in suspects], supervisord)
+    sure = {path: error for (path, error), rest in zip(suspects.items(), without, strict=True) if not rest["error"]}
+    return sure or suspects
+
+
+def check_program(program: str, candidate: Path, replaces: Path, supervisord: int | None = None) -> None:
+    """Refuse a program file before it is placed: broken by itself, or shut out by a neighbour's broken file.
+
+    :param program: the one program that the file must define
+    :param candidate: the file as it lies in the release
+    :param replaces: where it is going to be; what is there now does not count
+    """
+    others = [path for path in program_files() if path != replaces]
+    own, whole = read_sets([[candidate], [*others, candidate]], supervisord)
+    if own["error"]:
+        raise SupervisorError(f"supervisor cannot read the program file {candidate}: {own['error']}. Correct the "
+                              "template that its first line names, and run again; nothing was changed")
+    if own["programs"] != [program]:
+        raise SupervisorError(
+            f"the program file {candidate} must define [program:{program}] and nothing else, but it defines "
+            f"{', '.join(own['programs']) or 'no program'}; correct the template that its first line names"
+        )
+    if whole["error"]:
+        culprits = broken_files(others, supervisord)
+        if culprits:
+            raise SupervisorError(neighbours_message(culprits))
+        raise SupervisorError(f"supervisor cannot read {candidate} beside the other program files: {whole['error']}")

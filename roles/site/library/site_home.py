@@ -1,0 +1,62 @@
+"""Give a site its user, its directories and its place in the logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.releases.home import Home
+from ansible.module_utils.releases.layout import Layout
+from ansible.module_utils.releases.lock import Busy, site_lock
+from ansible.module_utils.releases.steps import StepError
+
+DOCUMENTATION = r"""
+module: site_home
+short_description: Give a site its user, its directories and its place in the logs
+description:
+  - Creates the site's system user, its directories with their owners and modes, its log files, the link
+    C(/etc/SITE/environment), and the host's record that these are this bundle's.
+  - Refuses, before anything is changed, when one of these is there already and the record does not call it ours.
+options:
+  name: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  user: {description: The site's own system user., type: str, required: true}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Give the site its home
+  site_home:
+    name: wordbook
+    root: /srv/wordbook
+    user: wordbook
+"""
+
+RETURN = r"""
+changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    site = Layout(module.params["name"], Path(module.params["root"]))
+    home = Home(site, module.params["user"], module.run_command, module.check_mode)
+    try:
+        with site_lock(site, enabled=not module.check_mode):
+            changes = home.bring()
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error), changes=home.changes)
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
+    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
