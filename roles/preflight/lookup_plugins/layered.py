@@ -16,7 +16,7 @@ DOCUMENTATION = """
 name: layered
 short_description: Render a role's template, or the operator's own version of it
 description:
-  - Renders the first of C(templates/SITE/NAME), C(templates/NAME) and C(roles/ROLE/templates/NAME), and returns the text.
+  - Renders the first of C(templates/SITE/NAME), C(templates/NAME) and C(roles/ROLE/templates/NAME); returns the text.
   - In an override, C({% extends 'NAME' %}) finds the role's copy, so that it only has to fill blocks.
   - Blocks are trimmed and stripped (C({% … %}) on its own line leaves nothing behind); the last newline is kept.
 options:
@@ -60,9 +60,10 @@ OPTIONS = {"site", "operator_templates"}
 
 
 class LookupModule(LookupBase):
-    """``lookup('layered', 'ROLE/NAME', site=site_entry, …)``"""
+    """``lookup('layered', 'ROLE/NAME', site=site_entry, …)``."""
 
-    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: object) -> list[str]:
+        """Answer the lookup."""
         variables = variables or {}
         self.set_options(var_options=variables, direct={k: v for k, v in kwargs.items() if k in OPTIONS})
         site = dict(kwargs["site"].items()) if kwargs.get("site") else {}

@@ -1,0 +1,536 @@
+"""Read the page of every host in the play, and refuse it with all that is wrong with it, before a host is touched."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.action import ActionBase
+from ansible.template import Templar
+from jinja2 import TemplateError
+
+PROJECT = Path(__file__).resolve().parents[3]
+SITE_ROLE = PROJECT / "roles/site"
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a type cannot say. Each rule takes a value and answers what is wrong with it and what to do, or nothing.
+# No answer may quote the value: it could be a secret in the wrong place.
+# ---------------------------------------------------------------------------------------------------------------------
+Rule = Callable[[Any], "str | None"]
+
+# Names that would lay a site over something that a Debian host already has in /etc, /srv, /var/log or as a user.
+RESERVED_WORDS = """
+root daemon bin sys sync games man lp mail news uucp proxy backup list irc gnats nobody sshd messagebus
+polkitd ftp _apt www_data nginx apache2 apache uwsgi gunicorn supervisor supervisord sites site default shared
+releases live adm apt alternatives bash cron cups dbus dhcp dpkg exim4 fonts fstab grub group gss gshadow
+hostname hosts init init_d initramfs iptables journal kernel logrotate machine_id memcached modprobe motd mtab
+mysql network networks nftables opt os_release pam passwd perl php postgresql postfix private profile
+protocols python python3 rabbitmq redis resolv_conf rsyslog runit security selinux services shadow shells skel
+ssh ssl subgid subuid sudo sudoers sysctl syslog systemd terminfo timezone tmpfiles ucf udev ufw
+unattended_upgrades update vim wpa x11 xdg installer lastlog wtmp btmp faillog dmesg boot all none blue green
+"""
+RESERVED = frozenset(RESERVED_WORDS.split())
+SYSTEM_USERS = RESERVED | {"www-data", "systemd-network", "systemd-resolve", "systemd-timesync", "unscd"}
+ANY_ADDRESS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - compared with, not bound to
+LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+
+
+def pattern(regex: str, remedy: str) -> Rule:
+    """The whole value must match."""
+    return lambda value: None if re.fullmatch(regex, str(value)) else remedy
+
+
+def between(low: int, high: int | None = None, words: str = "") -> Rule:
+    """A whole number within limits."""
+    remedy = words or (f"give a number from {low} to {high}" if high is not None else f"give {low} or more")
+    return lambda value: None if low <= value and (high is None or value <= high) else remedy
+
+
+def auto_or_count(value: object) -> str | None:
+    """``auto``, or at least one."""
+    fits = value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+    return None if fits else "say auto, or a whole number of at least 1 without quotes"
+
+
+def server_name(value: str) -> str | None:
+    """A host name, a wildcard in front, or an address."""
+    name = str(value).lower()
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return None
+    if "://" in name or "/" in name:
+        return "give the bare name, without scheme and path"
+    if name.startswith("["):
+        return "write an IPv6 address without brackets"
+    if re.fullmatch(r"[0-9.]+", name):
+        return "looks like an address, but is none; give four numbers from 0 to 255"
+    if len(name) <= 253 and name != "_" and re.fullmatch(rf"(\*\.)?{LABEL}(\.{LABEL})*", name):
+        return None
+    return "give a host name (letters, digits, hyphens, dots), *.NAME or an address; the port is http_port"
+
+
+def address_port(value: str) -> str | None:
+    """``ADDRESS:PORT``, with an IPv6 address in brackets."""
+    match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[0-9.]+):([0-9]{1,5})", str(value).lower())
+    try:
+        ipaddress.ip_address(match[1].strip("[]"))  # type: ignore[index]
+        return between(1, 65535)(int(match[2]))  # type: ignore[index]
+    except (TypeError, ValueError):
+        return 'give "ADDRESS:PORT", such as "127.0.0.1:5000" or "[::1]:5000"'
+
+
+def network(value: str) -> str | None:
+    """An address or a network, as gunicorn takes them."""
+    try:
+        ipaddress.ip_network(str(value))
+    except ValueError:
+        return "give an address or a network, such as 10.0.0.5 or 10.0.0.0/24"
+    return None
+
+
+def inside(value: str) -> str | None:
+    """A relative path that stays where it is."""
+    parts = str(value).split("/")
+    return "give a path below the source, without .." if str(value).startswith("/") or ".." in parts else None
+
+
+def site_root(value: str) -> str | None:
+    """A directory of the site's own, at least two levels deep."""
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+){2,}", str(value)) or {".", ".."} & set(str(value).split("/")):
+        return "give an absolute path of plain letters, at least two levels deep, such as /srv/SITE"
+    system = r"/(etc|dev|proc|sys|run|boot|bin|sbin|lib\w*|tmp)(/.*)?|/usr/(bin|sbin|lib\w*|share)(/.*)?|/var/(lib|log)"
+    return "is a place of the system; use one below /srv" if re.fullmatch(system, str(value)) else None
+
+
+def optional(rule: Rule) -> Rule:
+    """Empty, or what the rule asks for."""
+    return lambda value: None if value == "" else rule(value)
+
+
+def user(value: str) -> str | None:
+    """A user of the site's own."""
+    if str(value) in SYSTEM_USERS:
+        return "is a user of the system; a site needs one of its own"
+    return pattern(r"[a-z][a-z0-9_-]{0,29}", "use small letters, digits, _ and -, at most 30, beginning with a letter")(
+        value
+    )
+
+
+def identifier(value: str) -> str | None:
+    """What a site may be called."""
+    if str(value) in RESERVED:
+        return "is taken by the system on every host; give the site another name"
+    return pattern(r"[a-z][a-z0-9_]{0,29}", "use small letters, digits and _, at most 30, beginning with a letter")(
+        value
+    )
+
+
+RULES: dict[str, Rule] = {
+    "http_port": between(1, 65535),
+    "server_names.*": server_name,
+    "requirements": inside,
+    "wsgi": pattern(
+        r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(.*\))?",
+        "give MODULE:CALLABLE, such as wsgi:app or shop:create_app()",
+    ),
+    "user": user,
+    "root": site_root,
+    "env.@": pattern(r"[A-Za-z_][A-Za-z0-9_]*", "is no name for a variable; use letters, digits and _"),
+    "workers": auto_or_count,
+    "workers_max": between(0),
+    "worker_class": pattern(r"[A-Za-z_][\w.]*", "give the name of a worker class, such as gthread, sync or gevent"),
+    "threads": auto_or_count,
+    "timeout": between(0),
+    "graceful_timeout": between(1),
+    "max_requests": between(0),
+    "max_requests_jitter": between(0),
+    "keepalive": between(2, words="give at least 2: it must outlast nginx's 1 s, or requests get lost"),
+    "backlog": between(1),
+    "bind.*": address_port,
+    "trusted_proxies.*": network,
+    "gunicorn.certfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
+    "gunicorn.keyfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
+    "health.path": pattern(r"/\S*", "begin it with /"),
+    "health.host": optional(server_name),
+    "health.status": between(100, 599),
+    "health.timeout": between(1),
+    "keep_releases": between(2, words="give at least 2: the live release and the one to go back to"),
+    "start_retries": between(0),
+    "aliases.@": pattern(r"/|/([A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
+    "aliases.*": pattern(
+        r"(app|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?", "begin it with app/ or shared/, and go nowhere with .."
+    ),
+    "static_max_age": between(0),
+    "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
+    "proxy_timeout": between(1),
+}
+"""Dotted key → rule. ``.*`` stands for each element (or value) of the key, ``.@`` for each name in it."""
+
+# Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
+TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "str": (
+        lambda v: isinstance(v, str | int | float) and not isinstance(v, bool),
+        "must be a text; put it in quotes",
+    ),
+    "int": (
+        lambda v: isinstance(v, int) and not isinstance(v, bool),
+        "must be a whole number; write it without quotes",
+    ),
+    "bool": (lambda v: isinstance(v, bool), "must be true or false, without quotes"),
+    "list": (lambda v: isinstance(v, list | tuple), "must be a list; put it in [ ], or each on its line after a -"),
+    "dict": (lambda v: isinstance(v, Mapping), "must hold `name: value` pairs; indent them below the key"),
+    "raw": (lambda v: True, ""),
+}
+
+BROKEN: Any = object()  # stands for a value that could not be worked out, so that nothing else complains of it
+
+
+class Page:
+    """One host's page, as far as it can be read, and what is wrong with it."""
+
+    def __init__(
+        self, variables: Mapping[str, Any], loader: DataLoader, spec: Mapping[str, Any], keys: Mapping[str, Any]
+    ) -> None:
+        self.loader, self.spec, self.keys = loader, spec, keys
+        self.variables = variables
+        self.errors: dict[str, None] = {}
+        self.sites: dict[str, dict[str, Any]] = {}
+        self.names: list[str] = []
+        self._read()
+
+    def report(self, place: str, text: str) -> None:
+        """Keep one line of what is wrong."""
+        self.errors[f"{place}: {text}"] = None
+
+    def _read(self) -> None:
+        sites = self._container("sites")
+        if sites is None:
+            return
+        for name, entry in sites.items():
+            self.names.append(str(name))
+            problem = identifier(str(name)) if isinstance(name, str) else "must be a text; put it in quotes"
+            if problem:
+                self.report(str(name), f"as the name of a site, {problem}" if "use" in problem else problem)
+            shared = self._part("site_defaults", name, self.variables.get("site_defaults"), optional_part=True)
+            own = self._part(str(name), name, entry)
+            if isinstance(shared, dict) and isinstance(own, dict):
+                base = self._resolve(self.keys, str(name), self._templar(name))
+                merged = merge(merge(base, shared), own)
+                self.sites[str(name)] = merged
+                self._check_whole(str(name), merged)
+        if not sites:
+            self._part("site_defaults", "example", self.variables.get("site_defaults"), optional_part=True)
+
+    def _templar(self, name: object) -> Templar:
+        return Templar(loader=self.loader, variables={**self.variables, "site_name": name})
+
+    def _container(self, variable: str) -> Mapping[str, Any] | None:
+        """The page itself, which may also be worked out by a template."""
+        value = self.variables.get(variable)
+        if isinstance(value, str):
+            value = self._value(value, variable, self._templar(""))
+        if value is None or value is BROKEN:
+            return None
+        if not isinstance(value, Mapping):
+            self.report(variable, "must hold one entry for each site; write `SITE:` below it, and indent its settings")
+            return None
+        return value
+
+    def _part(self, place: str, name: object, value: object, *, optional_part: bool = False) -> dict[str, Any] | None:
+        """What was written for one site, or in `site_defaults`: worked out, and every key of it checked."""
+        if value is None and optional_part:
+            return {}
+        if value is None:
+            self.report(place, "has no settings; indent them below its name, or write `state: absent`")
+            return None
+        value = self._resolve(value, place, self._templar(name))
+        if value is BROKEN:
+            return None
+        if not isinstance(value, dict):
+            self.report(place, TYPES["dict"][1])
+            return None
+        self._check_keys(value, self.spec, place, "")
+        return value
+
+    def _resolve(self, value: object, place: str, templar: Templar) -> object:
+        """Work out every template in a value. One that cannot be worked out is reported and becomes BROKEN."""
+        if isinstance(value, Mapping):
+            return {key: self._resolve(item, f"{place}.{key}", templar) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._resolve(item, f"{place}[{number}]", templar) for number, item in enumerate(value)]
+        return self._value(value, place, templar)
+
+    def _value(self, value: object, place: str, templar: Templar) -> object:
+        try:
+            return templar.template(value)
+        except (AnsibleError, TemplateError) as error:
+            self.report(place, why(error))
+            return BROKEN
+
+    def _check_keys(self, given: Mapping[str, Any], spec: Mapping[str, Any], place: str, prefix: str) -> None:
+        for key, value in given.items():
+            if key not in spec:
+                where = f"a key of `{prefix[:-1]}`" if prefix else "a site key"
+                self.report(f"{place}.{key}", f"is not {where}; {suggest(str(key), prefix, self.spec)}")
+                continue
+            self._check_value(value, spec[key], f"{place}.{key}", prefix + key)
+
+    def _check_value(self, value: object, option: Mapping[str, Any], place: str, dotted: str) -> None:
+        if value is BROKEN:
+            return
+        if value is None:
+            self.report(place, "is empty; give a value, or leave the key out to get its default")
+            return
+        fits, remedy = TYPES[option.get("type", "str")]
+        if not fits(value):
+            self.report(place, remedy)
+        elif "choices" in option and value not in option["choices"]:
+            self.report(place, f"must be one of: {', '.join(map(str, option['choices']))}")
+        elif "options" in option:
+            self._check_keys(value, option["options"], place, f"{dotted}.")
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                self._check_value(item, {"type": option.get("elements", "raw")}, f"{place}[{number}]", f"{dotted}.*")
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                self._apply(f"{dotted}.@", str(name), f"{place}.{name}")
+                self._check_scalar(item, f"{place}.{name}", f"{dotted}.*")
+        else:
+            self._apply(dotted, value, place)
+
+    def _check_scalar(self, value: object, place: str, dotted: str) -> None:
+        if value is BROKEN:
+            return
+        if isinstance(value, str | int | float):
+            self._apply(dotted, value, place)
+        else:
+            self.report(place, 'must be one value; write "" for an empty one')
+
+    def _apply(self, dotted: str, value: object, place: str) -> None:
+        if (rule := RULES.get(dotted)) and (problem := rule(value)):
+            self.report(place, problem)
+
+    # --- What only the merged entry can tell ------------------------------------------------------------------------
+
+    def _check_whole(self, name: str, site: dict[str, Any]) -> None:
+        if site.get("state") != "present":
+            return
+        if not site["server_names"]:
+            self.report(f"{name}.server_names", "is missing; give the names that it answers to, in [ ]")
+        if isinstance(site["gunicorn"], Mapping):
+            for one, other in (("certfile", "keyfile"), ("keyfile", "certfile")):
+                if site["gunicorn"].get(one) and not site["gunicorn"].get(other):
+                    self.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
+        if isinstance(site["source"], Mapping):
+            self._check_source(name, site)
+
+    def _check_source(self, name: str, site: dict[str, Any]) -> None:
+        path = site["source"].get("path")
+        if path is BROKEN:
+            return
+        if not path:
+            self.report(f"{name}.source.path", "is missing; give the folder with the code, such as app")
+            return
+        folder = PROJECT / Path(str(path)).expanduser()
+        if not folder.is_dir():
+            self.report(f"{name}.source.path", "is no folder on this machine; it is relative to the project's root")
+            return
+        inventory = self.variables.get("inventory_dir")
+        if inventory and Path(inventory).resolve().is_relative_to(folder.resolve()):
+            self.report(f"{name}.source.path", "holds your inventory, secrets and all; give the app's own folder")
+        if not isinstance(site["requirements"], str) or inside(site["requirements"]):
+            return
+        lock = folder / site["requirements"]
+        if not lock.is_file():
+            self.report(f"{name}.requirements", f"is not a file below the source; make it with `{lock_command(lock)}`")
+        elif lock.name == "uv.lock" and not (lock.parent / "pyproject.toml").is_file():
+            self.report(f"{name}.requirements", "uv.lock needs the pyproject.toml it was made from beside it")
+        elif lock.name != "uv.lock" and unhashed(lock.read_text(encoding="utf-8", errors="replace")):
+            self.report(f"{name}.requirements", f"has packages without hashes; run `{lock_command(lock)}` beside it")
+
+    def check_together(self) -> None:
+        """What two sites on one host cannot share."""
+        present = {name: site for name, site in self.sites.items() if site.get("state") == "present"}
+        names: dict[tuple[str, Any], str] = {}
+        binds: list[tuple[str, str, str]] = []
+        ports: dict[str, str] = {}
+        seen: dict[tuple[str, str], str] = {}
+        for name, site in present.items():
+            if isinstance(site["http_port"], int):
+                ports.setdefault(str(site["http_port"]), name)
+            for number, given in enumerate(items(site["server_names"])):
+                place = f"{name}.server_names[{number}]"
+                first = names.setdefault((given.lower(), site["http_port"]), name)
+                if first != name:
+                    self.report(place, f"is also a name of {first}; a name belongs to one site")
+                elif [other.lower() for other in items(site["server_names"])].index(given.lower()) < number:
+                    self.report(place, "stands there twice; leave one out")
+            for key in ("user", "root"):
+                first = seen.setdefault((key, str(site[key]).rstrip("/")), name)
+                if first != name and site[key] is not BROKEN:
+                    self.report(f"{name}.{key}", f"is also that of {first}; give each site its own")
+            binds += [(name, f"{name}.bind[{n}]", given) for n, given in enumerate(items(site["bind"]))]
+        for number, (_, place, given) in enumerate(binds):
+            address, _, port = given.rpartition(":")
+            if port in ports:
+                self.report(place, f"takes the port of nginx ({ports[port]}.http_port); choose another")
+            for other, _, taken in binds[:number]:
+                taken_address, _, taken_port = taken.rpartition(":")
+                if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
+                    self.report(place, f"takes a port that {other}.bind takes too; choose another")
+        roots = {name: str(site["root"]).rstrip("/") for name, site in present.items()}
+        for name, root in roots.items():
+            if outer := next((other for other, above in roots.items() if root.startswith(f"{above}/")), None):
+                self.report(f"{name}.root", f"lies inside that of {outer}; give each site its own")
+
+
+def items(value: object) -> list[str]:
+    """The texts of a list, without what was already found broken."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """As the `combine` filter with `recursive=true`: dicts merge, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(merged.get(key), Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def why(error: BaseException) -> str:
+    """Why a template could not be worked out: names of variables, never what they hold."""
+    chain: list[BaseException] = []
+    step: BaseException | None = error
+    while step is not None:
+        chain.append(step)
+        step = step.__cause__
+    for step in reversed(chain):
+        if "ault" in type(step).__name__ or "decrypt" in str(step):
+            return "cannot be decrypted; give the vault password (--vault-password-file, or --ask-vault-pass)"
+    for step in reversed(chain):
+        text = str(getattr(step, "message", step))
+        if name := re.search(r"'([A-Za-z_]\w*)' is undefined", text):
+            return (
+                f"uses the variable `{name[1]}`, which is not defined; define it in the inventory "
+                "(a secret: in a vault file beside the page, as vault.yml.example shows)"
+            )
+        if name := re.search(r"has no attribute '([^']*)'", text):
+            return f"asks a variable for `{name[1]}`, which it does not have; check the spelling, or add it there"
+    if isinstance(error, AnsibleUndefinedVariable):
+        return "uses a variable that is not defined; define it in the inventory"
+    return f"cannot be worked out ({type(chain[-1]).__name__}); check the template that stands there"
+
+
+def suggest(key: str, prefix: str, spec: Mapping[str, Any]) -> str:
+    """The likeliest key that was meant."""
+    every = list(dotted_keys(spec))
+    level = [name for name in every if name.startswith(prefix) and "." not in name[len(prefix) :]]
+    if close := difflib.get_close_matches(prefix + key, level, n=1, cutoff=0.7):
+        return f"did you mean `{close[0]}`?"
+    elsewhere = [name for name in every if name.split(".")[-1] == key]
+    if elsewhere:
+        return f"did you mean `{elsewhere[0]}`?"
+    if prefix:
+        return f"there are: {', '.join(name[len(prefix) :] for name in level)}"
+    return "roles/site/defaults/main.yml lists them all"
+
+
+def dotted_keys(spec: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every key of the spec by its dotted name."""
+    for key, option in spec.items():
+        yield prefix + key
+        yield from dotted_keys(option.get("options", {}), f"{prefix}{key}.")
+
+
+def unhashed(text: str) -> bool:
+    """Whether a requirements file names a package without its hash."""
+    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
+    wanted = [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
+    packages = [line for line in wanted if not line.startswith("-") or line.startswith(("-e", "--editable"))]
+    return any("--hash=" not in line for line in packages)
+
+
+def lock_command(lock: Path) -> str:
+    """How to make a lock file as it should be."""
+    if lock.name == "uv.lock":
+        return "uv lock"
+    return f"uv pip compile --universal --generate-hashes {lock.with_suffix('.in').name} -o {lock.name}"
+
+
+class ActionModule(ActionBase):
+    """``preflight:`` takes nothing; it reads the variables of every host in the play."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset()
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check every host's page; the result names no value."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
+        spec = argument_specs["main"]["options"]["site_entry"]["options"]
+        keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
+
+        hosts = list(variables["ansible_play_hosts_all"])
+        found: dict[str, list[str]] = {}
+        known: dict[str, None] = {}
+        for host in hosts:
+            page = Page(variables["hostvars"].raw_get(host), self._loader, spec, keys)
+            page.check_together()
+            known.update(dict.fromkeys(page.names))
+            for line in page.errors:
+                found.setdefault(line, []).append(host)
+
+        lines = [
+            line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})" for line, where in found.items()
+        ]
+        if "site" in variables:
+            lines += self._unknown_selection(self._templar.template(variables["site"]), list(known))
+        self._warn_of_stray_overrides(variables, known)
+        if lines:
+            things = "one thing" if len(lines) == 1 else f"{len(lines)} things"
+            result.update(
+                failed=True,
+                msg=f"The page needs {things} mended; no host was touched.\n"
+                + "\n".join(f"  {line}" for line in lines),
+            )
+        else:
+            result.update(changed=False, msg=f"{len(known)} site(s) on {len(hosts)} host(s)")
+        return result
+
+    @staticmethod
+    def _unknown_selection(wanted: object, known: list[str]) -> list[str]:
+        if wanted in known:
+            return []
+        close = difflib.get_close_matches(str(wanted), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return [f"-e site=…: there is no such site on these hosts; {hint}There are: {', '.join(known) or 'none'}"]
+
+    def _warn_of_stray_overrides(self, variables: Mapping[str, Any], known: Mapping[str, None]) -> None:
+        """A folder for a site that nobody knows is probably a typo, and would silently do nothing."""
+        folder = PROJECT / str(self._templar.template(variables.get("operator_templates", "templates")))
+        folders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+        strays = sorted(set(folders) - set(known))
+        if strays:  # a run with --limit does not know every site, so ask the other hosts too
+            hostvars = variables["hostvars"]
+            everywhere = {str(name) for host in hostvars for name in self._names(hostvars.raw_get(host))}
+            strays = sorted(set(strays) - everywhere)
+        for stray in strays:
+            self._display.warning(f"{folder.name}/{stray}/ overrides nothing: no site has that name.")
+
+    @staticmethod
+    def _names(variables: Mapping[str, Any]) -> list[Any]:
+        sites = variables.get("sites")
+        return list(sites) if isinstance(sites, Mapping) else []
