@@ -1,0 +1,323 @@
+"""The controller's half of release_build: packs a site's source, and transfers it only if the host needs it.
+
+The environment (secrets) goes from the task's arguments into the packed file and nowhere else: not into the module's
+arguments, not into a result, an error or a log.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+
+ROLE = Path(__file__).resolve().parent.parent
+PROJECT = ROLE.parent.parent
+# Raise this when a release of the same parts would be laid down in another way: every site then gets a new one.
+LAYOUT = 1
+EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+# Flask keeps a machine's own data here; a package of this name deeper down is code.
+EXCLUDED_AT_TOP = {"instance"}
+COMPILE = "uv pip compile --generate-hashes"
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# What the module gets as it is; the rest of the task's arguments is this plugin's own.
+FOR_MODULE = (
+    "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
+    "listen", "backlog", "tls", "socket_group", "aliases", "health", "keep_releases",
+)  # fmt: skip
+# What makes another server config, besides the rendered files.
+CONFIG = (
+    "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
+)  # fmt: skip
+OWN = ("source", "files", "environment", "package_index", "http_proxy", "no_proxy")
+
+
+class PackError(Exception):
+    """The release cannot be packed; the text names what is wrong and the remedy, never a value."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, folder or link of the source, as it will lie in ``app/``."""
+
+    path: Path
+    name: str
+    kind: str
+    executable: bool = False
+    digest: str = ""
+
+
+def collect(source: Path) -> list[Entry]:
+    """List what belongs to a release, in a fixed order, with the hash of each file's content."""
+    top = source.resolve()
+    entries: list[Entry] = []
+    for folder, directories, files in os.walk(source):
+        at_top = Path(folder) == source
+        directories[:] = sorted(name for name in directories if not _excluded(name, at_top))
+        for name in sorted(directories + [name for name in files if not _excluded(name, at_top)]):
+            path = Path(folder, name)
+            entries.append(_entry(path, path.relative_to(source).as_posix(), top))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _excluded(name: str, at_top: bool) -> bool:
+    return name in EXCLUDED or name.endswith((".pyc", ".pyo")) or (at_top and name in EXCLUDED_AT_TOP)
+
+
+def _entry(path: Path, name: str, top: Path) -> Entry:
+    mode = path.lstat().st_mode
+    if stat.S_ISDIR(mode):
+        return Entry(path, name, "folder")
+    if stat.S_ISREG(mode):
+        return Entry(path, name, "file", bool(mode & 0o100), hashlib.sha256(path.read_bytes()).hexdigest())
+    if not stat.S_ISLNK(mode):
+        raise PackError(f"{name} in the source is neither a file, a folder nor a link; move it out of the source")
+    target, end = os.readlink(path), Path(os.path.realpath(path))
+    if os.path.isabs(target) or (end != top and top not in end.parents):
+        raise PackError(f"the link {name} leads out of the source, where no host can follow; put the file itself there")
+    return Entry(path, name, "link", digest=target)
+
+
+def code_hash(entries: list[Entry], lock: str) -> str:
+    """Hash of names, contents and executable bits. Times stay out, and the lock, which is a part of its own."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        if entry.name != lock:
+            digest.update(os.fsencode(repr((entry.name, entry.kind, entry.executable, entry.digest))))
+    return digest.hexdigest()
+
+
+def hash_of(value: object) -> str:
+    """Hash of data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def check_lock(source: Path, requirements: str) -> bytes:
+    """Read the lock file, and refuse one that does not pin everything with hashes."""
+    path = Path(os.path.normpath(source / requirements))
+    if source not in path.parents or os.path.isabs(requirements):
+        raise PackError("requirements: the lock file must lie in the source; name it relative to the source")
+    if not path.is_file():
+        raise PackError(f"requirements: {requirements} is not in the source. {_remedy(source, requirements)}")
+    content = path.read_bytes()
+    if path.name == "uv.lock":
+        if not path.with_name("pyproject.toml").is_file():
+            raise PackError(f"requirements: {requirements} needs its pyproject.toml beside it; put it into the source")
+        return content
+    unpinned = unhashed(content.decode("utf-8", errors="replace"))
+    if unpinned:
+        more = f" and {len(unpinned) - 3} more" if len(unpinned) > 3 else ""
+        raise PackError(
+            f"requirements: {requirements} does not pin with hashes: {', '.join(unpinned[:3])}{more}. "
+            f"{_remedy(source, requirements)}"
+        )
+    return content
+
+
+def unhashed(text: str) -> list[str]:
+    """The lines of a requirements file that install something without a hash; a URL's user and password left out."""
+    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+    # An option such as --index-url installs nothing; these do.
+    installs = re.compile(r"(?!-)|-r|-e|--requirement|--editable|-c|--constraint")
+    found = [line for line in lines if line and installs.match(line) and "--hash=" not in line]
+    return [re.sub(r"(?<=://)[^/\s@]+@", "****@", line) for line in found]
+
+
+def _remedy(source: Path, requirements: str) -> str:
+    """The command that makes the lock right, for the files that this source has."""
+    if Path(requirements).name == "uv.lock":
+        return "Make it with: uv lock"
+    wanted = Path(requirements).with_suffix(".in").as_posix()
+    command = f"{COMPILE} {wanted} -o {requirements}"
+    if not (source / wanted).is_file():
+        if not (source / requirements).is_file():
+            if (source / "uv.lock").is_file():
+                return "This source has a uv.lock: set `requirements: uv.lock`"
+            return f"List the packages in {wanted}, then make it, in the source's folder, with: {command}"
+        return f"Rename it to {wanted}, then make the lock, in the source's folder, with: {command}"
+    return f"Make it, in the source's folder, with: {command}"
+
+
+def names_package(lock: bytes, requirements: str, package: str) -> bool:
+    """Whether a lock pins a package."""
+    text = lock.decode("utf-8", errors="replace")
+    if Path(requirements).name == "uv.lock":
+        return re.search(rf'^name = "{re.escape(package)}"$', text, re.MULTILINE) is not None
+    return re.search(rf"^{re.escape(package)}\s*(\[[^\]]*\]\s*)?==", text, re.MULTILINE | re.IGNORECASE) is not None
+
+
+def clean_environment(given: object) -> dict[str, str]:
+    """The environment as text. Neither names nor values appear in an error: they are counted."""
+    if not isinstance(given, Mapping):
+        raise PackError("env: must be a mapping of names to values")
+    clean: dict[str, str] = {}
+    for number, (name, value) in enumerate(given.items(), start=1):
+        if not isinstance(name, str) or not NAME.match(name):
+            raise PackError(f"env: the name of entry {number} must be letters, digits and _, and begin with no digit")
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, (str, int, float)):
+            text = str(value)
+        else:
+            raise PackError(f"env: the value of entry {number} must be a text or a number")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PackError(f"env: the value of entry {number} is not valid Unicode") from None
+        if "\0" in text:
+            raise PackError(f"env: the value of entry {number} holds a NUL, which no environment can")
+        clean[str(name)] = text
+    return clean
+
+
+class _Hashing(io.RawIOBase):
+    """Reads a file and hashes what it reads."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.hash = stream, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size)
+        self.hash.update(data)
+        return data
+
+
+def pack(target: BinaryIO, entries: list[Entry], settings: Mapping[str, Any], server_lock: bytes) -> None:
+    """Write the payload: the same source and settings make the same bytes, on every controller."""
+    with (
+        gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=6, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name, content in (
+            ("settings.json", json.dumps(settings, sort_keys=True).encode()),
+            ("server.txt", server_lock),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o600
+            tar.addfile(member, io.BytesIO(content))
+        for entry in entries:
+            _add(tar, entry)
+
+
+def _add(tar: tarfile.TarFile, entry: Entry) -> None:
+    status = entry.path.lstat()
+    member = tarfile.TarInfo(f"app/{entry.name}")
+    # The real time: nginx makes ETags of it, and what did not change should stay in browsers' caches.
+    member.mtime = int(status.st_mtime)
+    if entry.kind == "folder":
+        member.type, member.mode, member.mtime = tarfile.DIRTYPE, 0o755, 0
+        tar.addfile(member)
+    elif entry.kind == "link":
+        member.type, member.linkname, member.mtime = tarfile.SYMTYPE, entry.digest, 0
+        tar.addfile(member)
+    else:
+        member.size, member.mode = status.st_size, 0o755 if entry.executable else 0o644
+        with open(entry.path, "rb") as stream:
+            reader = _Hashing(stream)
+            try:
+                tar.addfile(member, reader)
+            except OSError:
+                raise PackError(f"{entry.name} changed while it was packed; run again") from None
+        if reader.hash.hexdigest() != entry.digest:
+            raise PackError(f"{entry.name} changed while it was packed; run again")
+
+
+def source_folder(source: object) -> tuple[Path, str]:
+    """Where the source lies on the controller, and the words for it. (A git source will be fetched here.)"""
+    if not isinstance(source, Mapping) or not isinstance(source.get("path"), str) or not source["path"]:
+        raise PackError("source: must be {path: FOLDER}")
+    folder = Path(os.path.normpath(PROJECT / os.path.expanduser(source["path"])))
+    if not folder.is_dir():
+        raise PackError(f"source: there is no folder {folder} on the controller; correct source.path")
+    return folder, f"folder {source['path']}"
+
+
+class ActionModule(ActionBase):
+    """Ask the host what it needs; pack, transfer and build only that."""
+
+    TRANSFERS_FILES = False  # the remote folder is made when there is something to put into it
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Entry point."""
+        # Out of the task first: what a callback or a debugger shows of a task are its arguments.
+        environment = self._task.args.pop("environment", {})
+        super().run(tmp, task_vars)
+        site = self._task.args.get("site", "?")
+        try:
+            return self._build(environment, task_vars or {})
+        except PackError as error:
+            return {"failed": True, "changed": False, "msg": f"{site}: {error}"}
+        except OSError as error:
+            return {"failed": True, "changed": False, "msg": f"{site}: cannot pack the source: {error}"}
+
+    def _build(self, given: object, task_vars: dict[str, Any]) -> dict[str, Any]:
+        args = dict(self._task.args)
+        unknown = sorted(set(args) - {*FOR_MODULE, *OWN})
+        if unknown:
+            raise PackError(f"release_build does not know {', '.join(unknown)}")
+        environment = clean_environment(given)
+        folder, words = source_folder(args.get("source"))
+        requirements = args.get("requirements") or "requirements.txt"
+        files = {str(name): str(content) for name, content in (args.get("files") or {}).items()}
+        for name in files:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("app", "venv", "environment"):
+                raise PackError(f"files: {name!r} is no name for a file of a release")
+        lock = check_lock(folder, requirements)
+        entries = collect(folder)
+        lock_name = Path(os.path.normpath(requirements)).as_posix()
+        server_lock = (ROLE / "files" / "gunicorn.txt").read_bytes()
+        needs_server = not names_package(lock, requirements, args.get("server", "gunicorn"))
+        module_args = {name: args[name] for name in FOR_MODULE if name in args} | {
+            "source": words,
+            "parts": {
+                "code": code_hash(entries, lock_name),
+                "requirements": hash_of([lock_name, lock.hex(), server_lock.hex() if needs_server else ""]),
+                "config": hash_of([LAYOUT, files, {name: args.get(name) for name in CONFIG}]),
+            },
+            "environment_hash": hash_of(environment),
+        }
+        result = self._execute_module("release_build", module_args, task_vars=task_vars)
+        if result.get("failed") or not result.get("build"):
+            return result
+        if self._task.check_mode:
+            return {**result, "changed": True}
+        settings = {
+            "environment": environment,
+            "files": files,
+            **{name: str(args.get(name) or "") for name in ("package_index", "http_proxy", "no_proxy")},
+        }
+        payload = self._send(entries, settings, server_lock)
+        return self._execute_module("release_build", module_args | {"payload": payload}, task_vars=task_vars)
+
+    def _send(self, entries: list[Entry], settings: dict[str, Any], server_lock: bytes) -> str:
+        """Pack into a file that only its owner can read, lay it into the connection's own folder on the host."""
+        descriptor, local = tempfile.mkstemp(prefix="release-", suffix=".tar.gz", dir=C.DEFAULT_LOCAL_TMP)
+        try:
+            with open(descriptor, "wb") as target:
+                pack(target, entries, settings, server_lock)
+            shell = self._connection._shell
+            if shell.tmpdir is None:
+                self._make_tmp_path()
+            remote = shell.join_path(shell.tmpdir, "release.tar.gz")
+            self._transfer_file(local, remote)
+            return remote
+        finally:
+            os.unlink(local)

@@ -1,0 +1,380 @@
+#!/usr/bin/python
+"""The host's half of release_build; the action plugin of the same name packs on the controller and calls it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_build
+short_description: Build a release of a site, unless the live one is what the page asks for
+description:
+  - Compares what a release would be made from with what the live release was made from, and looks after the live
+    release's files, program and health.
+  - When a release is needed, packs the source on the controller and builds it on the host. Nothing goes live here.
+  - The environment travels in the payload alone and never becomes an argument or a result.
+options:
+  site: {description: The site's key on the page., type: str, required: true}
+  root: {description: The site's directory on the host., type: path, required: true}
+  user: {description: The user that the site runs as; its primary group may read the release., type: str, required: true}
+  source: {description: Where the code came from; the action plugin turns the page's C(source) into these words., type: str}
+  requirements: {description: The lock file, relative to the source., type: str, default: requirements.txt}
+  wsgi: {description: What the server loads., type: str, required: true}
+  server: {description: The server., type: str, choices: [gunicorn], default: gunicorn}
+  worker_class: {description: The server's worker class., type: str, default: gthread}
+  listen: {description: Further TCP listeners., type: list, elements: str, default: []}
+  backlog: {description: How many connections may wait., type: int, default: 2048}
+  tls: {description: Whether the server itself speaks TLS., type: bool, default: false}
+  socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
+  aliases: {description: Folders that nginx serves., type: dict, default: {}}
+  health: {description: What a healthy slot answers., type: dict, default: {}}
+  keep_releases: {description: How many complete releases stay., type: int, default: 5}
+  parts: {description: Hashes of code, requirements and config; made by the action plugin., type: dict, required: true}
+  environment_hash: {description: Hash of the environment; made by the action plugin., type: str, required: true}
+  payload: {description: The packed release on the host; without it the module only says what it would do., type: path}
+"""
+
+EXAMPLES = r"""
+- name: Build a release, unless the live one is what the page asks for
+  release_build:
+    site: wordbook
+    root: /srv/wordbook
+    user: wordbook
+    source: {path: app}
+    wsgi: "wsgi:app"
+    files: {gunicorn.conf.py: "…", program-blue.conf: "…", program-green.conf: "…"}
+    environment: {GREETING: Hello}
+"""
+
+RETURN = r"""
+needed: {description: Whether a release has to be started and put live., type: bool, returned: always}
+reason: {description: Why, in plain words., type: str, returned: always}
+release: {description: ID of the release to start, or of the live one., type: str, returned: always}
+slot: {description: The idle slot if something is needed, else the live one., type: str, returned: always}
+build: {description: Whether the release still has to be built (only without a payload)., type: bool, returned: always}
+pruned: {description: Old releases that were removed., type: list, returned: when a release was built}
+"""
+
+import errno
+import grp
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tarfile
+import traceback
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.releases import fingerprint, store, venv
+from ansible.module_utils.releases.environment import format_environment, mask, site_environment
+from ansible.module_utils.releases.gate import healthy
+from ansible.module_utils.releases.layout import Layout, write_file
+from ansible.module_utils.releases.lock import Busy, site_lock
+from ansible.module_utils.releases.runas import process_environment, run_as
+from ansible.module_utils.releases.venv import BuildError, Toolbox
+
+# What a release may need beside its own files, when nothing better is known: a small venv.
+ROOM_FOR_VENV = 64 * 1024 * 1024
+# A site that imports slower than this would not pass the gate either.
+IMPORT_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What has to be done: nothing, start a release that lies here, or build one."""
+
+    needed: bool
+    reason: str
+    slot: str
+    release: str = ""
+    suspicious_cache: bool = False
+
+    @property
+    def build(self) -> bool:
+        return self.needed and not self.release
+
+
+def decide(layout: Layout, parts: dict[str, str]) -> Decision:
+    """Compare what is asked for with the live release and its state on this host."""
+    slot, live = layout.live_slot(), layout.live_release()
+    idle = layout.idle_slot()
+    if slot is None or live is None:
+        return Decision(True, "first release", idle, same_release(layout, parts))
+    release = layout.release(live)
+    found = fingerprint.read(release)
+    if found:
+        reason = fingerprint.difference(parts, found["parts"])
+        if reason:
+            return Decision(True, reason, idle, same_release(layout, parts))
+    damage = fingerprint.damage(release)
+    if damage:
+        reason = "files of the live release were changed on the host"
+        return Decision(True, reason, idle, suspicious_cache=damage == "packages")
+    reason = program_problem(layout, slot, release)
+    if not reason:
+        well, seen = healthy(layout, slot, layout.manifest(live))
+        if not well:
+            reason = f"slot {slot} is not healthy: {seen}"
+    if reason:
+        return Decision(True, reason, idle, live)
+    return Decision(False, "the live release is what the page asks for", slot, live)
+
+
+def same_release(layout: Layout, parts: dict[str, str]) -> str:
+    """A complete release of the same parts (an earlier run may have been cut short, or a change taken back)."""
+    for name in reversed(store.complete(layout)):
+        release = layout.release(name)
+        if fingerprint.read(release).get("parts") == parts and not fingerprint.damage(release):
+            return name
+    return ""
+
+
+def program_problem(layout: Layout, slot: str, release: Path) -> str:
+    """What is wrong with the live slot's program file; empty if nothing is."""
+    path = layout.program(slot)
+    try:
+        placed = path.read_bytes()
+    except OSError:
+        return f"the program file {path} is missing"
+    laid_down = release / f"program-{slot}.conf"
+    same = laid_down.is_file() and laid_down.read_bytes() == placed
+    return "" if same else f"the program file {path} was changed on the host"
+
+
+class Build:
+    """One release in the making."""
+
+    def __init__(self, layout: Layout, params: dict, parts: dict[str, str], payload: Path, tools: Toolbox) -> None:
+        self.layout, self.params, self.parts = layout, params, parts
+        with tarfile.open(payload) as tar:
+            members = tar.getmembers()
+            self.size = sum(member.size for member in members)
+            self.settings = json.load(_opened(tar, "settings.json"))
+            self.server_lock = _opened(tar, "server.txt").read().decode()
+        self.payload = payload
+        # None of it has a place in a module's arguments: the index and the proxy may hold a password.
+        self.tools = Toolbox(
+            tools.uv,
+            tools.cache,
+            tools.python,
+            self.settings.get("package_index", ""),
+            self.settings.get("http_proxy", ""),
+            self.settings.get("no_proxy", ""),
+        )
+        self.environment: dict[str, str] = self.settings["environment"]
+
+    def run(self, now: datetime) -> str:
+        """Build at the place where the release stays; whatever fails leaves nothing behind."""
+        try:
+            account = pwd.getpwnam(self.params["user"])
+        except KeyError:
+            raise BuildError(f"the user {self.params['user']} is not there; run the whole site.yml once") from None
+        self.gid = account.pw_gid
+        self.layout.releases.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.check_room()
+        release_id = store.new_id(self.layout, self.parts["code"], now)
+        release = self.layout.release(release_id)
+        release.mkdir(mode=0o755)
+        try:
+            self.fill(release, now)
+            write_file(release / fingerprint.FILE, fingerprint.record(release, self.parts), 0o600)
+            write_file(release / fingerprint.COMPLETE, "", 0o644)
+        except BaseException:
+            shutil.rmtree(release, ignore_errors=True)
+            raise
+        return release_id
+
+    def check_room(self) -> None:
+        """Refuse early what would end in a full disk; roughly, since nobody knows how large the packages are."""
+        free, wanted = shutil.disk_usage(self.layout.releases).free, 2 * self.size + ROOM_FOR_VENV
+        if free < wanted:
+            raise BuildError(
+                f"only {free >> 20} MB are free under {self.layout.releases}, and a release needs about "
+                f"{wanted >> 20} MB. Free some space, or lower keep_releases."
+            )
+
+    def fill(self, release: Path, now: datetime) -> None:
+        """Everything that goes live together."""
+        app = release / "app"
+        app.mkdir(mode=0o700)
+        with tarfile.open(self.payload) as tar:
+            store.unpack(tar, "app", app)
+        environment = site_environment(self.environment, self.params["site"], release.name, self.layout.shared)
+        write_file(release / "environment", format_environment(environment), 0o640, self.gid)
+        for name, content in self.settings["files"].items():
+            write_file(release / name, content, 0o640, self.gid)
+        write_file(release / "release.json", json.dumps(self.manifest(release, now), indent=2) + "\n", 0o644)
+        self.install(release, app)
+        venv.compile_bytecode(self.tools.python, [release / "venv" / "lib", app])
+        store.set_modes(app, self.gid, store.app_folders(self.params["aliases"]))
+        self.check(release, environment)
+
+    def manifest(self, release: Path, now: datetime) -> dict:
+        """``release.json``: what the launcher, the gate and an operator want to know; no secrets."""
+        params = self.params
+        return {
+            "id": release.name,
+            "site": params["site"],
+            "created": now.isoformat(timespec="seconds"),
+            "source": params["source"],
+            "code": self.parts["code"],
+            "python": self.parts["python"],
+            "root": str(self.layout.root),
+            "user": params["user"],
+            "group": grp.getgrgid(self.gid).gr_name,
+            "socket_group": params["socket_group"],
+            "server": params["server"],
+            "command": [
+                str(release / "venv/bin/gunicorn"),
+                "--config",
+                str(release / "gunicorn.conf.py"),
+                params["wsgi"],
+            ],
+            "wsgi": params["wsgi"],
+            "listen": params["listen"],
+            "backlog": params["backlog"],
+            "tls": params["tls"],
+            "health": {**params["health"], "scheme": "https" if params["tls"] else "http"},
+        }
+
+    def install(self, release: Path, app: Path) -> None:
+        """Build the venv from the site's lock and, if that names no server, the bundle's own lock of it."""
+        # Beside the venv and gone afterwards: the locks that count are in app/ and in the bundle.
+        site_lock_file, server_lock_file = release / ".site.txt", release / ".server.txt"
+        text = venv.lock_of(self.tools, app, self.params["requirements"])
+        names = venv.locked_names(text)
+        venv.check_extras(names, self.params["worker_class"])
+        write_file(site_lock_file, text, 0o600)
+        locks = [site_lock_file]
+        if self.params["server"] not in names:
+            write_file(server_lock_file, self.server_lock, 0o600)
+            locks.append(server_lock_file)
+        is_uv_lock = Path(self.params["requirements"]).name == "uv.lock"
+        venv.build(self.tools, release / "venv", locks, complete=is_uv_lock)
+        for lock in locks:
+            lock.unlink()
+
+    def check(self, release: Path, environment: dict[str, str]) -> None:
+        """Let the server read its config and import the site, as the site's user."""
+        user, binaries = self.params["user"], release / "venv" / "bin"
+        surroundings = process_environment(user, release, self.layout.shared, {})
+        asked = run_as(
+            user, [str(binaries / "python"), "-I", "-c", venv.WORKER_CLASSES], cwd=release, environment=surroundings
+        )
+        if asked.returncode != 0:
+            raise BuildError(f"the installed gunicorn cannot be imported:\n{venv.last_lines(asked.stderr)}")
+        venv.check_worker_class(asked.stdout, self.params["worker_class"])
+        command, *arguments = self.manifest(release, datetime.now(timezone.utc))["command"]
+        try:
+            done = run_as(
+                user,
+                [command, "--check-config", *arguments],
+                cwd=release / "app",
+                environment={**surroundings, **environment},
+                timeout=IMPORT_TIMEOUT,
+            )
+        except subprocess.TimeoutExpired:
+            raise BuildError(f"{self.params['wsgi']} was not imported within {IMPORT_TIMEOUT} s") from None
+        if done.returncode != 0:
+            said = venv.last_lines(mask(done.stderr or done.stdout, environment))
+            raise BuildError(
+                f"gunicorn's check of this release, run as {user}, failed: either {self.params['wsgi']} cannot be "
+                f"imported or gunicorn.conf.py has an error. It says:\n{said}"
+            )
+
+
+def _opened(tar: tarfile.TarFile, name: str):
+    stream = tar.extractfile(name)
+    assert stream is not None
+    return stream
+
+
+def explain(error: OSError) -> str:
+    """An error of the file system in the operator's words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'while a release was built'}). Free some space, then run again."
+    return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+
+
+def perform(params: dict, check_mode: bool, tools: Toolbox = Toolbox(), now: datetime | None = None) -> dict:
+    """Do the module's work; ``tools`` is for tests.
+
+    :raises BuildError: with what is wrong and the remedy
+    """
+    now = now or datetime.now(timezone.utc)
+    layout = Layout(params["site"], Path(params["root"]))
+    parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
+    with site_lock(layout, enabled=not check_mode):
+        cleaned = [] if check_mode else store.remove_half_built(layout)
+        decision = decide(layout, parts)
+        result = {
+            "changed": bool(cleaned),
+            "needed": decision.needed,
+            "build": decision.build,
+            "reason": decision.reason,
+            "release": decision.release,
+            "slot": decision.slot,
+        }
+        if not decision.build:
+            return result
+        if check_mode or not params["payload"]:
+            return {**result, "release": store.new_id(layout, parts["code"], now)}
+        if decision.suspicious_cache:
+            venv.forget_packages(tools)
+        release = Build(layout, params, parts, Path(params["payload"]), tools).run(now)
+        pruned = store.prune(layout, params["keep_releases"], release)
+        return {**result, "changed": True, "build": False, "release": release, "pruned": pruned}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "source": {"type": "str", "default": ""},
+            "requirements": {"type": "str", "default": "requirements.txt"},
+            "wsgi": {"type": "str", "required": True},
+            "server": {"type": "str", "choices": ["gunicorn"], "default": "gunicorn"},
+            "worker_class": {"type": "str", "default": "gthread"},
+            "listen": {"type": "list", "elements": "str", "default": []},
+            "backlog": {"type": "int", "default": 2048},
+            "tls": {"type": "bool", "default": False},
+            "socket_group": {"type": "str", "default": "www-data"},
+            "aliases": {"type": "dict", "default": {}},
+            "health": {"type": "dict", "default": {}},
+            "keep_releases": {"type": "int", "default": 5},
+            "parts": {"type": "dict", "required": True},
+            # A hash of weak secrets can be guessed: it stays out of logs and out of what -vvv shows.
+            "environment_hash": {"type": "str", "required": True, "no_log": True},
+            "payload": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    # Whatever umask the operator's login has: others must be able to pass through and nginx to read.
+    os.umask(0o022)
+    payload = module.params["payload"]
+    try:
+        module.exit_json(**perform(module.params, module.check_mode))
+    except Busy as error:
+        module.fail_json(msg=str(error))
+    except (BuildError, store.UnpackError) as error:
+        module.fail_json(msg=f"{module.params['site']}: {error}")
+    except OSError as error:
+        module.fail_json(msg=f"{module.params['site']}: {explain(error)}")
+    except Exception as error:  # noqa: BLE001 - its text may quote what is in the payload
+        where = "".join(traceback.format_tb(error.__traceback__))
+        module.fail_json(
+            msg=f"{module.params['site']}: {type(error).__name__} while the release was built", where=where
+        )
+    finally:
+        if payload:
+            # It holds the environment; Ansible removes the folder later, but not after every kind of end.
+            Path(payload).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

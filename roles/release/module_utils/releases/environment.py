@@ -1,0 +1,67 @@
+"""The environment of a release: one file, read by the launcher, the config check, hooks and the site's shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+
+MASK = "********"
+# Shorter values (1, no, dev) cannot be told from ordinary text: to mask them would only make an error unreadable.
+SHORTEST_SECRET = 4
+# json.dumps(ensure_ascii=False) leaves these alone, and str.splitlines() takes them for ends of lines.
+_LINE_ENDS = {ord("\x85"): "\\u0085", ord("\u2028"): "\\u2028", ord("\u2029"): "\\u2029"}
+
+
+def format_environment(values: Mapping[str, str]) -> str:
+    """Write ``NAME="value"`` lines: the value is a JSON string, so that each value is one line, whatever is in it."""
+    lines = (
+        f"{name}={json.dumps(value, ensure_ascii=False).translate(_LINE_ENDS)}\n" for name, value in values.items()
+    )
+    return "".join(lines)
+
+
+def parse_environment(text: str) -> dict[str, str]:
+    """Read what :func:`format_environment` wrote."""
+    pairs = (line.split("=", 1) for line in text.split("\n") if line)
+    return {name: json.loads(value) for name, value in pairs}
+
+
+def site_environment(given: Mapping[str, str], site: str, release_id: str, shared: Path) -> dict[str, str]:
+    """What the site's processes find in their environment; the operator's own values win."""
+    return {"SITE_NAME": site, "SITE_RELEASE": release_id, "SITE_SHARED": str(shared), **given}
+
+
+def mask(text: str, environment: Mapping[str, str]) -> str:
+    """Take the environment's names and values out of a text before it reaches the operator's terminal or a log.
+
+    Values are found as they are, as Python or JSON would quote them, percent-encoded, line by line, and as the
+    password of a URL, since that is how tracebacks of database drivers show them.
+    """
+    secrets: set[str] = set()
+    for value in environment.values():
+        forms = {value, *value.splitlines()}
+        try:
+            parts = urllib.parse.urlsplit(value)
+            if parts.password:
+                forms |= {parts.password, urllib.parse.unquote(parts.password)}
+        except ValueError:
+            pass  # not a URL
+        for form in forms:
+            secrets |= {
+                form,
+                form.strip(),
+                repr(form)[1:-1],
+                ascii(form)[1:-1],
+                json.dumps(form)[1:-1],
+                json.dumps(form, ensure_ascii=False)[1:-1],
+                urllib.parse.quote(form, safe=""),
+                urllib.parse.quote_plus(form),
+            }
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, MASK)
+    names = sorted((re.escape(name) for name in environment), key=len, reverse=True)
+    return re.sub(rf"(?<!\w)(?:{'|'.join(names)})(?!\w)", MASK, text) if names else text

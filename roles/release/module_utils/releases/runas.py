@@ -1,0 +1,77 @@
+"""Run a program as a site's user: whatever imports a site's code must never do so as root."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PR_SET_NO_NEW_PRIVS = 38
+
+
+def run_as(
+    user: str, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` as ``user`` and nobody more: its groups, no new privileges, no core dump, nothing inherited.
+
+    :raises subprocess.TimeoutExpired: after ``timeout`` seconds; what it started is ended with it
+    """
+    account = pwd.getpwnam(user)
+    # Loaded here, since between fork and exec nothing may be imported.
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def confine() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+    drop = {}
+    if os.geteuid() == 0:
+        drop = {
+            "user": account.pw_uid,
+            "group": account.pw_gid,
+            "extra_groups": [account.pw_gid],
+        }
+    elif os.geteuid() != account.pw_uid:
+        raise PermissionError(f"only root can run a program as {user}")
+    process = subprocess.Popen(
+        list(command),
+        cwd=cwd,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        umask=0o027,
+        preexec_fn=confine,
+        **drop,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        # The whole session, also what the site's import may have left in the background.
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        process.wait()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process of the site starts with, the same as the launcher gives it; the release's environment wins."""
+    return {
+        "PATH": f"{release / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "USER": user,
+        "LOGNAME": user,
+        "LANG": "C.UTF-8",
+        **environment,
+    }

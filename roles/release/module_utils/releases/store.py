@@ -1,0 +1,151 @@
+"""The releases that lie on a host: unpack one, give its files their owners and modes, remove old and half-built ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from ansible.module_utils.releases.fingerprint import COMPLETE
+from ansible.module_utils.releases.layout import SLOTS, Layout
+
+
+class UnpackError(Exception):
+    """The payload holds something that no release may hold."""
+
+
+def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
+    """Unpack what lies under ``prefix`` in the payload: folders, files, and links that stay inside.
+
+    By hand and not by ``tarfile``'s data filter, which Debian 12's Python does not have: one way for every host.
+    """
+    top = Path(os.path.realpath(destination))
+    times: list[tuple[Path, float]] = []
+    for member in payload:
+        name = PurePosixPath(member.name)
+        if not name.parts or name.parts[0] != prefix:
+            continue
+        if name.is_absolute() or ".." in name.parts:
+            raise UnpackError(f"{member.name!r} leads out of the release")
+        path = destination.joinpath(*name.parts[1:])
+        # The parent as it is on disk: a link unpacked before must not take us elsewhere.
+        parent = Path(os.path.realpath(path.parent))
+        if name.parts[1:] and parent != top and top not in parent.parents:
+            raise UnpackError(f"{member.name!r} leads out of the release")
+        if member.isdir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif member.isfile():
+            stream = payload.extractfile(member)
+            assert stream is not None
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with stream, open(descriptor, "wb") as target:
+                shutil.copyfileobj(stream, target)
+                os.fchmod(target.fileno(), 0o700 if member.mode & 0o100 else 0o600)
+            # nginx makes its ETags of a file's time and size: all hosts must agree on them.
+            times.append((path, member.mtime))
+        elif member.issym():
+            target_path = Path(os.path.normpath(parent / member.linkname))
+            if os.path.isabs(member.linkname) or (target_path != top and top not in target_path.parents):
+                raise UnpackError(f"the link {member.name!r} leads out of the release")
+            path.symlink_to(member.linkname)
+        else:
+            raise UnpackError(f"{member.name!r} is neither a file, a folder nor a link")
+    for path, mtime in times:
+        os.utime(path, (mtime, mtime))
+
+
+def own(path: Path, gid: int, mode: int | None = None) -> None:
+    """Give a path to root and a group. (A unit test that is not root keeps its own.)"""
+    if os.geteuid() == 0:
+        os.chown(path, 0, gid, follow_symlinks=False)
+    if mode is not None:
+        os.chmod(path, mode)
+
+
+def set_modes(app: Path, gid: int, public: Iterable[str]) -> None:
+    """Give the code to root and the site's group; only the ``public`` folders (of aliases) are for nginx as well.
+
+    Another site's user can pass through a folder, to reach the public ones below, but neither list it nor read code.
+    """
+    top = os.path.realpath(app)
+    doors = [os.path.realpath(app / name) for name in public]
+    doors = [door for door in doors if door == top or door.startswith(top + os.sep)]
+
+    def is_public(path: str) -> bool:
+        return any(path == door or path.startswith(door + os.sep) for door in doors)
+
+    for folder, directories, files in os.walk(app):
+        own(Path(folder), gid, 0o755 if is_public(os.path.realpath(folder)) else 0o751)
+        for name in directories + files:
+            path = Path(folder, name)
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                own(path, gid)
+            elif stat.S_ISREG(status.st_mode):
+                mode = 0o644 if is_public(os.path.realpath(path)) else 0o640
+                if status.st_mode & 0o100:
+                    mode |= (mode & 0o444) >> 2
+                own(path, gid, mode)
+
+
+def app_folders(aliases: Mapping[str, str]) -> list[str]:
+    """The folders of the code, relative to ``app/``, that aliases let nginx serve."""
+    paths = [PurePosixPath(target) for target in aliases.values()]
+    return [str(PurePosixPath(*path.parts[1:])) for path in paths if path.parts[:1] == ("app",)]
+
+
+def complete(layout: Layout) -> list[str]:
+    """The IDs of the releases that are whole, oldest first (an ID begins with its time)."""
+    if not layout.releases.is_dir():
+        return []
+    return sorted(entry.name for entry in layout.releases.iterdir() if (entry / COMPLETE).is_file())
+
+
+def in_use(layout: Layout) -> set[str]:
+    """Releases that must stay: in a slot, or the one to go back to."""
+    try:
+        previous = layout.previous.read_text(encoding="utf-8").strip()
+    except OSError:
+        previous = ""
+    return {release for release in (previous, *map(layout.release_in, SLOTS)) if release}
+
+
+def new_id(layout: Layout, code: str, now: datetime) -> str:
+    """``20261121T031500Z-1a2b3c4d``: when, and from which code."""
+    wanted = f"{now:%Y%m%dT%H%M%SZ}-{code[:8]}"
+    number, release_id = 1, wanted
+    while layout.release(release_id).exists():
+        number += 1
+        release_id = f"{wanted}-{number}"
+    return release_id
+
+
+def remove(release: Path) -> None:
+    """Remove a release. Its mark goes first: if this is cut short, the rest counts as half-built."""
+    (release / COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(release)
+
+
+def remove_half_built(layout: Layout) -> list[str]:
+    """Remove what an interrupted run left behind; never a release that a slot holds."""
+    if not layout.releases.is_dir():
+        return []
+    keep = {*complete(layout), *in_use(layout)}
+    gone = sorted(entry.name for entry in layout.releases.iterdir() if entry.is_dir() and entry.name not in keep)
+    for name in gone:
+        remove(layout.release(name))
+    return gone
+
+
+def prune(layout: Layout, keep: int, new: str) -> list[str]:
+    """Remove the oldest releases beyond the ``keep`` newest; never the new one, one in a slot, or the previous one."""
+    names = complete(layout)
+    stay = {*names[-max(keep, 1) :], *in_use(layout), new}
+    gone = [name for name in names if name not in stay]
+    for name in gone:
+        remove(layout.release(name))
+    return gone

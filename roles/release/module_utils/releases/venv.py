@@ -1,0 +1,212 @@
+"""The venv of a release: built by uv from hashed locks alone, then asked what its server can do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible.module_utils.releases.layout import CACHE, LIBRARY
+
+PYTHON = Path("/usr/bin/python3")
+# Half an hour: a slow mirror may take long, but a run must not hang for ever.
+PATIENCE = 1800
+# What a worker class needs besides gunicorn: the package, and gunicorn's extra that names it.
+EXTRAS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "tornado": "tornado"}
+UNREACHABLE = re.compile(
+    r"error sending request|failed to fetch|dns error|connection refused|timed out|timeout|client error \(connect\)"
+    r"|network is unreachable|tunnel error|network connectivity is disabled",
+    re.IGNORECASE,
+)
+UNTRUSTED = re.compile(r"certificate|unknownissuer", re.IGNORECASE)
+
+
+class BuildError(Exception):
+    """A release cannot be built; the text is for the operator: what is wrong, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """uv, and how it reaches the package index. uv's own defaults and the host's uv.toml play no part."""
+
+    uv: Path = LIBRARY / "uv"
+    cache: Path = CACHE
+    python: Path = PYTHON
+    package_index: str = ""
+    http_proxy: str = ""
+    no_proxy: str = ""
+
+    def environment(self) -> dict[str, str]:
+        """All that uv gets to see."""
+        values = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "UV_CACHE_DIR": str(self.cache),
+            "UV_SYSTEM_CERTS": "true",
+            "UV_NO_CONFIG": "true",
+            "UV_NO_PROGRESS": "true",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "NO_COLOR": "1",
+        }
+        if self.package_index:
+            values["UV_DEFAULT_INDEX"] = self.package_index
+        if self.http_proxy:
+            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+                values[name] = values[name.lower()] = self.http_proxy
+        if self.no_proxy:
+            values["NO_PROXY"] = values["no_proxy"] = self.no_proxy
+        return values
+
+    def run(self, arguments: Sequence[str], cwd: Path) -> str:
+        """Run uv; an error becomes a :class:`BuildError` that says where to look."""
+        if not self.uv.is_file():
+            raise BuildError(f"{self.uv} is not there; run the whole site.yml once, its role `host` installs it")
+        try:
+            done = subprocess.run(
+                [str(self.uv), *arguments],
+                cwd=cwd,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"uv did not end within {PATIENCE // 60} minutes; is the package index answering?"
+            ) from None
+        if done.returncode != 0:
+            raise BuildError(explain(done.stderr))
+        return done.stdout
+
+
+def without_passwords(text: str) -> str:
+    """Take user and password out of the URLs in a text."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "****@", text)
+
+
+def last_lines(text: str, count: int = 15) -> str:
+    """The end of a program's output, where its error stands."""
+    return "\n".join(line.rstrip() for line in text.strip().splitlines()[-count:])
+
+
+def explain(stderr: str) -> str:
+    """Turn what uv said into what an operator can do about it."""
+    said = last_lines(without_passwords(stderr))
+    low = stderr.lower()
+    if "no space left on device" in low or "quota exceeded" in low:
+        return f"the disk is full. Free some space (releases and /var/cache/uv lie there), then run again. uv says:\n{said}"
+    if UNTRUSTED.search(stderr) and UNREACHABLE.search(stderr):
+        return (
+            "this host does not trust the package index's certificate. Name the CA in `host_ca_certificates`. "
+            f"uv says:\n{said}"
+        )
+    if UNREACHABLE.search(stderr):
+        return (
+            "this host does not reach the package index. Check its network, `host_package_index` and "
+            f"`host_http_proxy`. uv says:\n{said}"
+        )
+    if "hash mismatch" in low:
+        return f"a package is not the one that was locked. Compile the lock file again. uv says:\n{said}"
+    if "--require-hashes" in low or "to be pinned" in low:
+        return (
+            "the lock file is not whole: it must pin every package with its hashes, also those that others need. "
+            f"Compile it again: uv pip compile --generate-hashes requirements.in -o requirements.txt. uv says:\n{said}"
+        )
+    if "no usable wheels" in low or "building from source is disabled" in low or "no wheels with a matching" in low:
+        return (
+            "a package has no wheel for this host's Python or processor, and nothing is compiled on hosts. Lock a "
+            f"version that has one. uv says:\n{said}"
+        )
+    return f"the packages could not be installed. uv says:\n{said}"
+
+
+def host_python(python: Path = PYTHON) -> str:
+    """``3.11``: a venv belongs to one minor version, so another one means another venv."""
+    if os.path.realpath(sys.executable) == os.path.realpath(python):
+        return f"{sys.version_info[0]}.{sys.version_info[1]}"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def locked_names(text: str) -> set[str]:
+    """The packages that a requirements file pins, by their normal names."""
+    found = re.finditer(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?:===?|@)", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", match[1]).lower() for match in found}
+
+
+def lock_of(tools: Toolbox, app: Path, requirements: str) -> str:
+    """The site's lock as a hashed requirements file.
+
+    uv.lock is exported here, by the same uv that installs: the controller then needs no uv of its own, and no site can
+    be locked by one version and read by another. With ``--frozen`` nothing is resolved, fetched or run.
+    """
+    path = app / requirements
+    if path.name != "uv.lock":
+        return path.read_text(encoding="utf-8")
+    export = "export --frozen --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt"
+    return tools.run([*export.split(), "--python", str(tools.python), "--project", str(path.parent)], cwd=path.parent)
+
+
+def check_extras(names: set[str], worker_class: str) -> None:
+    """Refuse a worker class whose package the lock does not name."""
+    package = EXTRAS.get(worker_class)
+    if package and package not in names:
+        raise BuildError(
+            f"worker_class {worker_class} needs the package {package}, which the lock file does not name. Add the "
+            f"line `gunicorn[{package}]` to requirements.in, then compile the lock again: "
+            "uv pip compile --generate-hashes requirements.in -o requirements.txt"
+        )
+
+
+def build(tools: Toolbox, venv: Path, locks: Sequence[Path], *, complete: bool) -> None:
+    """Make ``venv`` where it will stay (its scripts name it in their first line) and install the locks into it.
+
+    Packages that a lock forgot are an error, hence no ``--no-deps`` for requirements files, which may be written by
+    hand. uv.lock is ``complete`` by its making and may override what packages say they need: there it is the truth.
+    """
+    tools.run(["venv", "--no-project", "--python", str(tools.python), str(venv)], cwd=venv.parent)
+    options = ["--require-hashes", "--only-binary", ":all:"]
+    if complete:
+        options.append("--no-deps")
+    sources = [part for lock in locks for part in ("-r", str(lock))]
+    tools.run(["pip", "install", "--python", str(venv / "bin" / "python"), *options, *sources], cwd=venv.parent)
+
+
+def compile_bytecode(python: Path, folders: Sequence[Path]) -> None:
+    """Compile before the first start: afterwards nobody who runs the code may write beside it.
+
+    Not by uv's ``--compile-bytecode``, which starts the venv's Python as root, and so the code in any ``.pth`` file of
+    a package; ``-S`` reads none. Files that do not compile (templates of code, say) are not this step's business.
+    """
+    command = [str(python), "-I", "-S", "-m", "compileall", "-q", "-j", "0", *map(str, folders)]
+    subprocess.run(command, cwd="/", capture_output=True, check=False, timeout=PATIENCE)
+
+
+def forget_packages(tools: Toolbox) -> None:
+    """Empty uv's cache: its files and those of every venv are the same through hard links, changed ones too."""
+    tools.run(["cache", "clean"], cwd=Path("/"))
+
+
+WORKER_CLASSES = (
+    "import json; from gunicorn.workers import SUPPORTED_WORKERS as known; print(json.dumps(sorted(known)))"
+)
+
+
+def check_worker_class(answer: str, worker_class: str) -> None:
+    """Refuse a class that this gunicorn does not have; ``answer`` is what :data:`WORKER_CLASSES` printed."""
+    known = json.loads(answer)
+    if worker_class not in known:
+        raise BuildError(f"worker_class {worker_class!r}: this gunicorn has {', '.join(known)}. Name one of them.")
