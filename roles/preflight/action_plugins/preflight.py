@@ -107,7 +107,7 @@ def site_root(value: str) -> str | None:
     """A directory of the site's own, at least two levels deep."""
     if not re.fullmatch(r"(/[A-Za-z0-9._-]+){2,}", str(value)) or {".", ".."} & set(str(value).split("/")):
         return "give an absolute path of plain letters, at least two levels deep, such as /srv/SITE"
-    system = r"/(etc|dev|proc|sys|run|boot|bin|sbin|lib\w*|tmp)(/.*)?|/usr/(bin|sbin|lib\w*|share)(/.*)?|/var/(lib|log)"
+    system = r"/(etc|dev|proc|sys|run|boot|bin|sbin|lib\w*|tmp|usr/(?!local/)\w+|var/(lib|log|cache|spool))(/.*)?"
     return "is a place of the system; use one below /srv" if re.fullmatch(system, str(value)) else None
 
 
@@ -165,7 +165,7 @@ RULES: dict[str, Rule] = {
     "health.timeout": between(1),
     "keep_releases": between(2, words="give at least 2: the live release and the one to go back to"),
     "start_retries": between(0),
-    "aliases.@": pattern(r"/|/([A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
+    "aliases.@": pattern(r"/|/((?!\.\.?/)[A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
     "aliases.*": pattern(
         r"(app|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?", "begin it with app/ or shared/, and go nowhere with .."
     ),
@@ -493,8 +493,11 @@ class ActionModule(ActionBase):
             for line in page.errors:
                 found.setdefault(line, []).append(host)
 
+        # All of a site stands together, in the order of the page.
+        order = {name: number for number, name in enumerate(known, 1)}
         lines = [
-            line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})" for line, where in found.items()
+            line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})"
+            for line, where in sorted(found.items(), key=lambda item: order.get(re.split(r"[.:]", item[0])[0], 0))
         ]
         if "site" in variables:
             lines += self._unknown_selection(self._templar.template(variables["site"]), list(known))

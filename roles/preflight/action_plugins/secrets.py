@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
         for host in variables["ansible_play_hosts_all"]:
             page = variables["hostvars"].raw_get(host)
             for site in self._without_key(page):
-                if not page.get("inventory_dir"):
+                if not Path(str(page.get("inventory_dir"))).is_absolute():  # Ansible says "None" for `-i host,`
                     raise AnsibleActionFail(
                         f"{site}: there is no place to keep its SECRET_KEY, since the inventory is not a file. "
                         f"Put {host} into an inventory file, or set sites.{site}.env.SECRET_KEY."

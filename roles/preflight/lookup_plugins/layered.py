@@ -123,8 +123,11 @@ def explain(error: BaseException, path: Path, own: Path, extra: Mapping[str, Any
         place, line = where(cause, path) or (place, line)
     last = chain[-1]
     reason = str(getattr(last, "message", None) or last).strip().rstrip(".")
-    if isinstance(error, AnsibleUndefinedVariable) and line is None:
-        place, line = find_name(reason, [path, own]) or (place, None)
+    if line is None:
+        place, line = find_name([str(getattr(cause, "message", cause)) for cause in chain], [path, own]) or (
+            place,
+            None,
+        )
     if not isinstance(last, TemplateSyntaxError | AnsibleUndefinedVariable):
         reason = f"{type(last).__name__}: {reason}"
     for value in environment(extra):
@@ -168,11 +171,12 @@ def where(error: BaseException, path: Path) -> tuple[Path, int] | None:
     return found
 
 
-def find_name(reason: str, files: list[Path]) -> tuple[Path, int] | None:
-    """Ansible defers undefined variables and loses their line, so look for the name in the template."""
-    names = re.findall(r"'([A-Za-z_]\w*)'", reason)
-    for file in dict.fromkeys(file for file in files if names and file.is_file()):
-        for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if re.search(rf"\b{names[-1]}\b", text):
-                return file, number
+def find_name(messages: list[str], files: list[Path]) -> tuple[Path, int] | None:
+    """Ansible defers undefined variables and failed filters, and loses their line: look for the name they speak of."""
+    names = [name for message in messages for name in re.findall(r"'(?:\w+\.)*([A-Za-z_]\w*)'", message)]
+    for name in reversed(names):
+        for file in dict.fromkeys(file for file in files if file.is_file()):
+            for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+                if re.search(rf"\b{name}\b", text):
+                    return file, number
     return None

@@ -60,10 +60,9 @@ class LookupModule(LookupBase):
         return [{str(key): text(value) for key, value in {**made, **dict(given.items())}.items()}]
 
     def _made(self, site: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        folder = variables.get("inventory_dir")
-        path = Path(str(folder)) / FILE if folder else None
+        path = Path(str(variables.get("inventory_dir"))) / FILE
         kept: dict[str, Any] = {}
-        if path and path.exists():
+        if path.is_absolute() and path.exists():  # Ansible says "None" for `-i host,`
             try:
                 kept = (yaml.safe_load(self._loader.get_text_file_contents(str(path))) or {}).get(site) or {}
             except (AnsibleError, yaml.YAMLError, AttributeError):

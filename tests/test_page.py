@@ -1,0 +1,357 @@
+"""The page: its keys are described once and alike, and what cannot work is refused before any host is touched."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+import yaml
+from ansible_run import PROJECT, preflight, write_inventory
+
+SECRET = "s3cr3t-hunter2-canary"
+GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
+
+
+def spec() -> dict:
+    specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())
+    return specs["argument_specs"]["main"]["options"]["site_entry"]["options"]
+
+
+def of_spec(options: dict, what: str) -> dict:
+    return {k: of_spec(v["options"], what) if "options" in v else v[what] for k, v in options.items()}
+
+
+def test_the_spec_has_the_keys_and_the_defaults_of_the_role():
+    keys = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text())["site_keys"]
+    assert of_spec(spec(), "default") == keys
+
+
+def test_every_key_is_described():
+    def described(options: dict) -> None:
+        for name, option in options.items():
+            assert option["description"].endswith("."), name
+            described(option.get("options", {}))
+
+    described(spec())
+
+
+def test_every_rule_belongs_to_a_key(plugin):
+    module = plugin("roles/preflight/action_plugins/preflight.py")
+    known = set(module.dotted_keys(spec()))
+    assert {rule.removesuffix(".*").removesuffix(".@") for rule in module.RULES} <= known
+
+
+def test_every_default_passes_its_own_rule(plugin):
+    module = plugin("roles/preflight/action_plugins/preflight.py")
+
+    def walk(values: dict, prefix: str = "") -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            elif prefix + key in module.RULES and "{{" not in str(value):
+                assert module.RULES[prefix + key](value) is None, prefix + key
+
+    walk(of_spec(spec(), "default"))
+
+
+# --- Rules, one by one ---------------------------------------------------------------------------------------------
+
+RULES = {
+    "server_names.*": (
+        [
+            "a.example.com",
+            "*.example.com",
+            "localhost",
+            "192.0.2.1",
+            "::1",
+            "2001:db8::1",
+            "my_host",
+            "Web1",
+            "xn--a.de",
+        ],
+        [
+            "_",
+            "",
+            "a b",
+            "https://a.example",
+            "a.example/x",
+            "a.example:80",
+            "[::1]",
+            "1.2.3.400",
+            "a..b",
+            "-a.b",
+            "a.*.b",
+            "*",
+            "a;b",
+            "a{b",
+            "~^x$",
+            "a\nb",
+        ],
+    ),
+    "wsgi": (
+        ["wsgi:app", "shop:create_app()", "a.b.c:d.e", "shop:create_app('x')"],
+        ["wsgi", "wsgi.py", "a-b:c", ":app", "wsgi:", "/wsgi:app", "wsgi:app\n"],
+    ),
+    "user": (["shop", "shop-web", "s1"], ["root", "www-data", "nginx", "Shop", "1shop", "a" * 31, "", "shop\n"]),
+    "root": (
+        ["/srv/shop", "/opt/sites/shop", "/var/www/shop"],
+        ["srv/shop", "/srv", "/", "/etc/shop", "/srv/../etc", "/srv/a b", "/usr/lib/x", "/var/lib/x", "/srv/x\n"],
+    ),
+    "requirements": (["requirements.txt", "locks/prod.txt", "uv.lock"], ["/etc/passwd", "../x", "a/../../b"]),
+    "env.@": (["SECRET_KEY", "a", "_x1"], ["A-B", "1A", "A B", "", "A=B", "A\n"]),
+    "workers": (["auto", 1, 16], ["Auto", 0, -1, "4", True, 1.5, None]),
+    "bind.*": (
+        ["127.0.0.1:5000", "0.0.0.0:80", "[::1]:5000", "[::]:65535"],
+        [
+            "5000",
+            ":5000",
+            "localhost:5000",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:70000",
+            "::1:5000",
+            "unix:/x",
+            "1:5000",
+        ],
+    ),
+    "trusted_proxies.*": (["10.0.0.1", "10.0.0.0/8", "::1"], ["*", "10.0.0.1/8", "proxy.example.com", ""]),
+    "gunicorn.certfile": (["", "/etc/ssl/x.pem"], ["x.pem", "/etc/ssl/a b"]),
+    "health.path": (["/", "/healthz", "/h?x=1"], ["healthz", "", "/a b", "/a\n"]),
+    "health.host": (["", "a.example"], ["https://a"]),
+    "health.status": ([200, 503], [99, 600]),
+    "http_port": ([1, 65535], [0, 65536, -1]),
+    "keepalive": ([2, 75], [0, 1]),
+    "keep_releases": ([2, 50], [0, 1]),
+    "aliases.@": (["/static/", "/", "/a/b/"], ["/static", "static/", "//", "/a b/", "/a/../", "/a{/", ""]),
+    "aliases.*": (
+        ["app/static", "shared/media", "app/a/b/"],
+        ["static", "/etc", "app/../..", "shared/..", "app", "app/", "shared//x", "app/a b", "app/x\n", "releases/x"],
+    ),
+    "client_max_body_size": (["0", "16m", "1G", 0, 100], ["16 m", "16mb", "-1", "", "1.5m"]),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_takes_what_is_right_and_refuses_what_is_not(plugin, rule):
+    check = plugin("roles/preflight/action_plugins/preflight.py").RULES[rule]
+    good, bad = RULES[rule]
+    assert [value for value in good if check(value)] == []
+    assert [value for value in bad if not check(value)] == []
+
+
+@pytest.mark.parametrize("name", ["root", "nginx", "supervisor", "default", "Shop", "9a", "a-b", "a" * 31, "../x", ""])
+def test_an_identifier_that_would_collide_or_break_is_refused(plugin, name):
+    assert plugin("roles/preflight/action_plugins/preflight.py").identifier(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "bad"),
+    [
+        ("flask==3.1 --hash=sha256:aa\n", False),
+        ("# made by uv\nflask==3.1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via app\n", False),
+        ("--index-url https://pypi.example/simple\n\nflask==3.1 ; python_version < '3.13' --hash=sha256:aa\n", False),
+        ("", False),
+        ("flask==3.1\n", True),
+        ("flask==3.1 --hash=sha256:aa\nblinker==1.9\n", True),
+        ("flask==3.1 # --hash=sha256:aa\n", True),
+        ("-e .\n", True),
+    ],
+)
+def test_a_lock_without_hashes_is_seen(plugin, text, bad):
+    assert plugin("roles/preflight/action_plugins/preflight.py").unhashed(text) is bad
+
+
+# --- The whole, through Ansible ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory) -> str:
+    """One run over a page where almost everything is wrong, as loud as Ansible can be."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "loose").mkdir()
+    (folder / "loose/requirements.txt").write_text("flask==3.1\n")
+    (folder / "empty").mkdir()
+    hidden = {"env": {"TOKEN": SECRET, "DB": f"postgres://u:{SECRET}@h/"}}
+    page = {
+        "site_defaults": {"worker_clas": SECRET, "env": {"SHARED": SECRET}, "threads": "auto"},
+        "sites": {
+            "typo": GOOD
+            | hidden
+            | {
+                "server_names": ["typo.example.com"],
+                "server_name": [SECRET],
+                "healt": {},
+                "certfile": SECRET,
+                "health": {"pth": SECRET, "status": "200"},
+                "xyzzy": SECRET,
+            },
+            "types": hidden
+            | {
+                "server_names": SECRET,
+                "source": SECRET,
+                "preload": "no",
+                "timeout": SECRET,
+                "env": [SECRET],
+                "workers": SECRET,
+                "log_level": SECRET,
+                "bind": [SECRET],
+                "aliases": {"static": "app/static", "/x/": "../" + SECRET},
+                "user": "root",
+                "keepalive": 1,
+            },
+            "missing": hidden,
+            "empty": None,
+            "text": SECRET,
+            "Bad-Name": GOOD | {"server_names": ["b.example.com"], "http_port": 8001},
+            "nginx": GOOD | {"server_names": ["n.example.com"]},
+            "nulls": GOOD | {"server_names": ["nulls.example.com"], "workers": None, "env": {"A": None, "B-C": SECRET}},
+            "vars": GOOD
+            | {
+                "server_names": ["v.example.com"],
+                "env": {
+                    "A": "{{ vault_sites.shop }}" + SECRET,
+                    "B": "{{ known.nothing }}",
+                    "C": "{{ '" + SECRET + "' | from_json }}",
+                    "D": "{{ known.it",
+                },
+            },
+            "clash": GOOD
+            | {
+                "server_names": ["Good.example.com", "c.example.com", "c.example.com"],
+                "user": "first",
+                "root": "/srv/good/inside",
+                "bind": ["0.0.0.0:5000"],
+            },
+            "good": GOOD | hidden | {"user": "first", "bind": ["127.0.0.1:5000", "127.0.0.1:80"]},
+            "elsewhere": GOOD | {"server_names": ["good.example.com"], "http_port": 8080},
+            "nowhere": {"server_names": ["nowhere.example.com"], "source": {"path": "no/such/folder"}},
+            "lockless": {"server_names": ["l.example.com"], "source": {"path": str(folder / "empty")}},
+            "unhashed": {"server_names": ["u.example.com"], "source": {"path": str(folder / "loose")}},
+            "leaking": {"server_names": ["k.example.com"], "source": {"path": str(folder)}},
+            "tls": GOOD | {"server_names": ["t.example.com"], "gunicorn": {"certfile": "/etc/x.pem"}},
+            "gone": {"state": "absent"},
+        },
+        "known": {"it": SECRET},
+    }
+    return preflight(
+        write_inventory(folder, page, {"one": {}, "two": {}}), "-vvvv", "--diff", "-e", "site=goood", check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "typo.server_name: is not a site key; did you mean `server_names`?",
+        "typo.healt: is not a site key; did you mean `health`?",
+        "typo.certfile: is not a site key; did you mean `gunicorn.certfile`?",
+        "typo.health.pth: is not a key of `health`; did you mean `health.path`?",
+        "typo.xyzzy: is not a site key; roles/site/defaults/main.yml lists them all",
+        "typo.health.status: must be a whole number; write it without quotes",
+        "site_defaults.worker_clas: is not a site key; did you mean `worker_class`?",
+        "types.server_names: must be a list",
+        "types.source: must hold `name: value` pairs",
+        "types.preload: must be true or false",
+        "types.timeout: must be a whole number",
+        "types.env: must hold",
+        "types.workers: say auto",
+        "types.log_level: must be one of: debug, info, warning, error, critical",
+        "types.bind[0]: give",
+        "types.aliases.static: begin and end it with /",
+        "types.aliases./x/: begin it with app/ or shared/",
+        "types.user: is a user of the system",
+        "types.keepalive: give at least 2",
+        "missing.server_names: is missing",
+        "missing.source.path: is missing",
+        "empty: has no settings",
+        "text: must hold",
+        "Bad-Name: as the name of a site, use small letters",
+        "nginx: is taken by the system",
+        "nulls.workers: is empty",
+        "nulls.env.A: must be one value",
+        "nulls.env.B-C: is no name for a variable",
+        "vars.env.A: uses the variable `vault_sites`, which is not defined",
+        "vars.env.B: asks a variable for `nothing`",
+        "vars.env.C: cannot be worked out",
+        "vars.env.D: cannot be worked out",
+        "good.server_names[0]: is also a name of clash",
+        "clash.server_names[2]: stands there twice",
+        "good.user: is also that of clash",
+        "clash.root: lies inside that of good",
+        "good.bind[0]: takes a port that clash.bind takes too",
+        "good.bind[1]: takes the port of nginx",
+        "nowhere.source.path: is no folder on this machine",
+        "lockless.requirements: is not a file below the source; make it with `uv pip compile",
+        "unhashed.requirements: has packages without hashes; run `uv pip compile --universal --generate-hashes",
+        "leaking.source.path: holds your inventory",
+        "tls.gunicorn.keyfile: is missing",
+        "-e site=…: there is no such site on these hosts; did you mean good?",
+    ],
+)
+def test_the_one_message_names_site_key_and_remedy(bad, line):
+    assert re.search(rf"^\s+{re.escape(line)}", bad, re.MULTILINE), bad
+
+
+def test_nothing_that_is_right_is_complained_of(bad):
+    lines = re.findall(r"^  +(\S+?|-e site=…): ", bad[bad.index("needs ") : bad.index("Origin:")], re.MULTILINE)
+    assert not [line for line in lines if line.startswith(("gone", "elsewhere", "site_defaults.threads", "good.env"))]
+    assert len(lines) == len(set(lines)), sorted(lines)
+    assert int(re.search(r"needs (\d+) things mended", bad)[1]) == len(lines)
+
+
+def test_no_value_is_printed_even_with_vvvv(bad):
+    assert SECRET not in bad
+
+
+def test_what_is_wrong_on_some_hosts_only_names_them(tmp_path):
+    own = {"sites": {"shop": GOOD | {"timeout": "x"}}}
+    output = preflight(write_inventory(tmp_path, {}, {"one": {}, "two": own, "three": own}), check=False)
+    assert "shop.timeout: must be a whole number; write it without quotes (on two, three)" in output
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ({"sites": ["shop"]}, "sites: must hold one entry for each site"),
+        ({"sites": "{{ nix }}"}, "sites: uses the variable `nix`"),
+    ],
+)
+def test_a_page_of_another_shape_is_refused(tmp_path, page, says):
+    assert says in preflight(write_inventory(tmp_path, page), check=False)
+
+
+def test_an_empty_page_and_a_page_that_is_worked_out_are_fine(tmp_path):
+    hosts = {
+        "none": {},
+        "empty": {"sites": {}},
+        "null": {"sites": None},
+        "absent": {"sites": {"gone": {"state": "absent"}}},
+        "computed": {"base": {"shop": GOOD}, "sites": "{{ base | combine({}) }}"},
+        "named": {
+            "site_defaults": {"server_names": ["{{ site_name }}.example.com"], "source": {"path": "app"}},
+            "sites": {"one": {}, "two": {"env": {"N": 5, "B": True}}},
+        },
+    }
+    assert "failed=1" not in preflight(write_inventory(tmp_path, {}, hosts), "-e", "site=shop")
+
+
+def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
+    for name in ("shop", "shopp"):
+        (tmp_path / "overrides" / name).mkdir(parents=True)
+    page = {"sites": {"shop": GOOD}, "operator_templates": str(tmp_path / "overrides")}
+    output = " ".join(preflight(write_inventory(tmp_path / "inventory", page)).split())
+    assert "overrides/shopp/ overrides nothing" in output
+    assert "overrides/shop/ " not in output
+
+
+def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
+    production = tmp_path / "production"
+    shutil.copytree(PROJECT / "inventory/production", production, ignore=shutil.ignore_patterns(".secrets*"))
+    shutil.copy(production / "hosts.yml", production / "hosts.bak")
+    output = preflight(production, check=False)
+    assert "handbook.env.SECRET_KEY: uses the variable `vault_sites`, which is not defined" in output
+    vault = production / "group_vars/all/vault.yml"
+    shutil.copy(vault.with_suffix(".yml.example"), vault)
+    preflight(production)
+    made = yaml.safe_load((production / ".secrets.yml").read_text())
+    assert set(made) == {"wordbook"}

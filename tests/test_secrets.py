@@ -1,0 +1,157 @@
+"""Secrets: made once, kept beside the inventory, closed to others, and never shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+import yaml
+from ansible_run import preflight, run, write_inventory
+
+GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
+OWN = "operators-own-canary"
+PAGE = {
+    "site_defaults": {"env": {"SHARED": "shared-canary"}},
+    "sites": {
+        "shop": GOOD,
+        "own": GOOD | {"server_names": ["own.example.com"], "env": {"SECRET_KEY": OWN}},
+        "gone": {"state": "absent"},
+    },
+}
+PRINT = """
+- hosts: all
+  gather_facts: false
+  roles: [preflight]
+  tasks:
+    - name: Write what lookups give
+      ansible.builtin.copy:
+        content: "{{ {'shop': lookup('site_environment', 'shop', env), 'own': lookup('site_environment', 'own', mine),
+                      'masked': lookup('site_environment', 'own', mine, mask=true)} | to_json }}"
+        dest: "{{ target }}"
+        mode: "0600"
+      no_log: true
+      diff: false
+      vars:
+        env: {DEBUG: true, WORKERS: 4, NAME: "a b", EMPTY: "", RAW: !unsafe "{{ not a template }}"}
+        mine: {SECRET_KEY: operators-own-canary}
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path):
+    return write_inventory(tmp_path / "inventory", PAGE, {"one": {}, "two": {}})
+
+
+def kept(inventory):
+    return yaml.safe_load((inventory / ".secrets.yml").read_text())
+
+
+def looked_up(inventory, *arguments):
+    """What the lookup gives, read back from a file that only the test sees."""
+    playbook, target = inventory.parent / "print.yml", inventory.parent / "target.json"
+    playbook.write_text(PRINT)
+    output = run(playbook, "-i", inventory, "-l", "one", "-e", f"target={target}", *arguments)
+    return yaml.safe_load(target.read_text()), output
+
+
+def test_a_secret_is_made_once_for_all_hosts_and_no_output_shows_it(inventory):
+    output = preflight(inventory, "-vvvv", "--diff")
+    made = kept(inventory)
+    assert set(made) == {"shop"}
+    assert len(made["shop"]["SECRET_KEY"]) >= 64
+    assert made["shop"]["SECRET_KEY"] not in output
+    assert OWN not in output
+    assert "shared-canary" not in output
+    assert "Made a SECRET_KEY for shop" in output
+    assert (inventory / ".secrets.yml").stat().st_mode & 0o777 == 0o600
+    again = preflight(inventory, "-vvvv", "--diff")
+    assert kept(inventory) == made
+    assert "changed=0" in again
+    assert made["shop"]["SECRET_KEY"] not in again
+
+
+def test_nothing_is_written_in_check_mode(inventory):
+    output = preflight(inventory, "--check", "-v")
+    assert not (inventory / ".secrets.yml").exists()
+    assert "Would make a SECRET_KEY for shop" in output
+    assert [path.name for path in inventory.iterdir() if path.name.startswith(".")] == []
+
+
+def test_removing_a_site_leaves_its_secret(inventory):
+    preflight(inventory)
+    made = kept(inventory)
+    write_inventory(inventory, {"sites": {"other": GOOD}})
+    preflight(inventory)
+    assert kept(inventory)["shop"] == made["shop"]
+    assert set(kept(inventory)) == {"shop", "other"}
+
+
+def test_a_file_that_others_could_read_is_closed(inventory):
+    preflight(inventory)
+    (inventory / ".secrets.yml").chmod(0o644)
+    preflight(inventory)
+    assert (inventory / ".secrets.yml").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_lookup_gives_texts_and_the_operators_own_value_wins(inventory):
+    found, output = looked_up(inventory, "-vvv")
+    made = kept(inventory)["shop"]["SECRET_KEY"]
+    assert found["shop"] == {
+        "SECRET_KEY": made, "DEBUG": "true", "WORKERS": "4", "NAME": "a b", "EMPTY": "", "RAW": "{{ not a template }}",
+    }  # fmt: skip
+    assert found["own"] == {"SECRET_KEY": OWN}
+    assert found["masked"] == {"SECRET_KEY": "********"}
+    assert made not in output
+
+
+def test_with_a_vault_password_the_file_is_encrypted_and_reads_back_the_same(inventory):
+    preflight(inventory)
+    before = kept(inventory)
+    password = inventory.parent / "password"
+    password.write_text("correct horse\n")
+    vault = ("--vault-password-file", password)
+    preflight(inventory, *vault)
+    assert (inventory / ".secrets.yml").read_text().startswith("$ANSIBLE_VAULT;")
+    assert "changed=0" in preflight(inventory, *vault)
+    found, output = looked_up(inventory, *vault)
+    assert found["shop"]["SECRET_KEY"] == before["shop"]["SECRET_KEY"]
+    assert before["shop"]["SECRET_KEY"] not in output
+
+    without = preflight(inventory, check=False)
+    assert ".secrets.yml is encrypted, and the vault password is missing" in without
+    password.write_text("wrong\n")
+    assert ".secrets.yml is encrypted, and the vault password is missing" in preflight(inventory, *vault, check=False)
+
+
+def test_a_damaged_file_is_named_and_left_alone(inventory):
+    (inventory / ".secrets.yml").write_text("shop: [half\n")
+    assert re.search(r"\.secrets\.yml is damaged", preflight(inventory, check=False))
+    assert (inventory / ".secrets.yml").read_text() == "shop: [half\n"
+
+
+def test_an_inventory_that_is_no_file_has_no_place_for_secrets(tmp_path):
+    page = tmp_path / "page.yml"
+    page.write_text(yaml.safe_dump({"sites": {"shop": GOOD}}))
+    output = preflight("solo,", "-e", f"@{page}", check=False)
+    assert "there is no place to keep its SECRET_KEY" in output
+    assert "set sites.shop.env.SECRET_KEY" in output
+
+
+def test_an_interrupted_write_leaves_the_old_file(plugin, tmp_path, monkeypatch):
+    module = plugin("roles/preflight/action_plugins/secrets.py")
+    path = tmp_path / ".secrets.yml"
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        module.write(path, b"new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == [".secrets.yml"]
+
+
+def test_git_ignores_the_file(project):
+    if not (project / ".git").exists() or not shutil.which("git"):
+        pytest.skip("not a clone")
+    ignored = (project / ".gitignore").read_text().splitlines()
+    assert ".secrets.yml" in ignored
