@@ -278,7 +278,7 @@ class Build:
         except subprocess.TimeoutExpired:
             raise BuildError(f"{self.params['wsgi']} was not imported within {IMPORT_TIMEOUT} s") from None
         if done.returncode != 0:
-            said = venv.last_lines(mask(done.stderr or done.stdout, environment))
+            said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))
             raise BuildError(
                 f"gunicorn's check of this release, run as {user}, failed: either {self.params['wsgi']} cannot be "
                 f"imported or gunicorn.conf.py has an error. It says:\n{said}"

@@ -11,6 +11,8 @@ from pathlib import Path
 MASK = "********"
 # Shorter values (1, no, dev) cannot be told from ordinary text: to mask them would only make an error unreadable.
 SHORTEST_SECRET = 4
+# Names that every site has; an error that hides them would only hide its own remedy.
+OUR_NAMES = {"SECRET_KEY", "SITE_NAME", "SITE_RELEASE", "SITE_SHARED"}
 # json.dumps(ensure_ascii=False) leaves these alone, and str.splitlines() takes them for ends of lines.
 _LINE_ENDS = {ord("\x85"): "\\u0085", ord("\u2028"): "\\u2028", ord("\u2029"): "\\u2029"}
 
@@ -63,5 +65,5 @@ def mask(text: str, environment: Mapping[str, str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, MASK)
-    names = sorted((re.escape(name) for name in environment), key=len, reverse=True)
+    names = sorted((re.escape(name) for name in environment if name not in OUR_NAMES), key=len, reverse=True)
     return re.sub(rf"(?<!\w)(?:{'|'.join(names)})(?!\w)", MASK, text) if names else text
