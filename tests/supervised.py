@@ -1,0 +1,241 @@
+"""A host in a folder: a real supervisord, the real launcher and real gunicorn, under paths of the test's own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gunicorn
+import packaging
+import pytest
+from ansible.module_utils.releases import layout, steps, supervisor
+
+PROJECT = Path(__file__).resolve().parent.parent
+SUPERVISORD = shutil.which("supervisord", path="/usr/bin:/bin")
+USER, GROUP = "nobody", "nogroup"
+
+APP = """
+import json, os, resource, time
+{top}
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/slow":
+        time.sleep(1)
+    answer = {{"release": os.environ["SITE_RELEASE"], "pid": os.getppid(), "host": environ.get("HTTP_HOST"),
+              "proto": environ.get("HTTP_X_FORWARDED_PROTO"), "tls": environ["wsgi.url_scheme"]}}
+    if path == "/who":
+        answer = {{"uid": os.getresuid(), "gid": os.getresgid(), "groups": os.getgroups(), "cwd": os.getcwd(),
+                  "core": resource.getrlimit(resource.RLIMIT_CORE), "environment": dict(os.environ),
+                  "status": dict(l.split(":\\t", 1) for l in open("/proc/self/status").read().splitlines())}}
+    start_response({status!r} if path == "/healthz" else "200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(answer).encode()]
+"""
+
+
+class SlotConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket, whose path is looked up anew for each connection, as nginx does."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the path."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+def get(path: Path, url: str = "/healthz") -> dict:
+    """Ask for a page over a socket; the JSON of its answer."""
+    connection = SlotConnection(path)
+    connection.request("GET", url, headers={"Host": "shop.example.com"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.status
+    found = json.loads(answer.read())
+    connection.close()
+    return found
+
+
+def eventually(what: Callable[[], object], patience: float = 30) -> object:
+    """Wait until something is true; the patience is for a machine that is busy, nothing is measured by it."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            if found := what():
+                return found
+        except (OSError, http.client.HTTPException, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+class Host:
+    """Paths of a host, and one site `shop` on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = layout.Layout("shop", folder / "srv/shop")
+        self.launcher = folder / "launcher"
+        self.process: subprocess.Popen | None = None
+        for name in ("run", "conf.d", "log/shop", "registry", "etc", "srv/shop/releases", "srv/shop/slots", "lib"):
+            (folder / name).mkdir(parents=True)
+        text = (PROJECT / "roles/release/files/launcher.py").read_text()
+        assert 'RUN = Path("/run/sites")' in text
+        self.launcher.write_text(text.replace("/run/sites", str(folder / "run")))
+        self.launcher.chmod(0o755)
+        # By hand nobody waits for supervisor's `startsecs`.
+        assert "REFUSAL_PAUSE = 2.0" in text
+        self.by_hand = folder / "launcher-by-hand"
+        self.by_hand.write_text(self.launcher.read_text().replace("REFUSAL_PAUSE = 2.0", "REFUSAL_PAUSE = 0"))
+        self.by_hand.chmod(0o755)
+        # The project's own environment may lie where the site's user cannot look.
+        for package in (gunicorn, packaging):
+            source = Path(package.__file__).parent
+            shutil.copytree(source, folder / "lib" / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "supervisord.conf").write_text(
+            f"[unix_http_server]\nfile = {folder}/sock\n[supervisord]\nlogfile = {folder}/supervisord.log\n"
+            f"pidfile = {folder}/supervisord.pid\nchildlogdir = {folder}\nnodaemon = true\n"
+            'environment = LEAK="of-supervisord"\n'
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
+            "[include]\nfiles = conf.d/*.conf\n"
+        )
+
+    def boot(self) -> None:
+        """Start supervisord and wait until it answers."""
+        log = (self.folder / "supervisord.out").open("ab")
+        self.process = subprocess.Popen(
+            [str(SUPERVISORD), "-c", str(self.folder / "supervisord.conf")], cwd="/", stdout=log, stderr=log
+        )
+        eventually(supervisor.Supervisor().running)
+
+    def shut(self, sign: int = signal.SIGTERM) -> None:
+        """End supervisord, kindly or not."""
+        if self.process is not None:
+            self.process.send_signal(sign)
+            self.process.wait()
+            self.process = None
+
+    def release(self, release_id: str, *, top: str = "", status: str = "200 OK", **changes: object) -> str:
+        """Lay a release down as if it had been built."""
+        folder = self.site.release(release_id)
+        (folder / "app").mkdir(parents=True)
+        (folder / "venv/bin").mkdir(parents=True)
+        (folder / "app/wsgi.py").write_text(APP.format(top=top, status=status))
+        options = changes.pop("options", [])
+        environment = {
+            "SITE_RELEASE": release_id,
+            "PYTHONPATH": str(self.folder / "lib"),
+            "PASSWORD": "open-sesame",
+            **changes.pop("environment", {}),
+        }
+        (folder / "environment").write_text(
+            "".join(f"{k}={json.dumps(v, ensure_ascii=False)}\n" for k, v in environment.items())
+        )
+        health = {
+            "path": "/healthz",
+            "host": "shop.example.com",
+            "status": 200,
+            "body": "",
+            "timeout": 30,
+            "scheme": "http",
+        } | changes.pop("health", {})
+        manifest = {
+            "id": release_id,
+            "site": "shop",
+            "root": str(self.site.root),
+            "user": USER,
+            "group": GROUP,
+            "socket_group": "www-data",
+            "listen": [],
+            "backlog": 64,
+            "tls": False,
+            "health": health,
+            "command": [
+                "/usr/bin/python3",
+                "-m",
+                "gunicorn",
+                "--workers=1",
+                "--threads=4",
+                "--worker-class=gthread",
+                "--no-control-socket",
+                "--graceful-timeout=5",
+                *options,
+                "wsgi:app",
+            ],
+        } | changes
+        (folder / "release.json").write_text(json.dumps(manifest))
+        for slot in layout.SLOTS:
+            (folder / f"program-{slot}.conf").write_text(
+                f"[program:shop-{slot}]\ncommand = {self.launcher} {self.site.root} {slot}\ndirectory = /\n"
+                "autorestart = unexpected\nexitcodes = 77\nstartsecs = 1\nstartretries = 20\nstopwaitsecs = 15\n"
+                f"killasgroup = true\nredirect_stderr = true\nstdout_logfile = {self.site.log}\n"
+                "stdout_logfile_maxbytes = 0\n"
+            )
+        (folder / ".complete").touch()
+        return release_id
+
+    def deploy(self, release_id: str, **changes: object) -> str:
+        """Lay a release down and put it live; its slot."""
+        slot = steps.start(self.site, self.release(release_id, **changes))["slot"]
+        steps.switch(self.site, slot, release_id, drain=0.2)
+        return slot
+
+    @property
+    def sock(self) -> Path:
+        """What nginx connects to."""
+        return self.site.live / "sock"
+
+    def state(self, slot: str) -> str:
+        """supervisor's word for a slot's program."""
+        info = supervisor.Supervisor().info(f"shop-{slot}")
+        return info["statename"] if info else "absent"
+
+    def programs(self) -> list[str]:
+        """The program files of the site."""
+        return sorted(path.name for path in (self.folder / "conf.d").glob("shop-*"))
+
+
+@pytest.fixture
+def bare_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host whose supervisord does not run yet."""
+    if os.geteuid() != 0:
+        pytest.skip("gives up root, so it needs to be root")
+    if SUPERVISORD is None:
+        pytest.skip("needs the distribution's supervisor (apt install supervisor)")
+    # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))  # noqa: S108 - see above
+    folder.chmod(0o755)
+    host = Host(folder)
+    monkeypatch.setattr(layout, "RUN", folder / "run")
+    monkeypatch.setattr(layout, "PROGRAMS", folder / "conf.d")
+    monkeypatch.setattr(layout, "LOGS", folder / "log")
+    monkeypatch.setattr(layout, "REGISTRY", folder / "registry")
+    monkeypatch.setattr(layout, "CONFIG", folder / "etc")
+    monkeypatch.setattr(supervisor, "SOCKET", folder / "sock")
+    monkeypatch.setattr(supervisor, "CONFIG", folder / "supervisord.conf")
+    yield host
+    host.shut(signal.SIGKILL)
+    for slot in layout.SLOTS:
+        pid = steps.orphan(host.site, slot)
+        if pid is not None:  # supervisor made each program the head of its process group
+            os.killpg(pid, signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def host(bare_host: Host) -> Host:
+    """A host with a running supervisord."""
+    bare_host.boot()
+    return bare_host

@@ -1,0 +1,190 @@
+"""The launcher: who may start, what it gives away and what it keeps."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import signal
+import socket
+import stat
+import subprocess
+
+from ansible.module_utils.releases import steps, supervisor
+from supervised import GROUP, USER, Host, eventually, get
+
+pytest_plugins = ["supervised"]
+
+
+def launch(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Start the launcher by hand; nobody's token fits that."""
+    return subprocess.run([host.by_hand, host.site.root, *arguments], capture_output=True, text=True, check=False)
+
+
+def fill(host: Host, slot: str, **changes: object) -> None:
+    """Put a release into a slot without starting it."""
+    host.release("r1", **changes)
+    host.site.slot(slot).mkdir()
+    (host.site.slot(slot) / "release").symlink_to("../../releases/r1")
+
+
+def test_the_server_is_the_site_and_nobody_more(host: Host) -> None:
+    host.deploy("r1")
+    who = get(host.sock, "/who")
+    uid, gid = pwd.getpwnam(USER).pw_uid, grp.getgrnam(GROUP).gr_gid
+    assert who["uid"] == [uid] * 3
+    assert who["gid"] == [gid] * 3
+    assert who["groups"] == [gid]
+    assert who["status"]["NoNewPrivs"] == "1"
+    assert who["status"]["Umask"] == "0027"
+    assert who["core"] == [0, 0]
+
+
+def test_the_server_gets_a_clean_environment(host: Host) -> None:
+    host.deploy("r1")
+    found = get(host.sock, "/who")["environment"]
+    assert "LEAK" not in found
+    assert found["HOME"] == str(host.site.shared)
+    assert found["PATH"].startswith(f"{host.site.release('r1')}/venv/bin:")
+    assert found["LANG"] == "C.UTF-8"
+
+
+def test_the_server_stands_in_its_own_release_not_in_the_slot(host: Host) -> None:
+    host.deploy("r1")
+    assert get(host.sock, "/who")["cwd"] == str(host.site.release("r1") / "app")
+
+
+def test_any_value_arrives_as_it_is(host: Host) -> None:
+    odd = {
+        "PERCENT": "100%(x)s",
+        "QUOTES": "a\"b'c\\d",
+        "LINES": "one\ntwo\r\nthree",
+        "UNICODE": "ä\u2028\x85ö",
+        "EMPTY": "",
+        "EQUALS": "a=b=c",
+        "SPACES": "  x  ",
+    }
+    host.deploy("r1", environment=odd)
+    found = get(host.sock, "/who")["environment"]
+    assert {name: found[name] for name in odd} == odd
+
+
+def test_the_socket_is_for_the_site_and_nginx_only(host: Host) -> None:
+    slot = host.deploy("r1")
+    info = host.site.socket(slot).stat()
+    assert stat.S_IMODE(info.st_mode) == 0o660
+    assert (pwd.getpwuid(info.st_uid).pw_name, grp.getgrgid(info.st_gid).gr_name) == (USER, "www-data")
+    assert host.site.slot(slot).stat().st_uid == 0
+
+
+def test_a_slot_that_is_not_live_is_refused(bare_host: Host) -> None:
+    fill(bare_host, "green")
+    done = launch(bare_host, "green")
+    assert done.returncode == 77
+    assert "shop-green is not the live slot" in done.stderr
+
+
+def test_a_live_link_to_the_other_slot_is_refused(bare_host: Host) -> None:
+    fill(bare_host, "green")
+    bare_host.site.live.symlink_to("slots/blue")
+    assert launch(bare_host, "green").returncode == 77
+
+
+def test_another_supervisords_token_is_refused(bare_host: Host) -> None:
+    fill(bare_host, "green")
+    steps.write_token(bare_host.site, "green", 1)
+    assert launch(bare_host, "green").returncode == 77
+
+
+def test_a_token_of_an_earlier_process_with_this_pid_is_refused(bare_host: Host) -> None:
+    fill(bare_host, "green")
+    token = {"supervisord_pid": os.getpid(), "supervisord_start": (steps.process_start(os.getpid()) or 0) - 1}
+    bare_host.site.token("green").write_text(json.dumps(token))
+    assert launch(bare_host, "green").returncode == 77
+
+
+def test_a_refused_slot_is_not_tried_again(host: Host) -> None:
+    fill(host, "green")
+    host.site.program("green").write_text((host.site.release("r1") / "program-green.conf").read_text())
+    supervisor.Supervisor().add("shop-green")
+    eventually(lambda: host.state("green") == "EXITED")
+    assert supervisor.Supervisor().info("shop-green")["exitstatus"] == 77
+    assert host.site.log.read_text().count("is not the live slot") == 1
+
+
+def test_root_is_no_site(bare_host: Host) -> None:
+    fill(bare_host, "blue", user="root", group="root")
+    bare_host.site.live.symlink_to("slots/blue")
+    done = launch(bare_host, "blue")
+    assert done.returncode == 1
+    assert "a site never runs as root" in done.stderr
+
+
+def test_a_broken_environment_is_named_by_line_and_not_shown(bare_host: Host) -> None:
+    fill(bare_host, "blue")
+    bare_host.site.live.symlink_to("slots/blue")
+    with (bare_host.site.release("r1") / "environment").open("a") as stream:
+        stream.write("TOKEN=hunter22\n")
+    done = launch(bare_host, "blue")
+    assert done.returncode == 1
+    assert "environment, line 4" in done.stderr
+    assert "hunter22" not in done.stderr
+
+
+def test_a_missing_release_is_named(bare_host: Host) -> None:
+    fill(bare_host, "blue")
+    bare_host.site.live.symlink_to("slots/blue")
+    (bare_host.site.slot("blue") / "release").unlink()
+    done = launch(bare_host, "blue")
+    assert done.returncode == 1
+    assert "slots/blue/release leads to no release" in done.stderr
+
+
+def test_a_taken_port_leaves_the_slots_socket_alone(bare_host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        fill(bare_host, "blue", listen=[address])
+        bare_host.site.live.symlink_to("slots/blue")
+        done = launch(bare_host, "blue")
+    assert done.returncode == 1
+    assert f"cannot listen on {address}: Address already in use" in done.stderr
+    assert not bare_host.site.socket("blue").exists()
+
+
+def test_a_command_runs_as_the_site_in_its_live_release(host: Host) -> None:
+    host.deploy("r1")
+    done = launch(host, "run", "--", "sh", "-c", "id -un; id -G; pwd; echo $PASSWORD; echo ${LEAK-none}; exit 3")
+    gid = str(grp.getgrnam(GROUP).gr_gid)
+    assert done.stdout.split() == [USER, gid, str(host.site.release("r1") / "app"), "open-sesame", "none"]
+    assert done.returncode == 3
+
+
+def test_a_command_can_run_in_a_release_that_is_not_live(host: Host) -> None:
+    host.deploy("r1")
+    host.release("r2")
+    assert launch(host, "run", "--release", "r2", "--", "printenv", "SITE_RELEASE").stdout == "r2\n"
+
+
+def test_a_command_without_anything_live_says_so(bare_host: Host) -> None:
+    done = launch(bare_host, "run", "--", "true")
+    assert done.returncode == 1
+    assert "leads to no release" in done.stderr
+
+
+def test_a_killed_master_comes_back(host: Host) -> None:
+    host.deploy("r1")
+    before = get(host.sock)["pid"]
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: get(host.sock)["pid"] not in (before, 1))  # 1: a worker that has not noticed yet
+    assert host.state("blue") in ("STARTING", "RUNNING")
+
+
+def test_a_killed_supervisords_server_ends_once_its_successor_serves(host: Host) -> None:
+    host.deploy("r1")
+    orphan = get(host.sock)["pid"]
+    host.shut(signal.SIGKILL)
+    assert get(host.sock)["pid"] == orphan, "it serves on, whoever is gone"
+    host.boot()
+    eventually(lambda: get(host.sock)["pid"] not in (orphan, 1))
+    eventually(lambda: steps.process_start(orphan) is None or steps._is_zombie(orphan))

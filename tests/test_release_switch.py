@@ -1,0 +1,401 @@
+"""A release goes live: started, asked, switched to under load, or taken away again without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.releases import gate, ports, steps, supervisor
+from ansible.module_utils.releases.lock import Busy, site_lock
+from supervised import Host, SlotConnection, eventually, get
+
+pytest_plugins = ["supervised"]
+
+
+def at_rest(host: Host, release_id: str) -> None:
+    """Exactly one program, and it is the live one, and it answers."""
+    slot = host.site.live_slot()
+    assert host.programs() == [f"shop-{slot}.conf"]
+    assert host.state("green" if slot == "blue" else "blue") == "absent"
+    assert not list((host.folder / "run").glob("*.token"))
+    assert get(host.sock)["release"] == release_id
+
+
+class Clients:
+    """Clients that never stop: kept-alive ones for a while, each time by the live path, as nginx does."""
+
+    def __init__(self, path: Path, count: int = 4) -> None:
+        self.path, self.served, self.lost = path, set(), []
+        self.total = 0
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.work) for _ in range(count)]
+
+    def work(self) -> None:
+        while not self.stop.is_set():
+            connection, until = SlotConnection(self.path), time.monotonic() + 0.1
+            try:
+                while time.monotonic() < until:
+                    connection.request("GET", "/")
+                    self.served.add(json.loads(connection.getresponse().read())["release"])
+                    self.total += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a lost request
+                self.lost.append(repr(error))
+            finally:
+                connection.close()
+
+    def __enter__(self) -> Clients:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_the_first_release_goes_live(host: Host) -> None:
+    release_id = host.release("r1")
+    started = steps.start(host.site, release_id)
+    assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200"}
+    assert host.site.live_slot() is None
+    switched = steps.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first
+    assert switched == {"changed": True, "slot": "blue", "previous": ""}
+    assert host.site.live.readlink() == Path("slots/blue")
+    at_rest(host, "r1")
+
+
+def test_no_request_is_lost_over_three_switches(host: Host) -> None:
+    host.deploy("r1")
+    with Clients(host.sock) as clients:
+        for release_id in ("r2", "r3", "r4"):
+            host.deploy(release_id)
+        eventually(lambda: "r4" in clients.served)
+    assert clients.lost == []
+    assert clients.served == {"r1", "r2", "r3", "r4"}
+    assert host.site.previous.read_text() == "r3\n"
+    at_rest(host, "r4")
+
+
+def test_a_request_under_way_is_ended_by_the_old_server(host: Host) -> None:
+    host.deploy("r1")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(get(host.sock, "/slow")["release"]))
+    thread.start()
+    host.deploy("r2")
+    thread.join()
+    assert found == ["r1"]
+    at_rest(host, "r2")
+
+
+def test_a_restart_is_the_same_release_in_the_other_slot(host: Host) -> None:
+    host.deploy("r1")
+    before = get(host.sock)["pid"]
+    slot = steps.start(host.site, "r1")["slot"]
+    steps.switch(host.site, slot, "r1", drain=0)
+    assert get(host.sock)["pid"] != before
+    at_rest(host, "r1")
+
+
+def test_the_gate_asks_as_nginx_would(host: Host) -> None:
+    host.deploy("r1", top="import builtins", health={"scheme": "https", "body": '"proto": "https"'})
+    with pytest.raises(steps.StepError, match=r"without the text '\"proto\": \"http\"'"):
+        steps.start(
+            host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 0.5})
+        )
+    host.deploy("r3", health={"body": '"host": "shop.example.com"'})
+
+
+def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
+    host.deploy("r1")
+    release_id = host.release("r2", status="503 Not Now", health={"timeout": 0.5}, top='print("says open-sesame!")')
+    with pytest.raises(steps.StepError) as caught:
+        steps.start(host.site, release_id)
+    message = str(caught.value)
+    assert "shop: release r2 did not get healthy in slot green: /healthz answered 503, not 200" in message
+    assert "Release r1 stays live." in message
+    assert "Listening at" in message, "the log's last lines"
+    assert "open-sesame" not in message
+    assert steps.traces(host.site, "green") == []
+    at_rest(host, "r1")
+
+
+def test_a_release_that_cannot_be_imported_is_given_up_before_the_timeout(host: Host) -> None:
+    release_id = host.release("r1", top="import no_such_thing", health={"timeout": 600})
+    with pytest.raises(steps.StepError, match="(?s)the server ended 3 times.*No module named 'no_such_thing'"):
+        steps.start(host.site, release_id)
+    assert host.programs() == []
+
+
+def test_a_half_built_release_is_no_candidate(host: Host) -> None:
+    (host.site.release(host.release("r1")) / ".complete").unlink()
+    with pytest.raises(steps.StepError, match="r1 is not on this host or not whole"):
+        steps.start(host.site, "r1")
+
+
+def test_check_mode_changes_nothing(host: Host) -> None:
+    assert steps.start(host.site, "never-built", check_mode=True)["slot"] == "blue"
+    release_id = host.release("r1")
+    assert steps.start(host.site, release_id, check_mode=True)["changed"]
+    assert steps.switch(host.site, "blue", release_id, check_mode=True)["changed"]
+    assert steps.abort(host.site, check_mode=True) == {"changed": False, "removed": {}}
+    assert host.programs() == []
+    assert not host.site.slot("blue").exists()
+
+
+def test_a_neighbours_broken_file_is_named(host: Host) -> None:
+    host.deploy("r1")
+    neighbour = host.folder / "conf.d/blog.conf"
+    neighbour.write_text("[program:blog]\nnumprocs = many\n")
+    (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 60\n")
+    with pytest.raises(steps.StepError, match=r"cannot read this one: \S+/blog.conf: ") as caught:
+        steps.start(host.site, host.release("r2"))
+    assert "mail.conf" not in str(caught.value)
+    at_rest(host, "r1")
+    # It must not keep a deploy from ending, either.
+    neighbour.unlink()
+    slot = steps.start(host.site, "r2")["slot"]
+    neighbour.write_text("this is no ini file\n")
+    steps.switch(host.site, slot, "r2", drain=0)
+    at_rest(host, "r2")
+
+
+@pytest.mark.parametrize("broken", ["[program:blog]\ncommand = %(nobody)s\n", "no section\n", "[program:x]\n"])
+def test_a_reread_that_fails_names_the_file(host: Host, broken: str) -> None:
+    (host.folder / "conf.d/a blog.conf").write_text(broken)
+    (host.folder / "conf.d/group.conf").write_text("[group:both]\nprograms = mail\n")
+    (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 60\nautostart = false\n")
+    with pytest.raises(supervisor.SupervisorError, match=r"cannot read this one: \S+conf.d/a blog.conf: "):
+        supervisor.Supervisor().add("shop-blue")
+    assert list(supervisor.broken_files(supervisor.program_files())) == [host.folder / "conf.d/a blog.conf"]
+
+
+def test_neighbours_are_not_touched(host: Host) -> None:
+    (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 600\n")
+    supervisor.Supervisor().add("mail")
+    pid = supervisor.Supervisor().info("mail")["pid"]
+    # A change that its owner has not loaded yet stays unloaded.
+    (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 700\n")
+    host.deploy("r1")
+    host.deploy("r2")
+    assert supervisor.Supervisor().info("mail")["pid"] == pid
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[program:shop-blue]\nstartsecs = soon\n", "supervisor cannot read the program file"),
+        (
+            "[program:shop-blue]\ncommand = x\n[program:more]\ncommand = y\n",
+            "and nothing else, but it defines more, shop",
+        ),
+        ("", "but it defines no program"),
+    ],
+)
+def test_a_broken_program_file_is_never_placed(host: Host, text: str, words: str) -> None:
+    (host.site.release(host.release("r1")) / "program-blue.conf").write_text(text)
+    with pytest.raises(steps.StepError, match=words):
+        steps.start(host.site, "r1")
+    assert host.programs() == []
+
+
+def test_a_host_without_supervisord_says_what_to_do(bare_host: Host) -> None:
+    bare_host.release("r1")
+    with pytest.raises(steps.StepError, match="supervisord is not running.*systemctl start supervisor"):
+        steps.start(bare_host.site, "r1")
+    (bare_host.folder / "sock").touch()
+    assert not supervisor.Supervisor().running()
+
+
+def test_a_port_that_another_holds_is_named(host: Host) -> None:
+    host.deploy("r1")
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(steps.StepError, match=rf"\(PID {os.getpid()}\) already listens on 127.0.0.1 port {port}"):
+            steps.start(host.site, host.release("r2", listen=[f"0.0.0.0:{port}"]))
+    at_rest(host, "r1")
+
+
+def test_an_address_of_another_host_is_refused(host: Host) -> None:
+    with pytest.raises(steps.StepError, match="cannot listen on 192.0.2.1:8000: Cannot assign requested address"):
+        steps.start(host.site, host.release("r1", listen=["192.0.2.1:8000"]))
+
+
+def test_both_slots_share_a_port_during_a_switch(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    host.deploy("r1", listen=[f"127.0.0.1:{port}"])
+    host.deploy("r2", listen=[f"127.0.0.1:{port}"])
+    done = subprocess.run(
+        [
+            "/usr/bin/python3",
+            "-c",
+            "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read())",
+            f"http://127.0.0.1:{port}/",
+        ],
+        capture_output=True,
+        text=True,
+        env={},
+        check=True,
+    )
+    assert '"release": "r2"' in done.stdout
+
+
+def test_overlapping_addresses() -> None:
+    assert ports.overlap("0.0.0.0", "127.0.0.1")
+    assert ports.overlap("::", "127.0.0.1")
+    assert not ports.overlap("127.0.0.1", "127.0.0.2")
+    assert not ports.overlap("::1", "127.0.0.1")
+    assert ports.split("[::1]:80") == ("::1", 80)
+
+
+def test_a_tls_server_is_asked_over_tls(host: Host) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    key, certificate = host.folder / "key.pem", host.folder / "cert.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=x",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    key.chmod(0o644)
+    release_id = host.release(
+        "r1",
+        tls=True,
+        options=[f"--certfile={certificate}", f"--keyfile={key}"],
+        health={"scheme": "https", "body": '"tls": "https"'},
+    )
+    assert steps.start(host.site, release_id)["health"] == "/healthz answered 200"
+
+
+def test_a_run_cut_off_before_the_switch_is_made_good(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    assert host.programs() == ["shop-blue.conf", "shop-green.conf"]
+    assert set(steps.status(host.site)["unfinished"]) == {"green"}
+    assert steps.abort(host.site)["changed"]
+    at_rest(host, "r1")
+    assert steps.abort(host.site) == {"changed": False, "removed": {}}
+
+
+def test_a_run_cut_off_after_the_rename_is_made_good(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.deploy("r1")
+    slot = steps.start(host.site, host.release("r2"))["slot"]
+
+    def killed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.time, "sleep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            steps.switch(host.site, slot, "r2", drain=1)
+    assert host.programs() == ["shop-blue.conf", "shop-green.conf"]
+    assert steps.switch(host.site, slot, "r2")["changed"]
+    at_rest(host, "r2")
+    assert not steps.switch(host.site, slot, "r2")["changed"]
+
+
+def test_the_next_deploy_clears_what_a_cut_off_one_left(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    assert host.deploy("r3") == "green"
+    at_rest(host, "r3")
+
+
+def test_after_a_restart_of_supervisord_in_mid_switch_only_live_runs(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    host.shut()
+    host.boot()
+    eventually(lambda: get(host.sock)["release"] == "r1")
+    eventually(lambda: host.state("green") == "EXITED")
+    assert not host.site.socket("green").exists() or get_fails(host.site.socket("green"))
+    steps.abort(host.site)
+    at_rest(host, "r1")
+
+
+def get_fails(path: Path) -> bool:
+    """Nobody answers there."""
+    try:
+        get(path)
+    except OSError:
+        return True
+    return False
+
+
+def test_an_orphan_in_the_idle_slot_is_ended(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    orphan = get(host.site.socket("green"))["pid"]
+    host.shut(signal.SIGKILL)
+    host.boot()
+    eventually(lambda: get(host.sock))
+    steps.abort(host.site)
+    assert steps.process_start(orphan) is None or steps._is_zombie(orphan)
+    at_rest(host, "r1")
+
+
+def test_a_dead_slot_is_not_switched_to(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    supervisor.Supervisor().remove("shop-green")
+    with pytest.raises(steps.StepError, match="slot green is unknown to supervisord, so nothing was switched"):
+        steps.switch(host.site, "green", "r2")
+    with pytest.raises(steps.StepError, match="slot green does not hold release r9"):
+        steps.switch(host.site, "green", "r9")
+    assert get(host.sock)["release"] == "r1"
+
+
+def test_one_run_at_a_time(bare_host: Host) -> None:
+    with site_lock(bare_host.site), pytest.raises(Busy, match=f"another run is at work.*PID {os.getpid()}"):
+        with site_lock(bare_host.site):
+            pass
+    with site_lock(bare_host.site):
+        pass
+
+
+def test_status_tells_what_is_live(host: Host) -> None:
+    assert steps.status(host.site)["detail"] == "nothing is live yet"
+    host.deploy("r1")
+    found = steps.status(host.site)
+    assert (found["slot"], found["release"], found["healthy"], found["managed"]) == ("blue", "r1", True, True)
+    assert found["since"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.lstat(host.site.live).st_mtime))
+    host.shut()
+    found = steps.status(host.site)
+    assert (found["healthy"], found["state"]) == (False, "no supervisord")
+
+
+def test_healthy_sees_a_server_that_does_not_answer(host: Host) -> None:
+    host.deploy("r1")
+    manifest = host.site.manifest("r1")
+    assert gate.healthy(host.site, "blue", manifest, timeout=5) == (True, "/healthz answered 200")
+    os.kill(get(host.sock)["pid"], signal.SIGSTOP)
+    manifest["health"]["status"] = 204
+    well, words = gate.healthy(host.site, "blue", manifest, timeout=0.2)
+    assert not well
+    assert "answered 200, not 204" in words
+    well, words = gate.healthy(host.site, "green", manifest, timeout=5)
+    assert (well, words) == (False, "supervisord does not run a program shop-green")
