@@ -211,9 +211,9 @@ def test_an_unknown_worker_class_is_refused_with_the_list() -> None:
 
 
 @pytest.mark.parametrize(("said", "words"), [
-    ("error: Request failed after 3 retries\n  cause: Failed to fetch: `https://me:canary@x/`\n  cause: Connection refused",
+    ("error: Request failed\n  cause: Failed to fetch: `https://me:canary@x/`\n  cause: Connection refused",
      "does not reach the package index"),
-    ("cause: error sending request for url (https://x/)\n cause: invalid peer certificate: UnknownIssuer", "host_ca_cert"),
+    ("cause: error sending request for url (https://x/)\n invalid peer certificate: UnknownIssuer", "host_ca_cert"),
     ("error: No space left on device (os error 28)", "the disk is full"),
     ("Hash mismatch for `flask==3`", "not the one that was locked"),
     ("In `--require-hashes` mode, all requirements must have a hash", "the lock file is not whole"),
@@ -251,7 +251,8 @@ def test_secrets_are_masked_in_all_their_forms() -> None:
     }
     text = "\n".join([
         repr(values["TOKEN"]), json.dumps(values["TOKEN"]), "only second-line here", values["DATABASE_URL"],
-        "wrong password p@ssword for user me", json.dumps(values["QUOTED"]), repr(values["QUOTED"]), "os.environ['TOKEN']",
+        "wrong password p@ssword for user me", json.dumps(values["QUOTED"]), repr(values["QUOTED"]),
+        "os.environ['TOKEN']",
         "TOKENIZER is another word", "SECRET_KEY is not set",
     ])  # fmt: skip
     masked = environment.mask(text, {**values, "SECRET_KEY": "0123456789abcdef"})
@@ -299,7 +300,7 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
     plugin = object.__new__(action.ActionModule)
     plugin._task, plugin._connection = FakeTask(args, check_mode), FakeConnection()
     monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
-    monkeypatch.setattr(action.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(action.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
 
     def execute(name: str, module_args: dict, task_vars: dict) -> dict:
         calls.append(json.loads(json.dumps(module_args)))
@@ -584,7 +585,8 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
         "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
         "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
         "listen": [], "backlog": 2048, "tls": False, "socket_group": "www-data", "aliases": {"/static/": "app/static"},
-        "health": {"path": "/healthz"}, "keep_releases": 5, "environment_hash": "e", "payload": payload and str(payload),
+        "health": {"path": "/healthz"}, "keep_releases": 5, "environment_hash": "e",
+        "payload": payload and str(payload),
         "parts": {"code": "c" * 64, "requirements": "r", "config": "s"}, **more,
     }  # fmt: skip
 

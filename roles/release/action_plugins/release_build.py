@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ansible import constants as C
+from ansible import constants
 from ansible.plugins.action import ActionBase
 
 ROLE = Path(__file__).resolve().parent.parent
@@ -84,10 +84,10 @@ def _entry(path: Path, name: str, top: Path) -> Entry:
         return Entry(path, name, "file", bool(mode & 0o100), hashlib.sha256(path.read_bytes()).hexdigest())
     if not stat.S_ISLNK(mode):
         raise PackError(f"{name} in the source is neither a file, a folder nor a link; move it out of the source")
-    target, end = os.readlink(path), Path(os.path.realpath(path))
-    if os.path.isabs(target) or (end != top and top not in end.parents):
+    target, end = path.readlink(), Path(os.path.realpath(path))
+    if target.is_absolute() or (end != top and top not in end.parents):
         raise PackError(f"the link {name} leads out of the source, where no host can follow; put the file itself there")
-    return Entry(path, name, "link", digest=target)
+    return Entry(path, name, "link", digest=str(target))
 
 
 def code_hash(entries: list[Entry], lock: str) -> str:
@@ -107,7 +107,7 @@ def hash_of(value: object) -> str:
 def check_lock(source: Path, requirements: str) -> bytes:
     """Read the lock file, and refuse one that does not pin everything with hashes."""
     path = Path(os.path.normpath(source / requirements))
-    if source not in path.parents or os.path.isabs(requirements):
+    if source not in path.parents or Path(requirements).is_absolute():
         raise PackError("requirements: the lock file must lie in the source; name it relative to the source")
     if not path.is_file():
         raise PackError(f"requirements: {requirements} is not in the source. {_remedy(source, requirements)}")
@@ -228,7 +228,7 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> None:
         tar.addfile(member)
     else:
         member.size, member.mode = status.st_size, 0o755 if entry.executable else 0o644
-        with open(entry.path, "rb") as stream:
+        with entry.path.open("rb") as stream:
             reader = _Hashing(stream)
             try:
                 tar.addfile(member, reader)
@@ -239,10 +239,10 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> None:
 
 
 def source_folder(source: object) -> tuple[Path, str]:
-    """Where the source lies on the controller, and the words for it. (A git source will be fetched here.)"""
+    """Where the source lies on the controller, and the words for it; a git source will be fetched here."""
     if not isinstance(source, Mapping) or not isinstance(source.get("path"), str) or not source["path"]:
         raise PackError("source: must be {path: FOLDER}")
-    folder = Path(os.path.normpath(PROJECT / os.path.expanduser(source["path"])))
+    folder = Path(os.path.normpath(PROJECT / Path(source["path"]).expanduser()))
     if not folder.is_dir():
         raise PackError(f"source: there is no folder {folder} on the controller; correct source.path")
     return folder, f"folder {source['path']}"
@@ -309,9 +309,9 @@ class ActionModule(ActionBase):
 
     def _send(self, entries: list[Entry], settings: dict[str, Any], server_lock: bytes) -> str:
         """Pack into a file that only its owner can read, lay it into the connection's own folder on the host."""
-        descriptor, local = tempfile.mkstemp(prefix="release-", suffix=".tar.gz", dir=C.DEFAULT_LOCAL_TMP)
+        descriptor, local = tempfile.mkstemp(prefix="release-", suffix=".tar.gz", dir=constants.DEFAULT_LOCAL_TMP)
         try:
-            with open(descriptor, "wb") as target:
+            with os.fdopen(descriptor, "wb") as target:
                 pack(target, entries, settings, server_lock)
             shell = self._connection._shell
             if shell.tmpdir is None:
@@ -320,4 +320,4 @@ class ActionModule(ActionBase):
             self._transfer_file(local, remote)
             return remote
         finally:
-            os.unlink(local)
+            Path(local).unlink()

@@ -14,8 +14,8 @@ description:
 options:
   site: {description: The site's key on the page., type: str, required: true}
   root: {description: The site's directory on the host., type: path, required: true}
-  user: {description: The user that the site runs as; its primary group may read the release., type: str, required: true}
-  source: {description: Where the code came from; the action plugin turns the page's C(source) into these words., type: str}
+  user: {description: The site's user; its primary group may read the release., type: str, required: true}
+  source: {description: Where the code came from; the page's C(source), in words., type: str}
   requirements: {description: The lock file, relative to the source., type: str, default: requirements.txt}
   wsgi: {description: What the server loads., type: str, required: true}
   server: {description: The server., type: str, choices: [gunicorn], default: gunicorn}
@@ -63,8 +63,9 @@ import subprocess
 import tarfile
 import traceback
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.releases import fingerprint, store, venv
@@ -93,6 +94,7 @@ class Decision:
 
     @property
     def build(self) -> bool:
+        """Whether nothing that lies here will do."""
         return self.needed and not self.release
 
 
@@ -266,7 +268,7 @@ class Build:
         if asked.returncode != 0:
             raise BuildError(f"the installed gunicorn cannot be imported:\n{venv.last_lines(asked.stderr)}")
         venv.check_worker_class(asked.stdout, self.params["worker_class"])
-        command, *arguments = self.manifest(release, datetime.now(timezone.utc))["command"]
+        command, *arguments = self.manifest(release, datetime.now(UTC))["command"]
         try:
             done = run_as(
                 user,
@@ -285,9 +287,10 @@ class Build:
             )
 
 
-def _opened(tar: tarfile.TarFile, name: str):
+def _opened(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     stream = tar.extractfile(name)
-    assert stream is not None
+    if stream is None:
+        raise store.UnpackError(f"{name} in the payload is no file")
     return stream
 
 
@@ -298,12 +301,12 @@ def explain(error: OSError) -> str:
     return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
 
 
-def perform(params: dict, check_mode: bool, tools: Toolbox = Toolbox(), now: datetime | None = None) -> dict:
+def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: datetime | None = None) -> dict:
     """Do the module's work; ``tools`` is for tests.
 
     :raises BuildError: with what is wrong and the remedy
     """
-    now = now or datetime.now(timezone.utc)
+    now, tools = now or datetime.now(UTC), tools or Toolbox()
     layout = Layout(params["site"], Path(params["root"]))
     parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
     with site_lock(layout, enabled=not check_mode):

@@ -27,7 +27,7 @@ def tree_digest(release: Path) -> str:
         status = path.lstat()
         line = [str(path.relative_to(release)), status.st_mode, status.st_uid, status.st_gid]
         if stat.S_ISLNK(status.st_mode):
-            line.append(os.readlink(path))
+            line.append(str(path.readlink()))
         elif stat.S_ISREG(status.st_mode):
             line.append(hashlib.sha256(path.read_bytes()).hexdigest())
         digest.update(os.fsencode(repr(line)))
@@ -45,7 +45,7 @@ def venv_digest(venv: Path) -> str:
         status = path.lstat()
         line = [str(path.relative_to(venv)), status.st_mode, status.st_uid]
         if stat.S_ISLNK(status.st_mode):
-            line.append(os.readlink(path))
+            line.append(str(path.readlink()))
         elif stat.S_ISREG(status.st_mode):
             line += [status.st_size, status.st_mtime_ns]
         digest.update(os.fsencode(repr(line)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -57,10 +58,8 @@ def run_as(
         out, err = process.communicate(timeout=timeout)
     finally:
         # The whole session, also what the site's import may have left in the background.
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         process.wait()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -1,4 +1,4 @@
-"""The releases that lie on a host: unpack one, give its files their owners and modes, remove old and half-built ones."""
+"""The releases that lie on a host: unpack one, set owners and modes, remove old and half-built ones."""
 
 from __future__ import annotations
 
@@ -40,16 +40,17 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         elif member.isfile():
             stream = payload.extractfile(member)
-            assert stream is not None
+            if stream is None:
+                raise UnpackError(f"{member.name!r} cannot be read")
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with stream, open(descriptor, "wb") as target:
+            with stream, os.fdopen(descriptor, "wb") as target:
                 shutil.copyfileobj(stream, target)
                 os.fchmod(target.fileno(), 0o700 if member.mode & 0o100 else 0o600)
             # nginx makes its ETags of a file's time and size: all hosts must agree on them.
             times.append((path, member.mtime))
         elif member.issym():
             target_path = Path(os.path.normpath(parent / member.linkname))
-            if os.path.isabs(member.linkname) or (target_path != top and top not in target_path.parents):
+            if Path(member.linkname).is_absolute() or (target_path != top and top not in target_path.parents):
                 raise UnpackError(f"the link {member.name!r} leads out of the release")
             path.symlink_to(member.linkname)
         else:
@@ -59,11 +60,11 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
 
 
 def own(path: Path, gid: int, mode: int | None = None) -> None:
-    """Give a path to root and a group. (A unit test that is not root keeps its own.)"""
+    """Give a path to root and a group; a unit test that is not root keeps its own."""
     if os.geteuid() == 0:
         os.chown(path, 0, gid, follow_symlinks=False)
     if mode is not None:
-        os.chmod(path, mode)
+        path.chmod(mode)
 
 
 def set_modes(app: Path, gid: int, public: Iterable[str]) -> None:

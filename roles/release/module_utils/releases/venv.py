@@ -103,7 +103,7 @@ def explain(stderr: str) -> str:
     said = last_lines(without_passwords(stderr))
     low = stderr.lower()
     if "no space left on device" in low or "quota exceeded" in low:
-        return f"the disk is full. Free some space (releases and /var/cache/uv lie there), then run again. uv says:\n{said}"
+        return f"the disk is full. Free some space for releases and /var/cache/uv, then run again. uv says:\n{said}"
     if UNTRUSTED.search(stderr) and UNREACHABLE.search(stderr):
         return (
             "this host does not trust the package index's certificate. Name the CA in `host_ca_certificates`. "
