@@ -63,6 +63,8 @@ need_venv() {
     command -v "$python" >/dev/null || need_packages python3
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "Python 3.11 or newer is needed, and $python is $("$python" -V 2>&1). Name another one: PYTHON=python3.13"
+    # Never build one environment from another that happens to be activated.
+    python=$("$python" -c 'import os, sys; print(os.path.join(sys.base_prefix, "bin", "python%d.%d" % sys.version_info[:2]))')
     wanted=$({ printf '%s\n' "$PWD/$dir"; "$python" -c 'import sys; print(sys.executable, sys.version)'
         cat "$uv_lock" "$@"; } | sha256sum)
     [ "$(cat "$dir/.made-from" 2>/dev/null)" = "$wanted" ] && return
