@@ -88,6 +88,10 @@ def test_a_source_packs_to_the_same_bytes_wherever_it_lies(source: Path, tmp_pat
     assert packed(copy) == packed(source)
 
 
+def test_the_payload_does_not_tell_when_it_was_packed(source: Path) -> None:
+    assert packed(source)[4:8] == b"\0\0\0\0", "the time in gzip's header"
+
+
 def test_what_is_not_code_stays_at_home(source: Path) -> None:
     names = {entry.name for entry in action.collect(source)}
     assert names == {
@@ -420,6 +424,10 @@ def test_a_source_unpacks_as_it_was(source: Path, tmp_path: Path) -> None:
     [("app/../../evil", tarfile.REGTYPE, b"x")],
     [("app/out", tarfile.SYMTYPE, b"/etc"), ("app/out/evil", tarfile.REGTYPE, b"x")],
     [("app/out", tarfile.SYMTYPE, b"../..")],
+    # Harmless to a reader of names, but `x/s` is `app/`, so that `l` is two folders above it.
+    [("app/x", tarfile.DIRTYPE, b""), ("app/x/s", tarfile.SYMTYPE, b".."), ("app/l", tarfile.SYMTYPE, b"x/s/../..")],
+    [("app/x", tarfile.DIRTYPE, b""), ("app/x/s", tarfile.SYMTYPE, b".."), ("app/l", tarfile.SYMTYPE, b"x/s/../.."),
+     ("app/l/evil", tarfile.REGTYPE, b"x")],
     [("app/in", tarfile.SYMTYPE, b"."), ("app/in/in/../../evil", tarfile.REGTYPE, b"x")],
     [("app/hard", tarfile.LNKTYPE, b"/etc/passwd")],
     [("app/device", tarfile.CHRTYPE, b"")],
@@ -549,6 +557,14 @@ def test_a_release_that_was_built_but_not_started_is_not_built_twice(site: layou
     assert (decision.needed, decision.release, decision.reason) == (True, "B", "code changed")
 
 
+def test_what_replaces_a_damaged_release_is_not_built_twice(site: layout.Layout) -> None:
+    release = lay_down(site, "A", PARTS, "blue")
+    (release / "app/wsgi.py").write_text("", encoding="utf-8")
+    assert module.decide(site, PARTS).build
+    lay_down(site, "B", PARTS)
+    assert module.decide(site, PARTS).release == "B"
+
+
 # Releases on the disk
 
 
@@ -667,7 +683,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert "canary" not in json.dumps(result)
     release = site.release(result["release"])
     assert (release / "venv/bin/gunicorn").read_text().splitlines()[0].startswith(f"#!{release}/venv/bin/python")
-    assert list((release / "app/__pycache__").glob("wsgi.*.pyc")), "compiled before the first start"
+    assert list((release / "app/shop").rglob("code.*.pyc")), "compiled before the first start"
     assert (release / "environment").stat().st_mode & 0o777 == 0o640
     assert (release / ".fingerprint").stat().st_mode & 0o777 == 0o600
     manifest = site.manifest(release.name)

@@ -113,7 +113,7 @@ def decide(layout: Layout, parts: dict[str, str]) -> Decision:
     damage = fingerprint.damage(release)
     if damage:
         reason = "files of the live release were changed on the host"
-        return Decision(True, reason, idle, suspicious_cache=damage == "packages")
+        return Decision(True, reason, idle, same_release(layout, parts), damage == "packages")
     reason = program_problem(layout, slot, release)
     if not reason:
         well, seen = healthy(layout, slot, layout.manifest(live))

@@ -25,6 +25,7 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
     """
     top = Path(os.path.realpath(destination))
     times: list[tuple[Path, float]] = []
+    links: list[Path] = []
     for member in payload:
         name = PurePosixPath(member.name)
         if not name.parts or name.parts[0] != prefix:
@@ -49,12 +50,15 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
             # nginx makes its ETags of a file's time and size: all hosts must agree on them.
             times.append((path, member.mtime))
         elif member.issym():
-            target_path = Path(os.path.normpath(parent / member.linkname))
-            if Path(member.linkname).is_absolute() or (target_path != top and top not in target_path.parents):
-                raise UnpackError(f"the link {member.name!r} leads out of the release")
             path.symlink_to(member.linkname)
+            links.append(path)
         else:
             raise UnpackError(f"{member.name!r} is neither a file, a folder nor a link")
+    # At the end, when every link that a link may lead through is there.
+    for path in links:
+        end = Path(os.path.realpath(path))
+        if path.readlink().is_absolute() or (end != top and top not in end.parents):
+            raise UnpackError(f"the link {path.relative_to(destination)} leads out of the release")
     for path, mtime in times:
         os.utime(path, (mtime, mtime))
 
