@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -229,24 +230,35 @@ def test_an_address_of_another_host_is_refused(host: Host) -> None:
         steps.start(host.site, host.release("r1", listen=["192.0.2.1:8000"]))
 
 
-def test_both_slots_share_a_port_during_a_switch(host: Host) -> None:
+def test_clients_of_a_port_meet_only_what_is_live(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+
+    def asked() -> set[str]:
+        found = set()
+        for _ in range(30):  # each a connection of its own: shared out, half would be the other slot's
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/")
+            found.add(json.loads(connection.getresponse().read())["release"])
+            connection.close()
+        return found
+
     host.deploy("r1", listen=[f"127.0.0.1:{port}"])
-    host.deploy("r2", listen=[f"127.0.0.1:{port}"])
-    done = subprocess.run(
-        [
-            "/usr/bin/python3",
-            "-c",
-            "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read())",
-            f"http://127.0.0.1:{port}/",
-        ],
-        capture_output=True,
-        text=True,
-        env={},
-        check=True,
-    )
-    assert '"release": "r2"' in done.stdout
+    for old, new in (("r1", "r2"), ("r2", "r3")):
+        slot = steps.start(host.site, host.release(new, listen=[f"127.0.0.1:{port}"]))["slot"]
+        assert asked() == {old}
+        steps.switch(host.site, slot, new, drain=0)
+        assert asked() == {new}
+
+
+def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ports, "holders", lambda _: [])
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert ports.problem(address, 65534, [address]) == ""
+        assert "cannot be seen from here already listens" in ports.problem(address, 65534, [])
 
 
 def test_overlapping_addresses() -> None:

@@ -22,6 +22,7 @@ import pwd
 import resource
 import signal
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ REFUSED = 77
 # is a failed start, to be tried again and again.
 REFUSAL_PAUSE = 2.0
 PR_SET_NO_NEW_PRIVS = 38
+SO_ATTACH_REUSEPORT_CBPF = 51
 FIRST_FD = 3
 
 
@@ -103,7 +105,7 @@ def read_environment(path: Path) -> dict[str, str]:
         except ValueError:
             value = None
         if not name or not separator or not isinstance(value, str) or "\0" in value:
-            raise LauncherError(f"{path}, line {number}: expected NAME=\"value\" as JSON; deploy a new release")
+            raise LauncherError(f'{path}, line {number}: expected NAME="value" as JSON; deploy a new release')
         environment[name] = value
     return environment
 
@@ -156,7 +158,7 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
-    """Listen on a TCP address that the other slot may hold too: both serve until the older one ends."""
+    """Listen on a TCP address that the other slot may hold too."""
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -171,7 +173,24 @@ def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
         listener.listen(backlog)
     except OSError as error:
         raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
+    prefer_first(listener)
     return listener
+
+
+def prefer_first(listener: socket.socket) -> None:
+    """Let the kernel give all connections to the socket that listened first, which is the live slot's.
+
+    Otherwise it shares them out, and clients would meet a release that the health gate has not passed. When the first
+    one closes, the next takes its place.
+    """
+    # struct sock_filter: BPF_RET | BPF_K with 0, the index of the socket; struct sock_fprog: its length and address.
+    program = ctypes.create_string_buffer(struct.pack("@HBBI", 0x06, 0, 0, 0))
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", 1, ctypes.addressof(program))
+        )
+    except OSError as error:
+        print(f"launcher: both slots share a port's clients during a deploy ({error})", file=sys.stderr, flush=True)
 
 
 def hand_over(listeners: list[socket.socket]) -> None:
@@ -218,8 +237,11 @@ def retire_orphan(site: str, slot: str) -> None:
     try:
         old = json.loads(note.read_text(encoding="utf-8"))
         if old["pid"] != os.getpid() and process_start(old["pid"]) == old["start"]:
-            print(f"launcher: an older server of {site}-{slot} (PID {old['pid']}) still ran; told it to end",
-                  file=sys.stderr, flush=True)
+            print(
+                f"launcher: an older server of {site}-{slot} (PID {old['pid']}) still ran; told it to end",
+                file=sys.stderr,
+                flush=True,
+            )
             os.kill(old["pid"], signal.SIGTERM)
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -243,8 +265,12 @@ def serve(root: Path, slot: str) -> NoReturn:
     manifest = read_manifest(release)
     site = manifest["site"]
     if not is_live(root, slot) and not has_token(site, slot):
-        print(f"launcher: {site}-{slot} is not the live slot and no deploy is starting it, so it does not run; "
-              "the next deploy removes its program", file=sys.stderr, flush=True)
+        print(
+            f"launcher: {site}-{slot} is not the live slot and no deploy is starting it, so it does not run; "
+            "the next deploy removes its program",
+            file=sys.stderr,
+            flush=True,
+        )
         time.sleep(REFUSAL_PAUSE)
         sys.exit(REFUSED)
     uid, gid = account(manifest)

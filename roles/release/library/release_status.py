@@ -58,10 +58,21 @@ def main() -> None:
         if record:
             reports.append(status(Layout(name, Path(record["root"])), timeout))
         else:
-            reports.append({
-                "site": name, "root": "", "slot": "", "release": "", "since": "", "previous": "", "state": "",
-                "managed": False, "healthy": False, "detail": "not on this host", "unfinished": {},
-            })
+            reports.append(
+                {
+                    "site": name,
+                    "root": "",
+                    "slot": "",
+                    "release": "",
+                    "since": "",
+                    "previous": "",
+                    "state": "",
+                    "managed": False,
+                    "healthy": False,
+                    "detail": "not on this host",
+                    "unfinished": {},
+                }
+            )
     module.exit_json(changed=False, sites=reports)
 
 

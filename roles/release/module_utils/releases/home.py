@@ -137,10 +137,19 @@ class Home:
     def _user(self) -> tuple[int | None, int | None]:
         account = find_user(self.user)
         if account is None and self._note(f"create the user {self.user}"):
-            code, _, words = self.run([
-                "useradd", "--system", "--user-group", "--no-create-home", "--shell", NOLOGIN,
-                "--home-dir", str(self.site.shared), self.user,
-            ])
+            code, _, words = self.run(
+                [
+                    "useradd",
+                    "--system",
+                    "--user-group",
+                    "--no-create-home",
+                    "--shell",
+                    NOLOGIN,
+                    "--home-dir",
+                    str(self.site.shared),
+                    self.user,
+                ]
+            )
             if code != 0:
                 raise StepError(f"{self.site.name}: cannot create the user {self.user}: {words.strip()}")
             account = find_user(self.user)
@@ -272,8 +281,12 @@ class Removal:
         pattern = re.compile(rf"{re.escape(self.name)}-\d{{8}}T\d{{6}}Z(-\d+)?")
         for path in map(Path, self._archives()):
             # The register is root's, but nothing but an archive's name is ever deleted for it.
-            if (_exists(path) and path.parent.name == ".archive" and pattern.fullmatch(path.name)
-                    and self._note(f"delete {path}")):
+            if (
+                _exists(path)
+                and path.parent.name == ".archive"
+                and pattern.fullmatch(path.name)
+                and self._note(f"delete {path}")
+            ):
                 delete(path)
         if self.register.exists() and not self.check_mode:
             self.register.unlink()

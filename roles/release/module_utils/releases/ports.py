@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def split(address: str) -> tuple[str, int]:
 
 def _address(text: str) -> str:
     """The kernel's notation: words of four bytes in the machine's byte order."""
-    words = [text[i:i + 8] for i in range(0, len(text), 8)]
+    words = [text[i : i + 8] for i in range(0, len(text), 8)]
     raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
     return str(ipaddress.ip_address(raw))
 
@@ -75,7 +76,7 @@ def holders(listener: Listener) -> list[int]:
 
 def _describe(pids: list[int]) -> str:
     if not pids:
-        return "a process outside this container or namespace"
+        return "a process that cannot be seen from here"
     try:
         name = Path(f"/proc/{pids[0]}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -93,14 +94,18 @@ def _uids(pids: list[int]) -> set[int]:
     return found
 
 
-def problem(address: str, uid: int | None) -> str:
+def problem(address: str, uid: int | None, live: Iterable[str] = ()) -> str:
     """Why a site cannot listen on ADDR:PORT; empty if it can.
 
     The site's own servers (they run as ``uid``) may hold it: the launcher binds with SO_REUSEPORT, so both slots
     serve it during a switch. Only looking at the sockets tells: SO_REUSEPORT would let two sites share a port as well,
     and each would get half of the other's clients.
+
+    :param live: what the site's live release listens on: in a container without SYS_PTRACE nobody may look whose
+        another user's socket is
     """
     host, port = split(address)
+    ours = [split(other) for other in live]
     for listener in listeners(port):
         # nginx's `[::]:80 ipv6only=on` beside our `0.0.0.0:80`: the trial below settles that.
         if not overlap(host, listener.address):
@@ -109,10 +114,14 @@ def problem(address: str, uid: int | None) -> str:
         uids = _uids(pids)
         if uid is not None and uids == {uid}:
             continue
+        if not pids and (listener.address, listener.port) in ours:
+            continue
         if _binds(host, port, reuse=False) == "":
             continue
-        return (f"{_describe(pids)} already listens on {listener.address} port {port}, so the site cannot listen on "
-                f"{address}; stop that, or choose another port in the site's `bind`")
+        return (
+            f"{_describe(pids)} already listens on {listener.address} port {port}, so the site cannot listen on "
+            f"{address}; stop that, or choose another port in the site's `bind`"
+        )
     words = _binds(host, port, reuse=True)
     if words:
         return f"the site cannot listen on {address}: {words}; correct the site's `bind`"

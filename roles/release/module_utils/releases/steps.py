@@ -88,9 +88,10 @@ def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
 
 def _is_zombie(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] == "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def clear_slot(site: Layout, slot: str) -> bool:
@@ -138,8 +139,9 @@ def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
     supervisor = Supervisor()
     try:
         supervisord = supervisor.pid()
-        check_program(f"{site.name}-{slot}", site.release(release_id) / f"program-{slot}.conf", site.program(slot),
-                      supervisord)
+        check_program(
+            f"{site.name}-{slot}", site.release(release_id) / f"program-{slot}.conf", site.program(slot), supervisord
+        )
     except SupervisorError as error:
         raise StepError(f"{site.name}: {error}") from error
     if check_mode:
@@ -189,16 +191,18 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
     if check_mode:
         return result
     if site.release_in(slot) != release_id:
-        raise StepError(f"{site.name}: slot {slot} does not hold release {release_id}; deploy again. "
-                        f"{_what_serves(site)}")
+        raise StepError(
+            f"{site.name}: slot {slot} does not hold release {release_id}; deploy again. {_what_serves(site)}"
+        )
     try:
         info = Supervisor().info(f"{site.name}-{slot}")
     except SupervisorError as error:
         raise StepError(f"{site.name}: not switched: {error}") from error
     if info is None or info["statename"] not in ("STARTING", "RUNNING"):
         state = "unknown to supervisord" if info is None else info["statename"]
-        raise StepError(f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} "
-                        "Deploy again")
+        raise StepError(
+            f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} Deploy again"
+        )
     # Before the rename, so that no run cut off between the two loses the way back.
     if before:
         write_file(site.previous, before + "\n", 0o644)
@@ -243,8 +247,17 @@ def status(site: Layout, timeout: float = 3) -> dict:
     slot = site.live_slot()
     release_id = site.live_release()
     report = {
-        "site": site.name, "root": str(site.root), "slot": slot or "", "release": release_id or "", "since": "",
-        "previous": "", "state": "", "managed": False, "healthy": False, "detail": "", "unfinished": {},
+        "site": site.name,
+        "root": str(site.root),
+        "slot": slot or "",
+        "release": release_id or "",
+        "since": "",
+        "previous": "",
+        "state": "",
+        "managed": False,
+        "healthy": False,
+        "detail": "",
+        "unfinished": {},
     }
     with contextlib.suppress(OSError):
         report["previous"] = site.previous.read_text(encoding="utf-8").strip()
@@ -291,7 +304,8 @@ def _check_ports(site: Layout, manifest: dict) -> None:
         uid = pwd.getpwnam(manifest["user"]).pw_uid
     except KeyError:
         uid = None
-    problems = [ports.problem(address, uid) for address in manifest.get("listen", [])]
+    live = site.manifest(site.live_release() or "").get("listen", [])
+    problems = [ports.problem(address, uid, live) for address in manifest.get("listen", [])]
     if any(problems):
         raise StepError(f"{site.name}: {'; '.join(filter(None, problems))}. {_what_serves(site)}")
 
@@ -314,9 +328,7 @@ def _last_words(site: Layout, release_id: str, position: tuple[int, int]) -> str
                 offset = 0
             stream.seek(max(offset, info.st_size - LOG_TAIL))
             text = stream.read().decode(errors="replace")
-        environment = parse_environment(
-            (site.release(release_id) / "environment").read_text(encoding="utf-8")
-        )
+        environment = parse_environment((site.release(release_id) / "environment").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f" (Its log {site.log} cannot be read: {error})"
     secrets = {name: value for name, value in environment.items() if name not in PUBLIC_NAMES}

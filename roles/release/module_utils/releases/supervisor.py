@@ -92,8 +92,9 @@ class Supervisor:
                 raise SupervisorError("supervisord is shutting down; run again once it is up") from fault
             raise
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
-            raise SupervisorError(f"supervisord broke off at {SOCKET} ({error!r}); is it being restarted? "
-                                  "Run again") from error
+            raise SupervisorError(
+                f"supervisord broke off at {SOCKET} ({error!r}); is it being restarted? Run again"
+            ) from error
 
     def pid(self) -> int:
         """supervisord's own PID."""
@@ -178,8 +179,10 @@ class Supervisor:
 def neighbours_message(culprits: dict[Path, str]) -> str:
     """Names the files that keep supervisord from reading any program."""
     listed = "; ".join(f"{path}: {' '.join(error.split())}" for path, error in culprits.items())
-    return (f"supervisord reads all its program files or none, and cannot read this one: {listed}. "
-            "Correct it or move it away, and run again; nothing was changed")
+    return (
+        f"supervisord reads all its program files or none, and cannot read this one: {listed}. "
+        "Correct it or move it away, and run again; nothing was changed"
+    )
 
 
 def program_files() -> list[Path]:
@@ -203,12 +206,18 @@ def read_sets(sets: list[list[Path]], supervisord: int | None = None) -> list[di
     answer = subprocess.run(
         [PYTHON, "-W", "ignore", "-c", READER],
         input=json.dumps([str(CONFIG), [[str(path) for path in files] for files in sets]]),
-        capture_output=True, text=True, cwd="/", env=environment, check=False,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environment,
+        check=False,
     )
     if answer.returncode != 0:
         last = (answer.stderr.strip().splitlines() or ["no words"])[-1]
-        raise SupervisorError(f"supervisor's own parser does not run in {PYTHON} ({last}); is the distribution's "
-                              "package supervisor installed?")
+        raise SupervisorError(
+            f"supervisor's own parser does not run in {PYTHON} ({last}); is the distribution's "
+            "package supervisor installed?"
+        )
     return json.loads(answer.stdout)
 
 
@@ -234,8 +243,10 @@ def check_program(program: str, candidate: Path, replaces: Path, supervisord: in
     others = [path for path in program_files() if path != replaces]
     own, whole = read_sets([[candidate], [*others, candidate]], supervisord)
     if own["error"]:
-        raise SupervisorError(f"supervisor cannot read the program file {candidate}: {own['error']}. Correct the "
-                              "template that its first line names, and run again; nothing was changed")
+        raise SupervisorError(
+            f"supervisor cannot read the program file {candidate}: {own['error']}. Correct the "
+            "template that its first line names, and run again; nothing was changed"
+        )
     if own["programs"] != [program]:
         raise SupervisorError(
             f"the program file {candidate} must define [program:{program}] and nothing else, but it defines "

@@ -1,0 +1,172 @@
+"""A site's home on a host: made once, refused where somebody else lives, archived when the site goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+import subprocess
+
+import pytest
+from ansible.module_utils.releases import home, layout
+from ansible.module_utils.releases.home import Home, Removal
+from ansible.module_utils.releases.steps import StepError
+from supervised import Host, get
+
+pytest_plugins = ["supervised"]
+
+
+class Accounts:
+    """Stands in for useradd and its like: no test makes users on the machine it runs on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.known: set[str] = set()
+        self.commands: list[str] = []
+        nobody = pwd.getpwnam("nobody")
+        monkeypatch.setattr(home, "find_user", lambda name: nobody if name in self.known else None)
+        found = home.find_group
+        monkeypatch.setattr(home, "find_group", lambda name: found(name) if name == "www-data" else None)
+        monkeypatch.setattr(home, "end_processes", lambda uid: None)
+
+    def run(self, command: list[str]) -> tuple[int, str, str]:
+        self.commands.append(command[0])
+        if command[0] == "useradd":
+            self.known.add(command[-1])
+        elif command[0] == "userdel":
+            self.known.discard(command[-1])
+        else:
+            subprocess.run(command, check=True)
+        return 0, "", ""
+
+
+@pytest.fixture
+def accounts(monkeypatch: pytest.MonkeyPatch) -> Accounts:
+    return Accounts(monkeypatch)
+
+
+@pytest.fixture
+def empty_host(bare_host: Host) -> Host:
+    """A host on which no site ever was."""
+    subprocess.run(["rm", "-r", bare_host.site.root, bare_host.site.logs], check=True)
+    return bare_host
+
+
+def mode(path: os.PathLike) -> str:
+    return f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
+
+
+def bring(host: Host, accounts: Accounts, **changes: object) -> list[str]:
+    return Home(host.site, "shop", accounts.run, **changes).bring()
+
+
+def test_a_home_is_made_once(empty_host: Host, accounts: Accounts) -> None:
+    site = empty_host.site
+    would = bring(empty_host, accounts, check_mode=True)
+    assert not site.root.exists()
+    assert not site.record.exists()
+    assert bring(empty_host, accounts) == would
+    assert bring(empty_host, accounts) == []
+    assert accounts.commands == ["useradd"]
+    paths = (site.root, site.shared, site.shared / "data", site.shared / "media", site.logs, site.log, site.record)
+    assert [mode(path) for path in paths] == ["0755", "0755", "0700", "2750", "0751", "0640", "0600"]
+    assert [os.lstat(path).st_uid for path in paths] == [0, 0, 65534, 65534, 0, 0, 0]
+    assert (site.config / "environment").readlink() == site.live / "release/environment"
+
+
+def test_what_was_bent_is_put_right(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    (empty_host.site.shared / "data").chmod(0o777)
+    assert bring(empty_host, accounts, check_mode=True) == [f"correct owner and mode of {empty_host.site.shared}/data"]
+    bring(empty_host, accounts)
+    assert mode(empty_host.site.shared / "data") == "0700"
+
+
+def test_nginx_may_own_its_logs(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    os.chown(empty_host.site.logs / "access.log", pwd.getpwnam("www-data").pw_uid, -1)
+    assert bring(empty_host, accounts) == []
+
+
+def test_everything_foreign_is_listed_and_nothing_done(empty_host: Host, accounts: Accounts) -> None:
+    site = empty_host.site
+    accounts.known.add("shop")
+    for path in (site.root, site.config, site.logs):
+        path.mkdir()
+    with pytest.raises(StepError) as caught:
+        bring(empty_host, accounts)
+    for words in ("the user shop", str(site.root), str(site.config), str(site.logs), "Nothing was changed"):
+        assert words in str(caught.value)
+    assert not site.record.exists()
+    assert list(site.root.iterdir()) == []
+
+
+def test_a_run_cut_off_early_can_be_taken_up(
+    empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Home, "_link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            bring(empty_host, accounts)
+    assert bring(empty_host, accounts)
+    assert bring(empty_host, accounts) == []
+
+
+def test_another_user_or_root_is_refused_with_the_way_out(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    with pytest.raises(StepError, match="set up on this host with user shop, and the page says other.*state: absent"):
+        Home(empty_host.site, "other", accounts.run).bring()
+    twin = layout.Layout("twin", empty_host.folder / "srv/twin")
+    accounts.known.clear()
+    with pytest.raises(StepError, match="the user shop belongs to the site shop"):
+        Home(twin, "shop", accounts.run).bring()
+
+
+def test_a_site_goes_and_its_shared_files_stay(host: Host, accounts: Accounts) -> None:
+    subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
+    bring(host, accounts)
+    host.deploy("r1")
+    (host.site.shared / "data/words.db").write_text("kept")
+    server = get(host.sock)["pid"]
+    would = Removal("shop", accounts.run, check_mode=True).remove()
+    assert get(host.sock)["pid"] == server
+    removal = Removal("shop", accounts.run)
+    assert len(removal.remove()) == len(would)
+    archive = layout.Path(removal.archive)
+    assert archive.parent == host.folder / "srv/.archive"
+    assert (archive / "data/words.db").read_text() == "kept"
+    assert (mode(archive), mode(archive.parent), archive.stat().st_uid) == ("0700", "0700", 0)
+    assert not [path for path in (host.site.root, host.site.config, host.site.logs, host.site.record) if path.exists()]
+    assert host.programs() == []
+    assert host.state("blue") == "absent"
+    assert accounts.known == set()
+    assert list((host.folder / "run").glob("*.pid")) == []
+    again = Removal("shop", accounts.run)
+    assert (again.remove(), again.archive) == ([], "")
+    assert Removal("shop", accounts.run, purge=True).remove() == [f"delete {archive}"]
+    assert not archive.exists()
+    assert Removal("shop", accounts.run, purge=True).remove() == []
+
+
+def test_purge_deletes_at_once(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    Removal("shop", accounts.run, purge=True).remove()
+    assert not empty_host.site.root.exists()
+    assert not (empty_host.folder / "srv/.archive").exists()
+
+
+def test_what_is_not_ours_is_not_removed(empty_host: Host, accounts: Accounts) -> None:
+    empty_host.site.root.mkdir()
+    accounts.known.add("shop")
+    assert Removal("shop", accounts.run, purge=True).remove() == []
+    assert empty_host.site.root.exists()
+    assert accounts.commands == []
+
+
+def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    precious = empty_host.folder / "precious"
+    precious.mkdir()
+    (layout.REGISTRY / "shop.archives").write_text(json.dumps([str(precious)]))
+    Removal("shop", accounts.run, purge=True).remove()
+    assert precious.exists()
