@@ -120,6 +120,19 @@ RULES = {
     "health.path": (["/", "/healthz", "/h?x=1"], ["healthz", "", "/a b", "/a\n"]),
     "health.host": (["", "a.example"], ["https://a"]),
     "health.status": ([200, 503], [99, 600]),
+    "gunicorn.keyfile": (["", "/etc/ssl/x.key"], ["x.key", "/etc/ssl/a b"]),
+    "threads": (["auto", 1, 16], ["Auto", 0, "4", True]),
+    "worker_class": (["sync", "gthread", "gunicorn.workers.ggevent.GeventWorker"], ["", "a b", "2x", "sync;"]),
+    "workers_max": ([0, 8], [-1]),
+    "timeout": ([0, 30], [-1]),
+    "graceful_timeout": ([1, 30], [0]),
+    "max_requests": ([0, 1000], [-1]),
+    "max_requests_jitter": ([0, 100], [-1]),
+    "backlog": ([1, 2048], [0]),
+    "health.timeout": ([1, 60], [0]),
+    "start_retries": ([0, 20], [-1]),
+    "static_max_age": ([0, 3600], [-1]),
+    "proxy_timeout": ([1, 60], [0]),
     "http_port": ([1, 65535], [0, 65536, -1]),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
@@ -130,6 +143,10 @@ RULES = {
     ),
     "client_max_body_size": (["0", "16m", "1G", 0, 100], ["16 m", "16mb", "-1", "", "1.5m"]),
 }
+
+
+def test_every_rule_has_examples(plugin):
+    assert set(RULES) == set(plugin("roles/preflight/action_plugins/preflight.py").RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -172,6 +189,8 @@ def bad(tmp_path_factory) -> str:
     (folder / "loose").mkdir()
     (folder / "loose/requirements.txt").write_text("flask==3.1\n")
     (folder / "empty").mkdir()
+    (folder / "uv").mkdir()
+    (folder / "uv/uv.lock").write_text("version = 1\n")
     hidden = {"env": {"TOKEN": SECRET, "DB": f"postgres://u:{SECRET}@h/"}}
     page = {
         "site_defaults": {"worker_clas": SECRET, "env": {"SHARED": SECRET}, "threads": "auto"},
@@ -227,6 +246,12 @@ def bad(tmp_path_factory) -> str:
             "elsewhere": GOOD | {"server_names": ["good.example.com"], "http_port": 8080},
             "nowhere": {"server_names": ["nowhere.example.com"], "source": {"path": "no/such/folder"}},
             "lockless": {"server_names": ["l.example.com"], "source": {"path": str(folder / "empty")}},
+            "uv": {
+                "server_names": ["uv.example.com"],
+                "source": {"path": str(folder / "uv")},
+                "requirements": "uv.lock",
+                "wsgi": True,
+            },
             "unhashed": {"server_names": ["u.example.com"], "source": {"path": str(folder / "loose")}},
             "leaking": {"server_names": ["k.example.com"], "source": {"path": str(folder)}},
             "tls": GOOD | {"server_names": ["t.example.com"], "gunicorn": {"certfile": "/etc/x.pem"}},
@@ -282,6 +307,8 @@ def bad(tmp_path_factory) -> str:
         "good.bind[1]: takes the port of nginx",
         "nowhere.source.path: is no folder on this machine",
         "lockless.requirements: is not a file below the source; make it with `uv pip compile",
+        "uv.requirements: uv.lock needs the pyproject.toml",
+        "uv.wsgi: must be a text; put it in quotes",
         "unhashed.requirements: has packages without hashes; run `uv pip compile --universal --generate-hashes",
         "leaking.source.path: holds your inventory",
         "tls.gunicorn.keyfile: is missing",
@@ -327,6 +354,7 @@ def test_an_empty_page_and_a_page_that_is_worked_out_are_fine(tmp_path):
         "null": {"sites": None},
         "absent": {"sites": {"gone": {"state": "absent"}}},
         "computed": {"base": {"shop": GOOD}, "sites": "{{ base | combine({}) }}"},
+        "other": {"sites": {"shop": GOOD | {"env": {"HOST": "{{ hostvars['computed'].base.shop.server_names[0] }}"}}}},
         "named": {
             "site_defaults": {"server_names": ["{{ site_name }}.example.com"], "source": {"path": "app"}},
             "sites": {"one": {}, "two": {"env": {"N": 5, "B": True}}},

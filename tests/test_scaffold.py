@@ -28,7 +28,7 @@ LAYOUTS = {
     "where sites are nothing, with a comment": "---\nsites:  # none yet\nother: 1\n",
     "where sites are ~": "sites: ~\n",
     "with tags of Ansible's": (
-        "sites:\n  one:\n    env:\n      A: !vault |\n        $ANSIBLE_VAULT;1.1;AES256\n        6162\nz: !unsafe '{{'\n"
+        "sites:\n  one:\n    env:\n      A: !vault |\n        $ANSIBLE_VAULT;1.1;AES256\n        6162\nz: 1\n"
     ),
     "with anchors": "base: &base {a: 1}\nsites:\n  one:\n    <<: *base\n",
     "with a document's end": "sites:\n  one: {}\n...\n",

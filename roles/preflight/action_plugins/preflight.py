@@ -487,7 +487,8 @@ class ActionModule(ActionBase):
         found: dict[str, list[str]] = {}
         known: dict[str, None] = {}
         for host in hosts:
-            page = Page(variables["hostvars"].raw_get(host), self._loader, spec, keys)
+            own = {**variables["hostvars"].raw_get(host), "hostvars": variables["hostvars"]}
+            page = Page(own, self._loader, spec, keys)
             page.check_together()
             known.update(dict.fromkeys(page.names))
             for line in page.errors:

@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         """The sites without a SECRET_KEY, by the inventory whose hosts they are on."""
         wanted: dict[Path, list[str]] = {}
         for host in variables["ansible_play_hosts_all"]:
-            page = variables["hostvars"].raw_get(host)
+            page = {**variables["hostvars"].raw_get(host), "hostvars": variables["hostvars"]}
             for site in self._without_key(page):
                 if not Path(str(page.get("inventory_dir"))).is_absolute():  # Ansible says "None" for `-i host,`
                     raise AnsibleActionFail(
