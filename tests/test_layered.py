@@ -112,6 +112,11 @@ def test_overrides_may_lie_elsewhere(layered, root, tmp_path):
     )
 
 
+def test_an_escape_in_an_expression_is_read_as_in_any_jinja_file(layered, root):
+    put(root, "templates/site.conf.j2", "{{ 'a\\tb' }}\n")
+    assert layered(root, "web/site.conf.j2") == "a\tb\n"
+
+
 def test_a_value_that_looks_like_a_template_stays_as_it_is(layered, root):
     put(root, "templates/site.conf.j2", "{{ text }}\n")
     assert layered(root, "web/site.conf.j2", "site=site_entry, text='{' ~ '{ colour }' ~ '}'") == "{{ colour }}\n"
@@ -128,6 +133,7 @@ EXTENDS = "{% extends 'site.conf.j2' %}\n{% block extra %}\n"
         (EXTENDS + "\n{% iff %}\n{% endblock %}\n", "line 4: Encountered unknown tag 'iff'"),
         (EXTENDS + "\n\n{{ 5 + site.env.TOKEN }}\n{% endblock %}\n", "line 5: TypeError"),
         (EXTENDS + "{{ site.env.TOKEN | from_json }}\n{% endblock %}\n", "line 3: "),
+        (EXTENDS + "{{ {}[site.env.TOKEN] }}\n{% endblock %}\n", "has no attribute '(hidden)'"),
         ("{% extends 'sitte.conf.j2' %}\n", "sitte.conf.j2"),
         ("{% if true %}\n", "Unexpected end of template"),
     ],

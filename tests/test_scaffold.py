@@ -76,6 +76,12 @@ def test_what_cannot_be_added_to_is_left_alone(insert, text, says):
         insert(text, ["sites"], "shop", ENTRY)
 
 
+def test_a_result_that_says_anything_else_is_not_written(plugin):
+    verified = plugin("roles/scaffold/action_plugins/add_entry.py").verified
+    with pytest.raises(ValueError, match="nothing was changed"):
+        verified("sites: {one: 1}\n", "sites: {one: 2, shop: {}}\n", ["sites"], "shop", "shop: {}\n")
+
+
 def test_a_group_must_be_there_and_may_be_empty(insert):
     text = "all:\n  children:\n    web:\n    staging:\n      hosts: {}\n"
     below = ["all", "children", "web", "hosts"]
