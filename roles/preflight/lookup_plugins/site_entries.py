@@ -14,13 +14,19 @@ short_description: The sites of a host, each with everything that the page says 
 description:
   - One entry for each key of C(sites), in the page's order, what the site says over C(site_defaults) over the keys'
     own defaults, with C(name) added. It is what role C(site) sees as C(site_entry), for tasks that need all sites.
-options: {}
+options:
+  _terms:
+    description: The keys to give of each entry; all of them if none is named. What goes to a module must leave C(env) out.
+  state:
+    description: Only sites of this state.
+    type: str
+    choices: [present, absent]
 """
 
 EXAMPLES = """
 - name: Tell which ports the sites want
   ansible.builtin.debug:
-    msg: "{{ query('site_entries') | map(attribute='http_port') | unique }}"
+    msg: "{{ query('site_entries', 'name', 'http_port', state='present') }}"
 """
 
 RETURN = """
@@ -42,7 +48,9 @@ class LookupModule(LookupBase):
             **self._loader.load_from_file(str(SITE_ROLE / "vars/main.yml"), trusted_as_template=True),
         }
         names = self._templar.template(variables.get("sites") or {})
-        return [self._entry({**role, **variables, "site_name": name}) for name in names]
+        entries = [self._entry({**role, **variables, "site_name": name}) for name in names]
+        wanted = [entry for entry in entries if kwargs.get("state") in (None, entry["state"])]
+        return [{key: entry[key] for key in terms or entry} for entry in wanted]
 
     def _entry(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         templar = self._templar.copy_with_new_env(available_variables=variables)
