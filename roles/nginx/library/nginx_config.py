@@ -1,0 +1,541 @@
+"""Lay nginx's files down as one step: tested as a whole before, loaded and accepted after, or nothing at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: nginx_config
+short_description: Change nginx's configuration as one tested step
+description:
+  - Tests a private copy of the whole configuration with the new files in it. If nginx refuses it, nothing on disk
+    changes and the error is nginx's own.
+  - Then replaces the files, reloads a running nginx and waits until it works with them. If nginx refuses now (a port
+    that somebody else holds), the old files come back.
+  - Keeps a stamp of what was last loaded, so that a run that was killed half-way never loses a reload.
+  - Never overwrites what it has not made, except files of the distribution that nobody has edited.
+options:
+  files:
+    description:
+      - Path and content. A file under O(conf_dir) is part of nginx's configuration; others (a systemd drop-in) are
+        only laid down, and systemd re-reads its units when it has not seen them yet.
+    type: dict
+    default: {}
+  links:
+    description: Path of a symbolic link and its target.
+    type: dict
+    default: {}
+  absent:
+    description: Files and links of ours that go. What is not ours is refused.
+    type: list
+    elements: path
+    default: []
+  stock_links:
+    description: Links to the distribution's own files that go, if the file is as the distribution ships it.
+    type: list
+    elements: path
+    default: []
+  assumed:
+    description: Files that an earlier step would have laid down; only check mode needs them, for the test.
+    type: dict
+    default: {}
+  conf_dir: {description: nginx's configuration., type: path, default: /etc/nginx}
+  binary: {description: nginx itself., type: path, default: /usr/sbin/nginx}
+  pid_file: {description: The running master's., type: path, default: /run/nginx.pid}
+  error_log: {description: Where nginx says why it refused a reload., type: path, default: /var/log/nginx/error.log}
+  state_dir: {description: Where the stamp and the lock are., type: path, default: /run/sites}
+  dpkg_status: {description: What the distribution shipped., type: path, default: /var/lib/dpkg/status}
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = """
+- name: Lay down the site's server block
+  nginx_config:
+    files: {/etc/nginx/sites-available/shop.conf: "{{ lookup('layered', 'nginx/site.conf.j2', site=site_entry) }}"}
+    links: {/etc/nginx/sites-enabled/shop.conf: ../sites-available/shop.conf}
+"""
+
+RETURN = """
+paths: {description: What changed on disk, type: list, elements: str}
+reloaded: {description: Whether nginx loaded the configuration anew, type: bool}
+tested: {description: Whether nginx was there to test it, type: bool}
+running: {description: Whether nginx runs, type: bool}
+"""
+
+MARKER = re.compile(rb"[#;] Made from .+; edits here are lost\.")
+# Master and workers need a moment each; a port that is taken is tried for 2.5 s by nginx itself.
+PATIENCE = 15.0
+
+
+class Refused(Exception):
+    """What is wrong, where, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are; tests put them elsewhere."""
+
+    conf_dir: Path = Path("/etc/nginx")
+    binary: Path = Path("/usr/sbin/nginx")
+    pid_file: Path = Path("/run/nginx.pid")
+    error_log: Path = Path("/var/log/nginx/error.log")
+    state_dir: Path = Path("/run/sites")
+    dpkg_status: Path = Path("/var/lib/dpkg/status")
+
+    @property
+    def stamp(self) -> Path:
+        return self.state_dir / "nginx.json"
+
+
+@dataclass
+class Change:
+    """What one path is now and what it shall be: text, a link's target, or nothing."""
+
+    path: Path
+    content: str | None = None
+    target: str | None = None
+    before: bytes | None = field(init=False, default=None)
+    before_target: str | None = field(init=False, default=None)
+    before_mode: int = field(init=False, default=0o644)
+    right_owner: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        if self.path.is_symlink():
+            self.before_target = os.readlink(self.path)
+        elif self.path.is_file():
+            self.before = self.path.read_bytes()
+            status = self.path.stat()
+            self.before_mode = status.st_mode & 0o7777
+            self.right_owner = status.st_uid == os.geteuid() and self.before_mode == 0o644
+        elif self.path.exists():
+            raise Refused(f"{self.path} is neither a file nor a link. Move it away, then run this again.")
+
+    @property
+    def needed(self) -> bool:
+        after = None if self.content is None else self.content.encode()
+        return (self.before, self.before_target) != (after, self.target) or (after is not None and not self.right_owner)
+
+    def apply(self) -> None:
+        after = None if self.content is None else self.content.encode()
+        place(self.path, after, self.target, 0o644)
+
+    def undo(self) -> None:
+        place(self.path, self.before, self.before_target, self.before_mode)
+
+    def diff(self) -> dict[str, str]:
+        def words(content: bytes | None, target: str | None) -> str:
+            return f"link to {target}\n" if target is not None else (content or b"").decode(errors="replace")
+
+        return {
+            "before_header": str(self.path),
+            "after_header": str(self.path),
+            "before": words(self.before, self.before_target),
+            "after": words(None if self.content is None else self.content.encode(), self.target),
+        }
+
+
+def place(path: Path, content: bytes | None, target: str | None, mode: int) -> None:
+    """Make ``path`` a file, a link or nothing, so that no reader ever finds it half done."""
+    if content is None and target is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # nginx's `include sites-enabled/*` does not see names that begin with a dot.
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    if target is not None:
+        temporary.symlink_to(target)
+    else:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as stream:
+            stream.write(content or b"")
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def conffiles(status: Path) -> dict[str, str]:
+    """The distribution's configuration files: path and MD5 as shipped."""
+    try:
+        text = status.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    return dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: .*)?$", text, re.MULTILINE))
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether the first line says that one of our templates made the file."""
+    return MARKER.match(content.split(b"\n", 1)[0]) is not None
+
+
+def is_stock(path: Path, content: bytes, shipped: Mapping[str, str]) -> bool:
+    """Whether the file is as the distribution ships it."""
+    # Not for security: it is the digest that dpkg keeps.
+    return shipped.get(str(path)) == hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def refuse_foreign(change: Change, shipped: Mapping[str, str], places: Places) -> None:
+    """Somebody else's file or link is not touched, and the message says how to go on."""
+    if change.before is not None:
+        if change.target is None and (is_ours(change.before) or is_stock(change.path, change.before, shipped)):
+            return
+        what = "was not made from one of our templates, or the distribution's file was edited by hand"
+    elif change.before_target is not None:
+        link = Path(os.path.normpath(change.path.parent / change.before_target))
+        # To be removed, or to lead elsewhere: it is nobody's if it leads nowhere, and ours if it leads to what is ours.
+        if change.content is None and (not link.exists() or (change.target is None and is_ours(link.read_bytes()))):
+            return
+        if change.target is not None and link == Path(os.path.normpath(change.path.parent / change.target)):
+            return
+        what = f"leads to {change.before_target}, which is not ours"
+    else:
+        return
+    raise Refused(
+        f"{change.path} {what}. Nothing was changed. Move what you need of it to templates/ (or to a file of another"
+        f" name in {places.conf_dir}/conf.d/), then: mv {change.path} /root/ ; and run this again."
+    )
+
+
+def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
+    """What has to change, in an order in which no link ever leads nowhere."""
+    shipped = conffiles(places.dpkg_status)
+    changes = [Change(Path(path), content=content) for path, content in params["files"].items()]
+    changes += [Change(Path(path), target=target) for path, target in params["links"].items()]
+    absent = [Change(Path(path)) for path in params["absent"]]
+    changes += sorted(absent, key=lambda change: change.before_target is None)
+    changes = [change for change in changes if change.needed]
+    for change in changes:
+        refuse_foreign(change, shipped, places)
+    for change in (Change(Path(path)) for path in params["stock_links"]):
+        if change.before_target is not None:
+            file = Path(os.path.normpath(change.path.parent / change.before_target))
+            if file.is_file() and is_stock(file, file.read_bytes(), shipped):
+                changes.append(change)
+    return changes
+
+
+def tree(conf_dir: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file and link of the configuration, sorted; not our own half-written files."""
+    for folder, names, files in os.walk(conf_dir):
+        names.sort()
+        for name in sorted(files + [name for name in names if os.path.islink(os.path.join(folder, name))]):
+            path = Path(folder, name)
+            if not (name.startswith(".") and name.endswith(".new")):
+                yield path, path.lstat()
+
+
+def digest(conf_dir: Path) -> str:
+    """One hash over names, contents and link targets of the configuration."""
+    total = hashlib.sha256()
+    for path, _ in tree(conf_dir):
+        body = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        total.update(f"{path.relative_to(conf_dir)}\0{len(body)}\0".encode() + body)
+    return total.hexdigest()
+
+
+def newest(conf_dir: Path) -> float:
+    """When the configuration last changed, removals included."""
+    times = [status.st_ctime for _, status in tree(conf_dir)]
+    times += [os.stat(folder).st_ctime for folder, _, _ in os.walk(conf_dir)]
+    return max(times, default=0.0)
+
+
+@contextmanager
+def candidate(changes: list[Change], assumed: Mapping[str, str], places: Places, quiet_logs: bool) -> Iterator[Path]:
+    """A private copy of the configuration as it would be, which refers to itself and not to the real one.
+
+    Only what names the real folder is copied; the rest are links, so that no private key is ever written twice.
+    """
+    real = str(places.conf_dir)
+    wanted = {Path(path): text.encode() for path, text in assumed.items()}
+    wanted |= {change.path: change.content.encode() for change in changes if change.content is not None}
+    links = {change.path: change.target for change in changes if change.target is not None}
+    gone = {change.path for change in changes if change.content is None and change.target is None}
+
+    parent = "/run" if os.access("/run", os.W_OK) else None
+    copy = Path(tempfile.mkdtemp(prefix="nginx-candidate-", dir=parent))
+    try:
+
+        def own(body: bytes) -> bytes:
+            body = re.sub(rb"(?<![\w./-])" + re.escape(real.encode()) + rb"(?![\w.-])", str(copy).encode(), body)
+            # `nginx -t` creates the pid file that the configuration names.
+            body = re.sub(rb"(?m)^(\s*pid\s+)[^;\s]+;", rb"\g<1>" + str(copy).encode() + rb"/.pid;", body)
+            if quiet_logs:  # nothing may be created, and the folders may not be there yet
+                body = re.sub(rb"(?m)^(\s*(?:access|error)_log\s+)/[^;\s]+", rb"\g<1>/dev/null", body)
+            return body
+
+        def put(path: Path, body: bytes) -> None:
+            place_ = copy / path.relative_to(real)
+            place_.parent.mkdir(parents=True, exist_ok=True)
+            place_.unlink(missing_ok=True)
+            place_.write_bytes(own(body))
+
+        for folder, names, _ in os.walk(real):
+            for name in names:
+                if not os.path.islink(os.path.join(folder, name)):
+                    (copy / Path(folder, name).relative_to(real)).mkdir(parents=True, exist_ok=True)
+        for path, _ in tree(places.conf_dir):
+            if path in gone or path in wanted or path in links:
+                continue
+            here = copy / path.relative_to(real)
+            if path.is_symlink():
+                here.symlink_to(own(os.readlink(path).encode()).decode())
+            elif path.is_file():
+                body = path.read_bytes()
+                if own(body) == body:
+                    here.symlink_to(path)
+                else:
+                    here.write_bytes(own(body))
+        for path, body in wanted.items():
+            if path.is_relative_to(real):
+                put(path, body)
+        for path, target in links.items():
+            if path.is_relative_to(real):
+                here = copy / path.relative_to(real)
+                here.parent.mkdir(parents=True, exist_ok=True)
+                here.symlink_to(own(str(target).encode()).decode())
+        yield copy
+    finally:
+        shutil.rmtree(copy)
+
+
+def test(changes: list[Change], assumed: Mapping[str, str], places: Places, check_mode: bool) -> None:
+    """Let nginx judge the whole configuration as it would be.
+
+    :raises Refused: with nginx's own words and the real paths
+    """
+    with candidate(changes, assumed, places, quiet_logs=check_mode) as copy:
+        main = copy / "nginx.conf"
+        if not main.exists():
+            raise Refused(f"{places.conf_dir}/nginx.conf is not there. Reinstall it: apt-get install --reinstall nginx")
+        done = subprocess.run(
+            [str(places.binary), "-t", "-q", "-c", str(main)], capture_output=True, text=True, check=False, timeout=60
+        )
+        if done.returncode:
+            words = (done.stderr + done.stdout).replace(str(copy), str(places.conf_dir)).strip()
+            raise Refused(
+                "nginx refuses the new configuration, so nothing was changed and the old one stays in service."
+                f" nginx says: {words}"
+            )
+
+
+@dataclass(frozen=True)
+class Master:
+    """The running nginx: a process ID may come back, together with its start time it does not."""
+
+    pid: int
+    start: int
+
+    @property
+    def started(self) -> float:
+        """As a time of day, to compare with files."""
+        since_boot = self.start / os.sysconf("SC_CLK_TCK")
+        return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on (the second may hold blanks); empty if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def command(pid: int) -> str:
+    """What a process calls itself; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").strip("\0")
+    except OSError:
+        return ""
+
+
+def master(places: Places) -> Master | None:
+    """The running nginx, or None."""
+    try:
+        pid = int(places.pid_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    fields = stat_fields(pid)
+    if len(fields) < 20 or not command(pid).startswith("nginx: master process"):
+        return None
+    return Master(pid, int(fields[19]))
+
+
+def workers(of: Master) -> set[int]:
+    """The workers that take requests; those that are on their way out do not count."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and stat_fields(int(name))[1:2] == [str(of.pid)]:
+            title = command(int(name))
+            if title.startswith("nginx: worker process") and "shutting down" not in title:
+                found.add(int(name))
+    return found
+
+
+def pending(running: Master | None, places: Places) -> bool:
+    """Whether nginx runs with something else than what lies on disk."""
+    if running is None:
+        return False
+    try:
+        stamp = json.loads(places.stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        stamp = {}
+    if (stamp.get("pid"), stamp.get("start")) == (running.pid, running.start):
+        return stamp.get("tree") != digest(places.conf_dir)
+    # Started by somebody else: it has read everything that is older than itself.
+    # Its start is known to a tick of the kernel's only, rounded down.
+    return newest(places.conf_dir) >= running.started + 1 / os.sysconf("SC_CLK_TCK")
+
+
+def write_stamp(running: Master, loaded: str, places: Places) -> None:
+    """Note what this nginx has loaded."""
+    places.state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = places.stamp.with_name(f".{places.stamp.name}.new")
+    text = {"pid": running.pid, "start": running.start, "tree": loaded}
+    temporary.write_text(json.dumps(text), encoding="utf-8")
+    os.replace(temporary, places.stamp)
+
+
+def reload(running: Master, places: Places) -> None:
+    """Load what is on disk, and see new workers: a master that refuses keeps the old ones and only logs it.
+
+    :raises Refused: with what nginx has logged
+    """
+
+    def logged(since: int) -> list[str]:
+        try:
+            with open(places.error_log, encoding="utf-8", errors="replace") as stream:
+                stream.seek(since)
+                return [line.strip() for line in stream if "[emerg]" in line]
+        except OSError:
+            return []
+
+    try:
+        since = places.error_log.stat().st_size
+    except OSError:
+        since = 0
+    old = workers(running)
+    os.kill(running.pid, signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if workers(running) - old:
+            return
+        final = [line for line in logged(since) if ": bind() to " not in line]
+        if final or master(places) != running:
+            break
+        time.sleep(0.02)
+    words = " ".join(dict.fromkeys(logged(since))) or f"nothing in {places.error_log}"
+    raise Refused(
+        "nginx did not take the new configuration, so the old files are back and stay in service. If a port is taken,"
+        f" `ss -ltnp` shows by whom. nginx says: {words}"
+    )
+
+
+def reread_units() -> None:
+    """Let systemd see a drop-in that it has not read yet, also one that a killed run left."""
+    if not os.path.isdir("/run/systemd/system"):
+        return
+    ask = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "nginx.service"]
+    if subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() == "yes":
+        subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True)
+
+
+@contextmanager
+def alone(places: Places, check_mode: bool) -> Iterator[None]:
+    """Two runs at once would test one configuration and load another."""
+    if check_mode:
+        yield
+        return
+    places.state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(places.state_dir / "nginx.lock", "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
+    """Bring nginx's configuration to what ``params`` says, or leave everything as it was.
+
+    :raises Refused: when somebody else's file is in the way, or nginx does not take the configuration
+    """
+    installed = os.access(places.binary, os.X_OK)
+    if not installed and not check_mode:
+        raise Refused(f"{places.binary} is not there. Install the package nginx first; the role `host` does.")
+    with alone(places, check_mode):
+        changes = plan(params, places)
+        running = master(places)
+        waiting = pending(running, places)
+        result = {
+            "changed": bool(changes) or waiting,
+            "paths": [str(change.path) for change in changes],
+            "reloaded": waiting
+            or (running is not None and any(c.path.is_relative_to(places.conf_dir) for c in changes)),
+            "tested": installed and (bool(changes) or waiting),
+            "running": running is not None,
+            "installed": installed,
+            "diff": [change.diff() for change in changes],
+        }
+        if result["tested"]:
+            test(changes, params["assumed"] if check_mode else {}, places, check_mode)
+        if check_mode:
+            return result
+        try:
+            for change in changes:
+                change.apply()
+            loaded = digest(places.conf_dir)  # before the reload: what is edited meanwhile is not yet in service
+            if running is not None and result["reloaded"]:
+                reload(running, places)
+        except (OSError, Refused):
+            for change in reversed(changes):
+                change.undo()
+            raise
+        if running is not None:
+            write_stamp(running, loaded, places)
+        reread_units()
+        return result
+
+
+def main() -> None:
+    """Ansible's entry."""
+    places = {
+        name: {"type": "path", "default": str(getattr(Places(), name))}
+        for name in ("conf_dir", "binary", "pid_file", "error_log", "state_dir", "dpkg_status")
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "dict", "default": {}},
+            "links": {"type": "dict", "default": {}},
+            "absent": {"type": "list", "elements": "path", "default": []},
+            "stock_links": {"type": "list", "elements": "path", "default": []},
+            "assumed": {"type": "dict", "default": {}},
+            **places,
+        },
+        supports_check_mode=True,
+    )
+    try:
+        where = Places(**{name: Path(module.params[name]) for name in places})
+        module.exit_json(**ensure(module.params, where, module.check_mode))
+    except (Refused, OSError, subprocess.SubprocessError) as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Renders nginx's files by Ansible's own templating, and runs a private nginx with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import filter_loader, init_plugin_loader, lookup_loader
+from ansible.template import Templar, trust_as_template
+
+PROJECT = Path(__file__).resolve().parent.parent
+NGINX = Path(shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "/usr/sbin/nginx")
+needs_nginx = pytest.mark.skipif(
+    not NGINX.exists() or os.geteuid() != 0, reason="needs nginx, and root for its workers' user"
+)
+
+
+def trusted(value: Any) -> Any:
+    """Values as if they stood in a role's own file: their templates are templates."""
+    if isinstance(value, dict):
+        return {key: trusted(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
+    """What the role's templates see on a host with these sites."""
+    files = ["nginx/defaults", "nginx/vars", "site/defaults", "site/vars"]
+    variables: dict[str, Any] = {}
+    for file in files:
+        variables |= trusted(yaml.safe_load((PROJECT / f"roles/{file}/main.yml").read_text()))
+    return {**variables, "sites": trusted(dict(sites)), "ansible_facts": {"host_ipv6": True}, **trusted(host)}
+
+
+def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
+    """An expression as a task would see it."""
+    init_plugin_loader([])
+    lookup_loader.add_directory(str(PROJECT / "roles/preflight/lookup_plugins"))
+    filter_loader.get("regex_replace")
+    templar = Templar(loader=DataLoader(), variables=dict(variables))
+    return templar.template(trust_as_template(f"{{{{ {expression} }}}}"))
+
+
+def render(sites: Mapping[str, Any], **host: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Every file, and every link, that nginx gets on a host with these sites."""
+    variables = role_variables(sites, **host)
+    files = dict(evaluate("__nginx_files", variables))
+    links: dict[str, str] = {}
+    for name in sites:
+        one = {**variables, "site_name": name}
+        files |= evaluate("__nginx_site_files", one)
+        links |= evaluate("__nginx_site_links", one)
+    return files, links
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Upstream(threading.Thread):
+    """A server on a unix socket that answers with the request as it came."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        path.chmod(0o666)
+        self.listener.listen(16)
+
+    def run(self) -> None:
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            with peer:
+                seen = b""
+                while b"\r\n\r\n" not in seen:
+                    piece = peer.recv(65536)
+                    if not piece:
+                        break
+                    seen += piece
+                if seen:
+                    head = f"HTTP/1.1 200 OK\r\nX-Request-ID: app\r\nContent-Length: {len(seen)}\r\n"
+                    peer.sendall(f"{head}Connection: close\r\n\r\n".encode() + seen)
+
+
+class Rig:
+    """An nginx of the test's own: its files below a folder, its listeners on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "etc/nginx"
+        self.run_dir = folder / "run"
+        self.log = folder / "var/log/nginx/error.log"
+        for each in (self.conf / "conf.d", self.conf / "modules-enabled", self.run_dir, self.log.parent):
+            each.mkdir(parents=True)
+        (self.conf / "sites-enabled").mkdir()
+        (self.conf / "sites-available").mkdir()
+        (self.conf / "mime.types").write_text(Path("/etc/nginx/mime.types").read_text())
+
+    @property
+    def binary(self) -> Path:
+        """nginx, told nothing: the module under test names the configuration."""
+        return NGINX
+
+    def local(self, text: str) -> str:
+        """A file for a host, turned into one for this folder; listeners only on loopback."""
+        for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv"):
+            text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", f"{self.folder}{place}", text)
+        text = text.replace("unix:/srv/", f"unix:{self.folder}/srv/")
+        text = re.sub(r"from=/srv/", f"from={self.folder}/srv/", text)
+        text = re.sub(r"listen (\d+)", r"listen 127.0.0.1:\1", text)
+        return re.sub(r"listen \[::\]:", "listen [::1]:", text)
+
+    def lay(self, files: Mapping[str, str], links: Mapping[str, str]) -> None:
+        for path, text in files.items():
+            place = self.folder / path.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(self.local(text))
+        for path, target in links.items():
+            (self.folder / path.lstrip("/")).symlink_to(target)
+
+    def site(self, name: str) -> Path:
+        """A site's root with a live slot, as a deploy leaves it."""
+        (self.folder / f"var/log/{name}").mkdir(parents=True, exist_ok=True)
+        root = self.folder / "srv" / name
+        (root / "slots/blue").mkdir(parents=True)
+        (root / "releases/one/app/static").mkdir(parents=True)
+        (root / "shared/media").mkdir(parents=True)
+        (root / "slots/blue/release").symlink_to("../../releases/one")
+        (root / "live").symlink_to("slots/blue")
+        return root
+
+    def test(self) -> str:
+        """nginx's own words on the configuration; empty if it has none."""
+        done = subprocess.run(
+            [NGINX, "-t", "-q", "-c", self.conf / "nginx.conf"], capture_output=True, text=True, check=False
+        )
+        return done.stderr + ("" if done.returncode == 0 else "(failed)")
+
+    def start(self) -> int:
+        subprocess.run([NGINX, "-c", self.conf / "nginx.conf"], check=True, capture_output=True)
+        return self.pid()
+
+    def pid(self) -> int:
+        wait_for(lambda: (self.run_dir / "nginx.pid").exists() and (self.run_dir / "nginx.pid").read_text().strip())
+        return int((self.run_dir / "nginx.pid").read_text())
+
+    def stop(self) -> None:
+        file = self.run_dir / "nginx.pid"
+        text = file.read_text().strip() if file.exists() else ""
+        if text:  # `nginx -t` alone leaves an empty one
+            os.kill(int(text), signal.SIGTERM)
+            wait_for(lambda: not file.exists())
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it never came")
+
+
+def ask(port: int, path: str = "/", host: str = "shop.example.com", headers: str = "", method: str = "GET") -> str:
+    """One raw request, so that no client library tidies up the path; the whole answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+        peer.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode())
+        answer = b""
+        while piece := peer.recv(65536):
+            answer += piece
+    return answer.decode(errors="replace")
+
+
+def private_nginx(tmp_path: Path) -> Iterator[Rig]:
+    """A private nginx, ended with the test; for a fixture."""
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:3]:
+        if parent != Path("/tmp"):
+            parent.chmod(0o755)  # its workers run as www-data
+    made = Rig(tmp_path)
+    yield made
+    made.stop()

@@ -1,0 +1,248 @@
+"""nginx's configuration as one tested step: what is refused, what comes back, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+from nginx_rig import Rig, free_port, needs_nginx, private_nginx, wait_for
+
+pytestmark = needs_nginx
+MADE = "# Made from roles/nginx/templates/x.j2; edits here are lost.\n"
+
+
+@pytest.fixture
+def rig(tmp_path):
+    yield from private_nginx(tmp_path)
+
+
+@pytest.fixture
+def nginx(plugin):
+    return plugin("roles/nginx/library/nginx_config.py")
+
+
+@pytest.fixture
+def host(rig: Rig, nginx):
+    return Host(rig, nginx)
+
+
+class Host:
+    """A folder with an nginx, and the module at work on it."""
+
+    def __init__(self, rig: Rig, nginx) -> None:
+        self.rig, self.nginx = rig, nginx
+        self.port = free_port()
+        self.places = nginx.Places(
+            conf_dir=rig.conf,
+            binary=rig.binary,
+            pid_file=rig.run_dir / "nginx.pid",
+            error_log=rig.log,
+            state_dir=rig.folder / "run/sites",
+            dpkg_status=rig.folder / "status",
+        )
+
+    def main(self, extra: str = "") -> dict[str, str]:
+        return {
+            str(self.rig.conf / "nginx.conf"): MADE
+            + f"pid {self.places.pid_file};\nerror_log {self.rig.log};\nworker_processes 1;\nevents {{}}\n"
+            + f"http {{ access_log off; include {self.rig.conf}/mime.types; include {self.rig.conf}/sites-enabled/*;\n"
+            + f"server {{ listen 127.0.0.1:{self.port}; return 204; }}\n{extra}}}\n"
+        }
+
+    def ensure(self, check_mode: bool = False, **params):
+        wanted = {"files": {}, "links": {}, "absent": [], "stock_links": [], "assumed": {}, **params}
+        return self.nginx.ensure(wanted, self.places, check_mode)
+
+    def path(self, name: str) -> str:
+        return str(self.rig.conf / name)
+
+    def site(self, body: str) -> dict[str, dict[str, str]]:
+        return {
+            "files": {self.path("sites-available/a.conf"): MADE + body},
+            "links": {self.path("sites-enabled/a.conf"): "../sites-available/a.conf"},
+        }
+
+    def snapshot(self) -> str:
+        return self.nginx.digest(self.rig.conf)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as peer:
+        peer.settimeout(5)
+        return peer.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_lays_files_reloads_once_and_then_changes_nothing(host: Host):
+    assert host.ensure(files=host.main())["changed"]
+    host.rig.start()
+    port = free_port()
+    done = host.ensure(**host.site(f"server {{ listen 127.0.0.1:{port}; return 204; }}\n"))
+    assert done["changed"] and done["reloaded"] and len(done["paths"]) == 2
+    assert answers(port)
+    again = host.ensure(**host.site(f"server {{ listen 127.0.0.1:{port}; return 204; }}\n"))
+    assert not again["changed"] and not again["reloaded"]
+
+
+def test_started_after_the_files_were_laid_needs_no_reload(host: Host):
+    host.ensure(files=host.main())
+    host.rig.start()
+    assert not host.ensure(files=host.main())["changed"]
+
+
+def test_a_broken_file_changes_nothing_and_nginx_is_quoted_with_the_real_path(host: Host):
+    host.ensure(files=host.main())
+    host.rig.start()
+    before = host.snapshot()
+    with pytest.raises(host.nginx.Refused) as refused:
+        host.ensure(**host.site("server { listen 127.0.0.1:1; nonsense on; }\n"))
+    assert f'unknown directive "nonsense" in {host.path("sites-enabled/a.conf")}:2' in str(refused.value)
+    assert host.snapshot() == before and answers(host.port)
+    assert not host.ensure(files=host.main())["changed"]
+
+
+def test_a_broken_file_is_found_through_absolute_and_relative_includes(host: Host):
+    main = {path: text.replace(f"include {host.rig.conf}/sites", "include sites") for path, text in host.main().items()}
+    host.ensure(files=main)
+    with pytest.raises(host.nginx.Refused, match="unknown directive"):
+        host.ensure(**host.site("nonsense on;\n"))
+
+
+def test_a_port_that_is_taken_brings_the_old_files_back(host: Host):
+    host.ensure(files=host.main())
+    host.rig.start()
+    before = host.snapshot()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(host.nginx.Refused, match="Address already in use"):
+            host.ensure(**host.site(f"server {{ listen 127.0.0.1:{taken.getsockname()[1]}; }}\n"))
+    assert host.snapshot() == before and answers(host.port)
+
+
+def test_a_run_that_was_killed_before_the_reload_is_made_good(host: Host):
+    host.ensure(files=host.main())
+    host.rig.start()
+    host.ensure(files=host.main())
+    port = free_port()
+    site = host.site(f"server {{ listen 127.0.0.1:{port}; return 204; }}\n")
+    for change in host.nginx.plan({**dict.fromkeys(("absent", "stock_links"), []), **site}, host.places):
+        change.apply()
+    assert not answers(port)
+    done = host.ensure(**site)
+    assert done["changed"] and done["reloaded"] and not done["paths"]
+    assert answers(port)
+
+
+def test_check_mode_tells_and_touches_nothing(host: Host):
+    before = host.snapshot()
+    done = host.ensure(check_mode=True, files=host.main())
+    assert done["changed"] and done["tested"] and done["diff"][0]["before"] == ""
+    assert host.snapshot() == before and not host.places.state_dir.exists() and not host.places.pid_file.exists()
+
+
+def test_check_mode_tests_a_site_before_its_folders_and_the_daemons_files_are_there(host: Host):
+    body = f"server {{ listen 127.0.0.1:1;\n  access_log {host.rig.folder}/var/log/none/access.log sites;\n}}\n"
+    main = host.main("log_format sites '$uri';\n")
+    main = {path: text.replace("include sites", "include sites") for path, text in main.items()}
+    before = host.snapshot()
+    site = host.site(body)
+    text = main[host.path("nginx.conf")]
+    formats = "http { log_format sites '$uri'; "
+    assumed = {host.path("nginx.conf"): text.replace("log_format sites '$uri';\n", "").replace("http { ", formats)}
+    assert host.ensure(check_mode=True, assumed=assumed, **site)["tested"]
+    assert host.snapshot() == before
+
+
+def test_check_mode_works_on_a_bare_host(host: Host, tmp_path):
+    bare = host.nginx.Places(conf_dir=tmp_path / "none", binary=tmp_path / "no", state_dir=tmp_path / "never")
+    params = {
+        "files": {f"{tmp_path}/none/nginx.conf": MADE},
+        "links": {},
+        "absent": [],
+        "stock_links": [],
+        "assumed": {},
+    }
+    done = host.nginx.ensure(params, bare, True)
+    assert done["changed"] and not done["tested"] and not done["installed"]
+    with pytest.raises(host.nginx.Refused, match="Install the package nginx"):
+        host.nginx.ensure(params, bare, False)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_somebody_elses_file_is_named_and_left(host: Host, check_mode):
+    foreign = host.rig.conf / "nginx.conf"
+    foreign.write_text("# mine\nevents {}\n")
+    with pytest.raises(host.nginx.Refused, match=f"{foreign}.*mv {foreign} /root/"):
+        host.ensure(check_mode=check_mode, files=host.main())
+    assert foreign.read_text() == "# mine\nevents {}\n"
+
+
+def test_the_distributions_own_file_is_replaced_unless_somebody_edited_it(host: Host):
+    stock = host.rig.conf / "nginx.conf"
+    stock.write_text("events {}\n")
+    digest = hashlib.md5(stock.read_bytes(), usedforsecurity=False).hexdigest()
+    host.places.dpkg_status.write_text(f"Package: nginx\nConffiles:\n {stock} {digest}\n")
+    host.ensure(files=host.main())
+    assert stock.read_text().startswith(MADE)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_the_distributions_welcome_page_goes_unless_somebody_edited_it(host: Host, edited):
+    file, link = host.rig.conf / "sites-available/default", host.rig.conf / "sites-enabled/default"
+    file.write_text("server { listen 127.0.0.1:1; }\n")
+    digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    host.places.dpkg_status.write_text(f"Conffiles:\n {file} {digest}\n")
+    link.symlink_to(file)
+    if edited:
+        file.write_text("server { listen 127.0.0.1:2; }\n")
+    host.ensure(files=host.main(), stock_links=[str(link)])
+    assert link.is_symlink() is edited and file.exists()
+
+
+def test_a_site_that_goes_is_no_longer_served(host: Host):
+    host.ensure(files=host.main())
+    host.rig.start()
+    port = free_port()
+    host.ensure(**host.site(f"server {{ listen 127.0.0.1:{port}; }}\n"))
+    gone = [host.path("sites-enabled/a.conf"), host.path("sites-available/a.conf")]
+    assert host.ensure(absent=gone)["changed"]
+    wait_for(lambda: not answers(port))
+    assert not host.ensure(absent=gone)["changed"]
+
+
+def test_a_foreign_file_is_not_removed(host: Host):
+    host.ensure(files=host.main())
+    file = host.rig.conf / "sites-available/a.conf"
+    file.write_text("# mine\n")
+    with pytest.raises(host.nginx.Refused, match="not made from"):
+        host.ensure(absent=[str(file)])
+    assert file.exists()
+
+
+def test_the_copy_under_test_holds_no_private_key(host: Host):
+    key = host.rig.conf / "key.pem"
+    key.write_text("secret")
+    host.ensure(files=host.main())
+    with host.nginx.candidate([], {}, host.places, quiet_logs=False) as copy:
+        assert (copy / "key.pem").is_symlink() and oct(copy.stat().st_mode & 0o777) == "0o700"
+    assert not copy.exists()
+
+
+def test_a_worker_that_is_shutting_down_is_not_taken_for_a_new_one(host: Host):
+    host.ensure(files=host.main())
+    host.rig.start()
+    running = host.nginx.master(host.places)
+    wait_for(lambda: host.nginx.workers(running))
+    assert host.nginx.workers(host.nginx.Master(os.getpid(), 0)) == set()
+
+
+def test_a_reused_process_id_is_not_taken_for_nginx(host: Host):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        host.places.pid_file.write_text(f"{other.pid}\n")
+        assert host.nginx.master(host.places) is None
+        other.send_signal(signal.SIGTERM)
+    host.places.pid_file.unlink()

@@ -1,0 +1,181 @@
+"""nginx's files as Ansible renders them, judged by the real nginx, and what it does with them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+from nginx_rig import Rig, Upstream, ask, free_port, needs_nginx, private_nginx, render
+
+SHOP = {"server_names": ["shop.example.com", "::1"], "source": {"path": "app"}}
+SITES = {
+    "plain": {"only": SHOP},
+    "aliases": {"shop": {**SHOP, "aliases": {"/static/": "app/static", "/media": "shared/media"}}},
+    "tls upstream": {"shop": {**SHOP, "gunicorn": {"certfile": "/etc/x.pem", "keyfile": "/etc/x.key"}}},
+    "two ports": {
+        "shop": SHOP,
+        "blog": {"server_names": ["blog.example.com"], "source": {"path": "app"}, "http_port": 8081, "root": "/data/b"},
+        "gone": {"state": "absent"},
+    },
+}
+
+
+@pytest.fixture
+def rig(tmp_path):
+    yield from private_nginx(tmp_path)
+
+
+def test_every_file_says_what_made_it():
+    files, _ = render(SITES["aliases"])
+    for path, text in files.items():
+        assert re.match(r"# Made from roles/nginx/templates/\S+; edits here are lost\.\n", text), path
+        assert text.endswith("\n")
+
+
+def test_unknown_names_are_refused_on_every_port_that_a_present_site_uses():
+    files, _ = render(SITES["two ports"])
+    unknown = files["/etc/nginx/conf.d/unknown-names.conf"]
+    assert re.findall(r"listen (\d+) default_server", unknown) == ["80", "8081"]
+
+
+def test_no_ipv6_listener_where_there_is_no_ipv6():
+    files, _ = render(SITES["two ports"], ansible_facts={"host_ipv6": False})
+    assert "[::]" not in "".join(files.values())
+
+
+def test_an_ipv6_address_stands_in_brackets():
+    files, _ = render(SITES["plain"])
+    assert "server_name shop.example.com [::1];" in files["/etc/nginx/sites-available/only.conf"]
+
+
+def test_the_configuration_names_no_host_that_would_have_to_resolve():
+    files, _ = render(SITES["aliases"])
+    for passed in re.findall(r"proxy_pass (\S+);", "".join(files.values())):
+        assert passed == "http://site_shop"
+
+
+@needs_nginx
+@pytest.mark.parametrize("sites", SITES.values(), ids=SITES.keys())
+def test_nginx_takes_the_configuration(rig: Rig, sites):
+    present = {name: site for name, site in sites.items() if site.get("state") != "absent"}
+    files, links = render(present)
+    for name in present:
+        rig.site(name)
+    rig.lay({path: text.replace("/data/b", "/srv/blog") for path, text in files.items()}, links)
+    assert rig.test() == ""
+
+
+@needs_nginx
+class TestServing:
+    """A running nginx with one site, static files and uploads."""
+
+    @pytest.fixture
+    def shop(self, rig: Rig):
+        port = free_port()
+        aliases = {"/static/": "app/static", "/media/": "shared/media"}
+        files, links = render({"shop": {**SHOP, "http_port": port, "aliases": aliases}}, nginx_worker_processes=1)
+        root = rig.site("shop")
+        app = root / "releases/one/app"
+        (app / "wsgi.py").write_text("the code")
+        (app / "static/style.css").write_text("body {}")
+        (app / "static/.env").write_text("hidden")
+        (app / "static/.git").mkdir()
+        (app / "static/.git/config").write_text("hidden")
+        (app / "static/own.css").symlink_to("style.css")
+        (root / "shared/media/page.html").write_text("<script>")
+        (root / "shared/media/photo.svg").write_text("<svg/>")
+        (root / "shared/media/paper.pdf").write_text("%PDF")
+        secret = root / "secret"
+        secret.write_text("a neighbour's")
+        secret.chmod(0o644)
+        (root / "shared/media/leak.txt").symlink_to(secret)
+        os.lchown(root / "shared/media/leak.txt", 65534, 65534)
+        rig.lay(files, links)
+        upstream = Upstream(root / "slots/blue/sock")
+        upstream.start()
+        rig.start()
+        yield port
+        upstream.listener.close()
+
+    def test_static_comes_from_the_live_release_with_cache_headers(self, shop):
+        answer = ask(shop, "/static/style.css")
+        assert answer.startswith("HTTP/1.1 200") and answer.endswith("body {}")
+        assert "Content-Type: text/css; charset=utf-8" in answer
+        assert "Cache-Control: max-age=3600" in answer
+        assert "X-Content-Type-Options: nosniff" in answer
+        assert ask(shop, "/static/own.css").endswith("body {}")
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/static../wsgi.py",
+            "/static/../wsgi.py",
+            "/static/%2e%2e/wsgi.py",
+            "/static/%2e%2e%2fwsgi.py",
+            "/static/..%5cwsgi.py",
+            "/static//../../wsgi.py",
+            "/static%2f..%2fwsgi.py",
+            "/media../../releases/one/app/wsgi.py",
+        ],
+    )
+    def test_no_path_leads_out_of_the_alias(self, shop, path):
+        assert not ask(shop, path).endswith("the code")
+
+    @pytest.mark.parametrize("path", ["/static/.env", "/static/%2eenv", "/static/.git/config", "/static/x/..;/.env"])
+    def test_dotfiles_are_not_served(self, shop, path):
+        answer = ask(shop, path)
+        assert answer.startswith("HTTP/1.1 404") and "hidden" not in answer
+
+    def test_a_folder_is_not_listed(self, shop):
+        assert ask(shop, "/static/").startswith("HTTP/1.1 403")
+
+    def test_an_uploaded_link_reaches_no_file_of_another_owner(self, shop):
+        answer = ask(shop, "/media/leak.txt")
+        assert answer.startswith("HTTP/1.1 403") and "neighbour" not in answer
+
+    def test_uploads_run_no_script_in_the_sites_name(self, shop):
+        page = ask(shop, "/media/page.html")
+        assert "Content-Type: text/plain" in page and "sandbox" in page and "nosniff" in page
+        photo = ask(shop, "/media/photo.svg")
+        assert "Content-Type: image/svg+xml" in photo and "sandbox" in photo
+        assert "sandbox" not in ask(shop, "/media/paper.pdf")
+
+    def test_what_a_client_forges_never_reaches_the_app(self, shop):
+        forged = [
+            "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
+            "X-Forwarded-Ssl", "X-Forwarded-Protocol", "X-Real-IP", "X-Request-ID", "Forwarded", "Proxy",
+            "X-Original-URL", "Remote-User", "SCRIPT_NAME", "X_Forwarded_For", "X-Client-IP",
+        ]  # fmt: skip
+        answer = ask(shop, "/whoami", headers="".join(f"{name}: forged\r\n" for name in forged))
+        assert "forged" not in answer
+        for line in (
+            "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "X-Forwarded-Proto: http",
+            "Host: shop.example.com", "X-Forwarded-Host: shop.example.com",
+        ):  # fmt: skip
+            assert f"\r\n{line}\r\n" in answer
+
+    def test_the_request_id_is_nginxs_own_and_the_client_is_told(self, shop):
+        answer = ask(shop, "/")
+        ids = re.findall(r"X-Request-ID: (\w+)", answer)
+        assert len(ids) == 2 and ids[0] == ids[1] and len(ids[0]) == 32
+
+    def test_the_app_sees_the_port_that_the_client_asked_for(self, shop):
+        assert "\r\nHost: shop.example.com:8443\r\n" in ask(shop, "/", host="shop.example.com:8443")
+        assert "\r\nHost: [::1]:8443\r\n" in ask(shop, "/", host="[::1]:8443")
+        assert "\r\nHost: [::1]\r\n" in ask(shop, "/", host="[::1]")
+
+    def test_the_name_that_chose_the_site_is_the_one_that_the_app_sees(self, shop):
+        answer = ask(shop, "http://shop.example.com/x", host="evil.example")
+        assert "\r\nHost: shop.example.com\r\n" in answer and "evil" not in answer
+
+    @pytest.mark.parametrize("host", ["other.example.com", "127.0.0.1", ""])
+    def test_an_unknown_name_gets_no_site(self, shop, host):
+        answer = ask(shop, "/", host=host)
+        assert answer == "" or answer.startswith("HTTP/1.1 400")
+
+    def test_the_access_log_has_timings_and_the_request_id(self, shop, rig: Rig):
+        answer = ask(shop, "/logged")
+        log = (rig.folder / "var/log/shop/access.log").read_text()
+        assert re.search(r'"GET /logged HTTP/1.1" 200 .* time=\d+\.\d+ .* upstream_time=\d+\.\d+', log)
+        assert re.findall(r"X-Request-ID: (\w+)", answer)[0] in log
