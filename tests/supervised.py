@@ -215,7 +215,7 @@ def bare_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     if SUPERVISORD is None:
         pytest.skip("needs the distribution's supervisor (apt install supervisor)")
     # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))  # noqa: S108 - see above
+    folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
     host = Host(folder)
     monkeypatch.setattr(layout, "RUN", folder / "run")

@@ -114,7 +114,7 @@ def test_a_run_cut_off_early_can_be_taken_up(
 
 def test_another_user_or_root_is_refused_with_the_way_out(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
-    with pytest.raises(StepError, match="set up on this host with user shop, and the page says other.*state: absent"):
+    with pytest.raises(StepError, match=r"set up on this host with user shop, and the page says other.*state: absent"):
         Home(empty_host.site, "other", accounts.run).bring()
     twin = layout.Layout("twin", empty_host.folder / "srv/twin")
     accounts.known.clear()

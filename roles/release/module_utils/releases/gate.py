@@ -78,7 +78,7 @@ class _Watch:
         self.ends: set[int] = set()
 
     def look(self) -> tuple[bool, bool, str]:
-        """(whether it may answer now, whether it is beyond hope, why)"""
+        """Whether it may answer now, whether it is beyond hope, and why."""
         info = Supervisor().info(self.program)
         if info is None:
             return False, True, f"supervisord does not run a program {self.program}"

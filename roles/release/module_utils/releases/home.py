@@ -12,7 +12,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -304,7 +304,7 @@ class Removal:
             self.run(["groupdel", user])
 
 
-def _names(path: Path):
+def _names(path: Path) -> Iterator[Path]:
     yield path
     for number in range(2, 1000):
         yield path.with_name(f"{path.name}-{number}")

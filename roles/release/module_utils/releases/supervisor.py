@@ -97,7 +97,7 @@ class Supervisor:
             ) from error
 
     def pid(self) -> int:
-        """supervisord's own PID."""
+        """PID of supervisord itself."""
         return self._call("getPID")
 
     def running(self) -> bool:
