@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_before_the_reload_is_made_good(host: Host):
     host.ensure(files=host.main())
     port = free_port()
     site = host.site(f"server {{ listen 127.0.0.1:{port}; return 204; }}\n")
-    for change in host.nginx.plan({**dict.fromkeys(("absent", "stock_links"), []), **site}, host.places):
+    for change in host.nginx.plan({"absent": [], "stock_links": [], **site}, host.places):
         change.apply()
     assert not answers(port)
     done = host.ensure(**site)
