@@ -10,7 +10,9 @@ import signal
 import socket
 import stat
 import subprocess
+from pathlib import Path
 
+import pytest
 from ansible.module_utils.releases import steps, supervisor
 from supervised import GROUP, USER, Host, eventually, get
 
@@ -188,3 +190,24 @@ def test_a_killed_supervisords_server_ends_once_its_successor_serves(host: Host)
     host.boot()
     eventually(lambda: get(host.sock)["pid"] not in (orphan, 1))
     eventually(lambda: steps.process_start(orphan) is None or steps._is_zombie(orphan))
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000"}, [1.5]),
+        ("0::/\n", {"cpu.max": "max 100000"}, []),
+        ("0::/app/web\n", {"app/cpu.max": "50000 100000", "app/web/cpu.max": "200000 100000"}, [2.0, 0.5]),
+        ("1:cpu:/app\n0::/app\n", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, [1.0]),
+        ("1:cpu,cpuacct:/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, []),
+        ("1:memory:/\n", {}, []),
+    ],
+)
+def test_a_cpu_quota_is_seen_however_control_groups_are_mounted(
+    plugin, tmp_path: Path, own: str, files: dict[str, str], expected: list[float]
+) -> None:
+    quotas = plugin("roles/release/files/launcher.py").quotas
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    assert sorted(set(quotas(tmp_path, own)), reverse=True) == expected

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -27,6 +26,7 @@ BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def read(path: Path) -> str:
+    """The text of a file, or nothing where there is none."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -34,6 +34,7 @@ def read(path: Path) -> str:
 
 
 def main() -> None:
+    """Entry point."""
     module = AnsibleModule(argument_spec={"certificates": {"type": "dict", "required": True}}, supports_check_mode=True)
     certificates = {name: text.strip() + "\n" for name, text in module.params["certificates"].items()}
     bad = [name for name, text in certificates.items() if "-----BEGIN CERTIFICATE-----" not in text]
@@ -55,7 +56,7 @@ def main() -> None:
             temporary.write_text(certificates[name], encoding="utf-8")
             temporary.chmod(0o644)
             os.replace(temporary, FOLDER / f"{name}.crt")
-        module.run_command([shutil.which("update-ca-certificates") or "/usr/sbin/update-ca-certificates"], check_rc=True)
+        module.run_command(["/usr/sbin/update-ca-certificates"], check_rc=True)
     module.exit_json(changed=bool(missing), added=sorted(missing))
 
 

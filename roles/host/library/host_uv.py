@@ -33,6 +33,7 @@ BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def installed(requirements: str) -> bool:
+    """Whether the uv of this very lock is there."""
     try:
         return (LIBRARY / "uv.txt").read_text(encoding="utf-8") == requirements and (LIBRARY / "uv").exists()
     except FileNotFoundError:
@@ -40,6 +41,7 @@ def installed(requirements: str) -> bool:
 
 
 def install(module: AnsibleModule, requirements: str, index: str) -> None:
+    """Fetch it and rename it into its place."""
     LIBRARY.mkdir(mode=0o755, parents=True, exist_ok=True)
     pips = sorted(glob.glob(PIP))
     if not pips:
@@ -58,9 +60,9 @@ def install(module: AnsibleModule, requirements: str, index: str) -> None:
         if status:
             last = "\n".join(errors.strip().splitlines()[-5:])
             module.fail_json(
-                msg=f"uv could not be fetched from the package index:\n{last}\nIf this host reaches the index only through a "
-                "proxy or a mirror, set host_http_proxy or host_package_index; if its certificate is not trusted, "
-                "add it to host_ca_certificates."
+                msg=f"uv could not be fetched from the package index:\n{last}\n"
+                "If this host reaches the index only through a proxy or a mirror, set host_http_proxy or "
+                "host_package_index; if its certificate is not trusted, add it to host_ca_certificates."
             )
         lock.chmod(0o644)
         os.replace(Path(folder, "out/bin/uv"), LIBRARY / "uv")
@@ -68,8 +70,12 @@ def install(module: AnsibleModule, requirements: str, index: str) -> None:
 
 
 def main() -> None:
+    """Entry point."""
     module = AnsibleModule(
-        argument_spec={"requirements": {"type": "str", "required": True}, "index": {"type": "str", "default": "", "no_log": True}},
+        argument_spec={
+            "requirements": {"type": "str", "required": True},
+            "index": {"type": "str", "default": "", "no_log": True},
+        },
         supports_check_mode=True,
     )
     requirements = module.params["requirements"]

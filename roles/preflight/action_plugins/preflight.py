@@ -37,7 +37,7 @@ unattended_upgrades update vim wpa x11 xdg installer lastlog wtmp btmp faillog d
 """
 RESERVED = frozenset(RESERVED_WORDS.split())
 SYSTEM_USERS = RESERVED | {"www-data", "systemd-network", "systemd-resolve", "systemd-timesync", "unscd"}
-ANY_ADDRESS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - compared with, not bound to
+ANY_ADDRESS = frozenset({"0.0.0.0", "[::]"})
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 

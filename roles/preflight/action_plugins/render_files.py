@@ -28,11 +28,12 @@ BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 class ActionModule(ActionBase):
-    """``render_files: {files: {/etc/…: …}}``"""
+    """``render_files: {files: {/etc/…: …}}``."""
 
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write what differs."""
         super().run(tmp, task_vars)
         _validated, arguments = self.validate_argument_spec(
             {"files": {"type": "dict", "required": True}, "links": {"type": "dict", "default": {}}}
@@ -44,6 +45,7 @@ class ActionModule(ActionBase):
 
 
 def below(host: Path, path: str) -> Path:
+    """Where a path of the host lies in its build folder."""
     place = host / path.lstrip("/")
     if ".." in place.parts:
         raise AnsibleActionFail(f"{path} leads out of {host}.")
@@ -52,6 +54,7 @@ def below(host: Path, path: str) -> Path:
 
 
 def write(place: Path, content: str) -> bool:
+    """Write a file; answer whether it differed."""
     if place.is_file() and place.read_text(encoding="utf-8") == content:
         return False
     place.write_text(content, encoding="utf-8")
@@ -60,6 +63,7 @@ def write(place: Path, content: str) -> bool:
 
 
 def link(place: Path, target: str) -> bool:
+    """Lay a symbolic link; answer whether it differed."""
     if place.is_symlink() and str(place.readlink()) == target:
         return False
     place.unlink(missing_ok=True)

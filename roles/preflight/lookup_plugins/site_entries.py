@@ -16,7 +16,7 @@ description:
     own defaults, with C(name) added. It is what role C(site) sees as C(site_entry), for tasks that need all sites.
 options:
   _terms:
-    description: The keys to give of each entry; all of them if none is named. What goes to a module must leave C(env) out.
+    description: The keys to give of each entry, or all if none is named. What goes to a module must leave C(env) out.
   state:
     description: Only sites of this state.
     type: str
@@ -40,9 +40,12 @@ SITE_ROLE = Path(__file__).resolve().parents[2] / "site"
 
 
 class LookupModule(LookupBase):
-    """``query('site_entries')``"""
+    """``query('site_entries')``."""
 
-    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
+    def run(
+        self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> list[dict[str, Any]]:
+        """Answer the lookup."""
         role = {
             **self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True),
             **self._loader.load_from_file(str(SITE_ROLE / "vars/main.yml"), trusted_as_template=True),

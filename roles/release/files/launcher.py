@@ -17,6 +17,7 @@ import ctypes
 import fcntl
 import grp
 import json
+import math
 import os
 import pwd
 import resource
@@ -201,6 +202,48 @@ def hand_over(listeners: list[socket.socket]) -> None:
         os.dup2(descriptor, number, inheritable=True)
 
 
+def quotas(cgroups: Path, own: str) -> list[float]:
+    """The CPUs that each control group around this process leaves it: v2's cpu.max, v1's cfs quota.
+
+    :param cgroups: where control groups are mounted
+    :param own: what /proc/self/cgroup says
+    """
+    found = []
+    for line in own.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        # A line that names no controllers is v2's, alone or beside v1.
+        mounts = [] if controllers else [cgroups, cgroups / "unified"]
+        if "cpu" in controllers.split(","):
+            mounts = [cgroups / controllers, cgroups / "cpu"]
+        for mount in mounts:
+            # In a container the mount itself is its group, and the path leads nowhere: look all the way up.
+            group = mount / path.strip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(mount):
+                    found += filter(None, [read_quota(folder)])
+    return found
+
+
+def read_quota(group: Path) -> float | None:
+    """The CPUs that one control group allows, or None where it says nothing."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (group / "cpu.cfs_period_us").read_text(encoding="ascii")
+        allowed = int(quota) / int(period)
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    return allowed if allowed > 0 else None
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may really use: the affinity mask, and a quota rounded up."""
+    own = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+    return max(1, math.ceil(min([len(os.sched_getaffinity(0)), *quotas(Path("/sys/fs/cgroup"), own)])))
+
+
 def base_environment(root: Path, release: Path, user: str) -> dict[str, str]:
     """What the server gets besides the site's own environment; nothing of supervisord's."""
     return {
@@ -209,6 +252,7 @@ def base_environment(root: Path, release: Path, user: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "USER": user,
         "LOGNAME": user,
+        "SITE_CPUS": str(usable_cpus()),  # what `workers: auto` goes by
     }
 
 

@@ -68,7 +68,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import fingerprint, store, venv
+from ansible.module_utils.releases import fingerprint, steps, store, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
 from ansible.module_utils.releases.layout import Layout, write_file
@@ -312,6 +312,9 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
     with site_lock(layout, enabled=not check_mode):
         cleaned = [] if check_mode else store.remove_half_built(layout)
         decision = decide(layout, parts)
+        if not decision.needed:
+            # Nothing will start, so nothing else clears what a run that was cut off left in the idle slot.
+            cleaned += steps.abort(layout, check_mode)["removed"]
         result = {
             "changed": bool(cleaned),
             "needed": decision.needed,
@@ -364,7 +367,7 @@ def main() -> None:
         module.exit_json(**perform(module.params, module.check_mode))
     except Busy as error:
         module.fail_json(msg=str(error))
-    except (BuildError, store.UnpackError) as error:
+    except (BuildError, store.UnpackError, steps.StepError) as error:
         module.fail_json(msg=f"{module.params['site']}: {error}")
     except OSError as error:
         module.fail_json(msg=f"{module.params['site']}: {explain(error)}")
