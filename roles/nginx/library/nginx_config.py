@@ -450,13 +450,17 @@ def reload(running: Master, places: Places) -> None:
     )
 
 
-def reread_units() -> None:
-    """Let systemd see a drop-in that it has not read yet, also one that a killed run left."""
-    if not os.path.isdir("/run/systemd/system"):
-        return
-    ask = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "nginx.service"]
-    if subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() == "yes":
-        subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True)
+def unread_units(paths: list[Path]) -> bool:
+    """Whether systemd runs without one of these drop-ins, or with an older one; also after a run that was killed."""
+    if not paths or not os.path.isdir("/run/systemd/system"):
+        return False
+    for path in paths:
+        ask = ["systemctl", "show", "--property=NeedDaemonReload,DropInPaths", path.parent.name.removesuffix(".d")]
+        answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
+        # Debian 12's systemd does not notice a drop-in whose folder is new, so look for its name as well.
+        if "NeedDaemonReload=yes" in answer or str(path) not in answer:
+            return True
+    return False
 
 
 @contextmanager
@@ -507,9 +511,13 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
             for change in reversed(changes):
                 change.undo()
             raise
+        units = [Path(path) for path in params["files"] if "/systemd/system/" in path]
+        reread = unread_units(units)
+        result["changed"] = result["changed"] or reread
         if running is not None:
             write_stamp(running, loaded, places)
-        reread_units()
+        if reread:
+            subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True)
         return result
 
 
