@@ -50,8 +50,7 @@ def test_tasks_are_counted_if_they_ran(bench: ModuleType) -> None:
     )
     assert list(said) == []
     assert (run.ran, run.changed, run.skipped) == (10, 4, 3)
-    assert run.slowest[0] == (1.5, "Install packages")
-    assert run.changes == ["Install packages"]
+    assert run.tasks == [(1.5, "Install packages", "changed"), (1.5, "Look around", "ok")]
 
 
 def test_a_failed_run_shows_what_failed_but_no_other_result(bench: ModuleType) -> None:
