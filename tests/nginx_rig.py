@@ -112,7 +112,7 @@ class Rig:
             each.mkdir(parents=True)
         (self.conf / "sites-enabled").mkdir()
         (self.conf / "sites-available").mkdir()
-        (self.conf / "mime.types").write_text(Path("/etc/nginx/mime.types").read_text())
+        (self.conf / "mime.types").write_text((NGINX.parents[2] / "etc/nginx/mime.types").read_text())
 
     @property
     def binary(self) -> Path:

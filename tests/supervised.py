@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,9 @@ import pytest
 from ansible.module_utils.releases import layout, steps, supervisor
 
 PROJECT = Path(__file__).resolve().parent.parent
-SUPERVISORD = shutil.which("supervisord", path="/usr/bin:/bin")
+# The distribution's where it is installed, as on a host; else the tests' own.
+DISTRIBUTION = shutil.which("supervisord", path="/usr/bin")
+SUPERVISORD = DISTRIBUTION or shutil.which("supervisord", path=str(Path(sys.executable).parent))
 USER, GROUP = "nobody", "nogroup"
 
 APP = """
@@ -213,7 +216,7 @@ def bare_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     if os.geteuid() != 0:
         pytest.skip("gives up root, so it needs to be root")
     if SUPERVISORD is None:
-        pytest.skip("needs the distribution's supervisor (apt install supervisor)")
+        pytest.skip("needs supervisor (apt install supervisor)")
     # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
@@ -224,6 +227,8 @@ def bare_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(layout, "REGISTRY", folder / "registry")
     monkeypatch.setattr(layout, "CONFIG", folder / "etc")
     monkeypatch.setattr(supervisor, "SOCKET", folder / "sock")
+    if not DISTRIBUTION:
+        monkeypatch.setattr(supervisor, "PYTHON", sys.executable)
     monkeypatch.setattr(supervisor, "CONFIG", folder / "supervisord.conf")
     yield host
     host.shut(signal.SIGKILL)
