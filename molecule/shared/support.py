@@ -1,0 +1,227 @@
+"""What the tests of all scenarios are written with: sites, requests from outside, playbook runs, and patience."""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import yaml
+from testinfra.host import Host
+
+PROJECT = Path(__file__).resolve().parents[2]
+SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+PLATFORMS = {
+    platform["name"]: platform
+    for platform in yaml.safe_load(Path(os.environ["MOLECULE_FILE"]).read_text())["platforms"]
+}
+PAGE: dict[str, Any] = yaml.safe_load((PROJECT / "molecule" / SCENARIO / "group_vars" / "all.yml").read_text())
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], what: str, timeout: float = 60) -> T:
+    """Ask again and again until the answer is true, and return it."""
+    end = time.monotonic() + timeout
+    while True:
+        answer = None
+        try:
+            answer = condition()
+            said = repr(answer)
+        except (OSError, AssertionError, RuntimeError, http.client.HTTPException) as error:
+            said = repr(error)
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            pytest.fail(f"waited {timeout:.0f} s in vain for this: {what}. The last answer was {said}")
+        time.sleep(0.1)
+
+
+@dataclass
+class Answer:
+    """What a client got."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    client: str
+
+    @property
+    def json(self) -> Any:
+        """The body, which must be JSON."""
+        return json.loads(self.body)
+
+
+class Machine:
+    """A host as a whole: a container that can be asked from outside, and restarted."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.name = host.backend.host
+        instances = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
+        self.address = next(item["address"] for item in instances if item["instance"] == self.name)
+        self.container = f"mol-{SCENARIO}-{self.name}"
+        self.platform = PLATFORMS[self.name]
+        self.has_systemd = "systemd" in self.platform["groups"]
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs it may really use."""
+        return int(self.platform.get("cpus", os.cpu_count() or 1))
+
+    def ask(self, path: str, name: str, port: int = 80, timeout: float = 10, **headers: str) -> Answer:
+        """Ask over the network, as any client would; header names have `_` for `-`."""
+        connection = http.client.HTTPConnection(self.address, port, timeout=timeout)
+        try:
+            sent = {key.replace("_", "-"): value for key, value in headers.items()}
+            connection.request("GET", path, headers={"Host": name, **sent})
+            client = connection.sock.getsockname()[0]
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read(), client)
+        finally:
+            connection.close()
+
+    def output(self, command: str, *args: str) -> str:
+        """What a command prints; it must succeed."""
+        return self.host.check_output(command, *args)
+
+    def succeeds_as(self, user: str, *argv: str) -> bool:
+        """Whether a command succeeds as another user of the host."""
+        return self.host.run("runuser -u %s -- " + " ".join(["%s"] * len(argv)), user, *argv).rc == 0
+
+    def restart(self) -> None:
+        """Reboot, and wait until SSH answers again."""
+        subprocess.run(["podman", "restart", "--time=20", self.container], check=True, capture_output=True)
+        # The connection that was kept is dead.
+        (EPHEMERAL / "ssh" / self.address).unlink(missing_ok=True)
+        until(lambda: self.host.run("true").rc == 0, f"{self.name} is up again")
+
+
+@dataclass
+class Site:
+    """A site of the page on one host."""
+
+    machine: Machine
+    name: str
+    entry: dict[str, Any]
+
+    @property
+    def root(self) -> str:
+        """The directory that holds everything of it."""
+        return self.entry.get("root", f"/srv/{self.name}")
+
+    @property
+    def user(self) -> str:
+        """Who it runs as."""
+        return self.entry.get("user", self.name)
+
+    @property
+    def server_name(self) -> str:
+        """Its first name."""
+        return self.entry["server_names"][0]
+
+    @property
+    def port(self) -> int:
+        """The port that nginx listens on for it."""
+        return self.entry.get("http_port", 80)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Ask it through nginx."""
+        return self.machine.ask(path, self.server_name, self.port, **headers)
+
+    @property
+    def slot(self) -> str:
+        """The live slot."""
+        return self.machine.output("basename $(readlink %s/live)", self.root)
+
+    @property
+    def release(self) -> str:
+        """The live release, as the host's files tell."""
+        return self.machine.output("basename $(readlink -f %s/live/release)", self.root)
+
+    @property
+    def answering_release(self) -> str:
+        """The live release, as the app itself tells."""
+        answer = self.get("/healthz")
+        assert answer.status == 200, f"{self.name} answers {answer.status}"
+        assert answer.json["site"] == self.name
+        return answer.json["release"]
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """Its supervisor programs and their states."""
+        lines = self.machine.host.run("supervisorctl status").stdout.splitlines()
+        states = dict(line.split()[:2] for line in lines if line)
+        return {name: state for name, state in states.items() if name.startswith(f"{self.name}-")}
+
+    @property
+    def master(self) -> int:
+        """The process that supervisor started for the live slot, and that became the server."""
+        return int(self.machine.output("supervisorctl pid %s", f"{self.name}-{self.slot}"))
+
+    @property
+    def workers(self) -> set[int]:
+        """The server's workers."""
+        return {int(pid) for pid in self.machine.host.run(f"pgrep --parent {self.master}").stdout.split()}
+
+    @property
+    def processes(self) -> set[int]:
+        """Everything that runs as its user."""
+        return {int(pid) for pid in self.machine.host.run("pgrep --euid %s", self.user).stdout.split()}
+
+    def is_well(self) -> bool:
+        """It answers from the live release, one program runs, and nothing else runs as its user."""
+        assert self.answering_release == self.release
+        assert list(self.programs.values()) == ["RUNNING"]
+        assert self.processes == {self.master, *self.workers}
+        return True
+
+    def environment(self) -> dict[str, str]:
+        """What its process was started with."""
+        text = self.machine.output("cat %s/live/release/environment", self.root)
+        return {name: json.loads(value) for name, _, value in (line.partition("=") for line in text.splitlines())}
+
+
+@dataclass
+class Run:
+    """A playbook run that has ended."""
+
+    rc: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, over all hosts."""
+        return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", self.output))
+
+
+def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
+    """Run a playbook as an operator would, on one host or all, perhaps with another page."""
+    command = ["ansible-playbook", f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}"]
+    command += [f"--inventory={PROJECT}/molecule/shared/inventory", *args]
+    if machine is not None:
+        command.append(f"--limit={machine.name}")
+    if sites is not None:
+        command.append("--extra-vars=" + json.dumps({"sites": sites}))
+    result = subprocess.run(
+        [*command, str(PROJECT / playbook)], cwd=PROJECT, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return Run(result.returncode, result.stdout + result.stderr)
+
+
+def page(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The scenario's sites, with some keys of some of them changed, e.g. ``page(wordbook={"workers": 1})``."""
+    sites = copy.deepcopy(PAGE["sites"])
+    for name, keys in changes.items():
+        sites[name] = {**sites.get(name, {}), **keys}
+    return sites
