@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -406,6 +407,44 @@ def test_status_tells_what_is_live(host: Host) -> None:
     host.shut()
     found = steps.status(host.site)
     assert (found["healthy"], found["state"]) == (False, "no supervisord")
+
+
+@pytest.mark.parametrize(
+    ("head", "drip"),
+    [(b"HTTP/1.1 200 OK\r\n\r\n", b"x"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"HTTP/1.1 200 OK\r\nA: ", b"x")],
+    ids=["body", "continue", "header"],
+)
+def test_an_answer_that_drips_in_holds_the_gate_no_longer(tmp_path: Path, head: bytes, drip: bytes) -> None:
+    def serve() -> None:
+        peer, _ = server.accept()
+        with peer, contextlib.suppress(OSError):
+            peer.recv(65536)
+            peer.sendall(head)
+            while True:
+                peer.sendall(drip)
+                time.sleep(0.05)
+
+    manifest = {"health": {"path": "/healthz", "status": 200}}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "sock"))
+        server.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        assert gate.ask(tmp_path / "sock", manifest, 0.5) == (False, "the server did not end its answer in time")
+
+
+def test_what_is_no_http_is_not_quoted(tmp_path: Path) -> None:
+    def serve() -> None:
+        peer, _ = server.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(b"open-sesame\r\n\r\n")
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "sock"))
+        server.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        answer = gate.ask(tmp_path / "sock", {"health": {"path": "/healthz", "status": 200}}, 5)
+    assert answer == (False, "no answer: BadStatusLine")
 
 
 def test_healthy_sees_a_server_that_does_not_answer(host: Host) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
@@ -24,11 +26,33 @@ class _SlotConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, tls: bool, host: str, timeout: float) -> None:
         super().__init__(host, timeout=timeout)
         self._path, self._tls = path, tls
+        # A socket's timeout starts anew with every byte; this one is for the whole answer, however it drips in.
+        self.late = False
+        self._raw: socket.socket | None = None
+        self._timer = threading.Timer(timeout, self._cut)
+        self._timer.daemon = True
+
+    def _cut(self) -> None:
+        self.late = True
+        if (raw := self._raw) is not None:
+            with contextlib.suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Close for good. (http.client itself calls `close` before the body of a last answer is read.)"""
+        self.close()
+        self._timer.cancel()
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+        # Of its own, since TLS takes the other one over.
+        self._raw = self.sock.dup()
+        self._timer.start()
         if self._tls:
             # The certificate is for the outside's names; over this path only root's own socket can answer.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -59,9 +83,15 @@ def ask(path: Path, manifest: dict, timeout: float) -> tuple[bool, str]:
     except TimeoutError:
         return False, "the server took the request and did not answer in time"
     except (OSError, http.client.HTTPException) as error:
-        return False, f"no answer: {type(error).__name__}: {error}"
+        if connection.late:
+            return False, "the server did not end its answer in time"
+        # What came instead of HTTP may tell as much as a body.
+        words = f": {error}" if isinstance(error, OSError) else ""
+        return False, f"no answer: {type(error).__name__}{words}"
     finally:
-        connection.close()
+        connection.end()
+    if connection.late:
+        return False, "the server did not end its answer in time"
     if answer.status != health["status"]:
         return False, f"{health['path']} answered {answer.status}, not {health['status']}"
     if health.get("body") and health["body"].encode() not in body:
