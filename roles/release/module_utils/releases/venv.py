@@ -183,6 +183,8 @@ def build(tools: Toolbox, venv: Path, locks: Sequence[Path], *, complete: bool) 
         options.append("--no-deps")
     sources = [part for lock in locks for part in ("-r", str(lock))]
     tools.run(["pip", "install", "--python", str(venv / "bin" / "python"), *options, *sources], cwd=venv.parent)
+    # uv leaves its lock behind, for all the world to write: a place to fill the disk, and nothing needs it any more.
+    (venv / ".lock").unlink(missing_ok=True)
 
 
 def compile_bytecode(python: Path, folders: Sequence[Path]) -> None:
