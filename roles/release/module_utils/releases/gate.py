@@ -39,7 +39,7 @@ class _SlotConnection(http.client.HTTPConnection):
                 raw.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """Close for good. (http.client itself calls `close` before the body of a last answer is read.)"""
+        """Close for good; http.client itself calls `close` before the body of a last answer is read."""
         self.close()
         self._timer.cancel()
         if self._raw is not None:
