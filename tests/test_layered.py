@@ -29,10 +29,11 @@ def layered(plugin):
         import ansible.plugins.loader as loader
 
         module = loader.lookup_loader.get("layered", class_only=True).run.__globals__
-        module["PROJECT"] = root
         variables = {"site_name": site_name, "site_entry": page, "inventory_hostname": "web1", "colour": "blue"}
         templar = Templar(loader=DataLoader(), variables=variables)
-        return templar.template(trust_as_template(f"{{{{ lookup('layered', '{term}', {expression}) }}}}"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(module, "PROJECT", root)
+            return templar.template(trust_as_template(f"{{{{ lookup('layered', '{term}', {expression}) }}}}"))
 
     return render
 
