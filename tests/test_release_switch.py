@@ -260,6 +260,33 @@ def test_clients_of_a_port_meet_only_what_is_live(host: Host) -> None:
         assert asked() == {new}
 
 
+FORKS = """
+import signal, time
+if not os.fork():
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+    os._exit(0)
+"""
+
+
+def test_what_a_stopped_release_has_forked_keeps_no_port(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = [f"127.0.0.1:{port}"]
+    host.deploy("r1", listen=address, top=FORKS, options=["--preload"])
+    eventually(lambda: ports.listeners(port))
+    host.deploy("r2", listen=address)
+    assert len(ports.listeners(port)) == 1
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/")
+    assert json.loads(connection.getresponse().read())["release"] == "r2"
+    connection.close()
+    at_rest(host, "r2")
+
+
 def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

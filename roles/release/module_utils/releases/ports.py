@@ -74,6 +74,23 @@ def holders(listener: Listener) -> list[int]:
     return sorted(found)
 
 
+def leftovers(addresses: Iterable[str], uid: int, server: int | None) -> list[int]:
+    """Processes of a user that listen on one of these addresses with a socket that is not the live server's.
+
+    What a site's code has forked keeps the listeners of its slot, wherever it goes (`setsid`), and as the oldest they
+    would be given every client of the port, past any release that goes live later.
+
+    :param server: PID of the live slot's server, which holds each of its sockets itself
+    """
+    found: set[int] = set()
+    for host, port in map(split, addresses):
+        for listener in listeners(port):
+            pids = holders(listener) if overlap(host, listener.address) else []
+            if pids and server not in pids:
+                found |= {pid for pid in pids if _uids([pid]) == {uid}}
+    return sorted(found)
+
+
 def _describe(pids: list[int]) -> str:
     if not pids:
         return "a process that cannot be seen from here"

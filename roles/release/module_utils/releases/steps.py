@@ -86,6 +86,25 @@ def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
     site.pid(slot).unlink(missing_ok=True)
 
 
+def end_leftovers(site: Layout, slot: str) -> None:
+    """End what a stopped slot's code has left behind on the TCP ports that it shared with the live slot."""
+    manifest = site.manifest(site.release_in(slot) or "")
+    live = site.live_slot()
+    server = orphan(site, live) if live and live != slot else None
+    if not manifest.get("listen") or (server is None and live not in (None, slot)):
+        return  # without the live server's PID nobody can tell its sockets from the others
+    try:
+        uid = pwd.getpwnam(manifest["user"]).pw_uid
+    except KeyError:
+        return
+    deadline = time.monotonic() + 5
+    while (pids := ports.leftovers(manifest["listen"], uid, server)) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
 def _is_zombie(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
@@ -110,6 +129,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
         if supervisor.running():
             raise
     end_orphan(site, slot)
+    end_leftovers(site, slot)
     if site.program(slot).exists():
         site.program(slot).unlink()
         with contextlib.suppress(SupervisorError):
