@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 
 SHORTEST_KEY = 16
+FOR_DEVELOPMENT = "known to everybody who reads this line"
 NO_SECRET_KEY = f"""\
 SECRET_KEY is not set, or is shorter than {SHORTEST_KEY} characters.
 It signs sessions: whoever guesses it can be anybody. Make one, and put it into this site's environment:
@@ -37,4 +38,4 @@ def require_secret_key(app: Flask) -> None:
         return
     if not (app.debug or app.testing):
         raise RuntimeError(NO_SECRET_KEY)
-    app.config["SECRET_KEY"] = "only-for-development"
+    app.config["SECRET_KEY"] = FOR_DEVELOPMENT
