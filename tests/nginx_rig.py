@@ -156,7 +156,10 @@ class Rig:
 
     def start(self) -> int:
         subprocess.run([NGINX, "-c", self.conf / "nginx.conf"], check=True, capture_output=True)
-        return self.pid()
+        pid = self.pid()
+        # Its pid file comes a moment before its title.
+        wait_for(lambda: b"nginx: master" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return pid
 
     def pid(self) -> int:
         wait_for(lambda: (self.run_dir / "nginx.pid").exists() and (self.run_dir / "nginx.pid").read_text().strip())

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import steps, supervisor
 from supervised import GROUP, USER, Host, eventually, get
 
@@ -101,7 +102,7 @@ def test_another_supervisords_token_is_refused(bare_host: Host) -> None:
 
 def test_a_token_of_an_earlier_process_with_this_pid_is_refused(bare_host: Host) -> None:
     fill(bare_host, "green")
-    token = {"supervisord_pid": os.getpid(), "supervisord_start": (steps.process_start(os.getpid()) or 0) - 1}
+    token = {"supervisord_pid": os.getpid(), "supervisord_start": process.find(os.getpid()).start - 1}
     bare_host.site.token("green").write_text(json.dumps(token))
     assert launch(bare_host, "green").returncode == 77
 
@@ -189,7 +190,7 @@ def test_a_killed_supervisords_server_ends_once_its_successor_serves(host: Host)
     assert get(host.sock)["pid"] == orphan, "it serves on, whoever is gone"
     host.boot()
     eventually(lambda: get(host.sock)["pid"] not in (orphan, 1))
-    eventually(lambda: steps.process_start(orphan) is None or steps._is_zombie(orphan))
+    eventually(lambda: process.is_gone(orphan))
 
 
 @pytest.mark.parametrize(

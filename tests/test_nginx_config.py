@@ -237,7 +237,7 @@ def test_a_worker_that_is_shutting_down_is_not_taken_for_a_new_one(host: Host):
     host.rig.start()
     running = host.nginx.master(host.places)
     wait_for(lambda: host.nginx.workers(running))
-    assert host.nginx.workers(host.nginx.Master(os.getpid(), 0)) == set()
+    assert host.nginx.workers(host.nginx.Process(os.getpid(), 0)) == set()
 
 
 def test_a_reused_process_id_is_not_taken_for_nginx(host: Host):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import glob
 import grp
-import hashlib
 import json
 import os
 import pwd
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons import origin
 
 DOCUMENTATION = """
 module: host_inspect
@@ -60,7 +60,6 @@ ansible_facts:
   type: dict
 """
 
-MARKER = re.compile(r"[#;] Made from .+; edits here are lost\.")
 LISTEN = "0A"
 
 
@@ -153,20 +152,21 @@ class Host:
             return {}
         return record if isinstance(record, dict) else {}
 
+    def content(self, path: str) -> bytes | None:
+        try:
+            return self.at(path).read_bytes()
+        except OSError:
+            return None
+
     def is_ours(self, path: str) -> bool:
-        return MARKER.match(self.read(path).split("\n", 1)[0]) is not None
+        return origin.is_ours(self.content(path) or b"")
 
     def is_stock(self, path: str) -> bool:
         """Whether the file is as the distribution ships it."""
         if self._shipped is None:
-            status = self.read("/var/lib/dpkg/status")
-            self._shipped = dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: .*)?$", status, re.MULTILINE))
-        try:
-            body = self.at(path).read_bytes()
-        except OSError:
-            return False
-        # Not for security: it is the digest that dpkg keeps.
-        return self._shipped.get(path) == hashlib.md5(body, usedforsecurity=False).hexdigest()
+            self._shipped = origin.shipped(self.at("/var/lib/dpkg/status"))
+        content = self.content(path)
+        return content is not None and origin.is_stock(path, content, self._shipped)
 
     def has_user(self, name: str) -> bool:
         if self.prefix != Path("/"):

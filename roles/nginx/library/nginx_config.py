@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -14,11 +12,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons import process, units
+from ansible.module_utils.daemons.errors import Refused
+from ansible.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible.module_utils.daemons.origin import is_stock, shipped
+from ansible.module_utils.daemons.process import Process
+from ansible.module_utils.daemons.runtime import RUN, Stamp, alone
 
 DOCUMENTATION = """
 module: nginx_config
@@ -80,13 +84,8 @@ tested: {description: Whether nginx was there to test it, type: bool}
 running: {description: Whether nginx runs, type: bool}
 """
 
-MARKER = re.compile(rb"[#;] Made from .+; edits here are lost\.")
 # Master and workers need a moment each; a port that is taken is tried for 2.5 s by nginx itself.
 PATIENCE = 15.0
-
-
-class Refused(Exception):
-    """What is wrong, where, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -97,138 +96,28 @@ class Places:
     binary: Path = Path("/usr/sbin/nginx")
     pid_file: Path = Path("/run/nginx.pid")
     error_log: Path = Path("/var/log/nginx/error.log")
-    state_dir: Path = Path("/run/sites")
+    state_dir: Path = RUN
     dpkg_status: Path = Path("/var/lib/dpkg/status")
 
     @property
-    def stamp(self) -> Path:
-        return self.state_dir / "nginx.json"
-
-
-@dataclass
-class Change:
-    """What one path is now and what it shall be: text, a link's target, or nothing."""
-
-    path: Path
-    content: str | None = None
-    target: str | None = None
-    before: bytes | None = field(init=False, default=None)
-    before_target: str | None = field(init=False, default=None)
-    before_mode: int = field(init=False, default=0o644)
-    right_owner: bool = field(init=False, default=True)
-
-    def __post_init__(self) -> None:
-        if self.path.is_symlink():
-            self.before_target = os.readlink(self.path)
-        elif self.path.is_file():
-            self.before = self.path.read_bytes()
-            status = self.path.stat()
-            self.before_mode = status.st_mode & 0o7777
-            self.right_owner = status.st_uid == os.geteuid() and self.before_mode == 0o644
-        elif self.path.exists():
-            raise Refused(f"{self.path} is neither a file nor a link. Move it away, then run this again.")
-
-    @property
-    def needed(self) -> bool:
-        after = None if self.content is None else self.content.encode()
-        return (self.before, self.before_target) != (after, self.target) or (after is not None and not self.right_owner)
-
-    def apply(self) -> None:
-        after = None if self.content is None else self.content.encode()
-        place(self.path, after, self.target, 0o644)
-
-    def undo(self) -> None:
-        place(self.path, self.before, self.before_target, self.before_mode)
-
-    def diff(self) -> dict[str, str]:
-        def words(content: bytes | None, target: str | None) -> str:
-            return f"link to {target}\n" if target is not None else (content or b"").decode(errors="replace")
-
-        return {
-            "before_header": str(self.path),
-            "after_header": str(self.path),
-            "before": words(self.before, self.before_target),
-            "after": words(None if self.content is None else self.content.encode(), self.target),
-        }
-
-
-def place(path: Path, content: bytes | None, target: str | None, mode: int) -> None:
-    """Make ``path`` a file, a link or nothing, so that no reader ever finds it half done."""
-    if content is None and target is None:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    # nginx's `include sites-enabled/*` does not see names that begin with a dot.
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    if target is not None:
-        temporary.symlink_to(target)
-    else:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as stream:
-            stream.write(content or b"")
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-    os.replace(temporary, path)
-
-
-def conffiles(status: Path) -> dict[str, str]:
-    """The distribution's configuration files: path and MD5 as shipped."""
-    try:
-        text = status.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    return dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: .*)?$", text, re.MULTILINE))
-
-
-def is_ours(content: bytes) -> bool:
-    """Whether the first line says that one of our templates made the file."""
-    return MARKER.match(content.split(b"\n", 1)[0]) is not None
-
-
-def is_stock(path: Path, content: bytes, shipped: Mapping[str, str]) -> bool:
-    """Whether the file is as the distribution ships it."""
-    # Not for security: it is the digest that dpkg keeps.
-    return shipped.get(str(path)) == hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def refuse_foreign(change: Change, shipped: Mapping[str, str], places: Places) -> None:
-    """Somebody else's file or link is not touched, and the message says how to go on."""
-    if change.before is not None:
-        if change.target is None and (is_ours(change.before) or is_stock(change.path, change.before, shipped)):
-            return
-        what = "was not made from one of our templates, or the distribution's file was edited by hand"
-    elif change.before_target is not None:
-        link = Path(os.path.normpath(change.path.parent / change.before_target))
-        # To be removed, or to lead elsewhere: it is nobody's if it leads nowhere, and ours if it leads to what is ours.
-        if change.content is None and (not link.exists() or (change.target is None and is_ours(link.read_bytes()))):
-            return
-        if change.target is not None and link == Path(os.path.normpath(change.path.parent / change.target)):
-            return
-        what = f"leads to {change.before_target}, which is not ours"
-    else:
-        return
-    raise Refused(
-        f"{change.path} {what}. Nothing was changed. Move what you need of it to templates/ (or to a file of another"
-        f" name in {places.conf_dir}/conf.d/), then: mv {change.path} /root/ ; and run this again."
-    )
+    def stamp(self) -> Stamp:
+        return Stamp(self.state_dir, "nginx")
 
 
 def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
     """What has to change, in an order in which no link ever leads nowhere."""
-    shipped = conffiles(places.dpkg_status)
+    conffiles = shipped(places.dpkg_status)
     changes = [Change(Path(path), content=content) for path, content in params["files"].items()]
     changes += [Change(Path(path), target=target) for path, target in params["links"].items()]
     absent = [Change(Path(path)) for path in params["absent"]]
     changes += sorted(absent, key=lambda change: change.before_target is None)
     changes = [change for change in changes if change.needed]
     for change in changes:
-        refuse_foreign(change, shipped, places)
+        refuse_foreign(change, conffiles, places.conf_dir / "conf.d")
     for change in (Change(Path(path)) for path in params["stock_links"]):
         if change.before_target is not None:
             file = Path(os.path.normpath(change.path.parent / change.before_target))
-            if file.is_file() and is_stock(file, file.read_bytes(), shipped):
+            if file.is_file() and is_stock(str(file), file.read_bytes(), conffiles):
                 changes.append(change)
     return changes
 
@@ -338,84 +227,39 @@ def test(changes: list[Change], assumed: Mapping[str, str], places: Places, chec
             )
 
 
-@dataclass(frozen=True)
-class Master:
-    """The running nginx: a process ID may come back, together with its start time it does not."""
-
-    pid: int
-    start: int
-
-    @property
-    def started(self) -> float:
-        """As a time of day, to compare with files."""
-        since_boot = self.start / os.sysconf("SC_CLK_TCK")
-        return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
-
-
-def stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on (the second may hold blanks); empty if the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def command(pid: int) -> str:
-    """What a process calls itself; empty if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").strip("\0")
-    except OSError:
-        return ""
-
-
-def master(places: Places) -> Master | None:
+def master(places: Places) -> Process | None:
     """The running nginx, or None."""
     try:
         pid = int(places.pid_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    fields = stat_fields(pid)
-    if len(fields) < 20 or not command(pid).startswith("nginx: master process"):
-        return None
-    return Master(pid, int(fields[19]))
+    # A pid file may outlive its process, and the ID may be another's by now.
+    return process.find(pid) if process.command(pid).startswith("nginx: master process") else None
 
 
-def workers(of: Master) -> set[int]:
+def workers(of: Process) -> set[int]:
     """The workers that take requests; those that are on their way out do not count."""
     found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit() and stat_fields(int(name))[1:2] == [str(of.pid)]:
-            title = command(int(name))
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        if process.parent(pid) == of.pid:
+            title = process.command(pid)
             if title.startswith("nginx: worker process") and "shutting down" not in title:
-                found.add(int(name))
+                found.add(pid)
     return found
 
 
-def pending(running: Master | None, places: Places) -> bool:
+def pending(running: Process | None, places: Places) -> bool:
     """Whether nginx runs with something else than what lies on disk."""
     if running is None:
         return False
-    try:
-        stamp = json.loads(places.stamp.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stamp = {}
-    if (stamp.get("pid"), stamp.get("start")) == (running.pid, running.start):
-        return stamp.get("tree") != digest(places.conf_dir)
+    loaded = places.stamp.loaded(running)
+    if loaded is not None:
+        return loaded != digest(places.conf_dir)
     # Started by somebody else: it has read everything that is older than itself.
-    # Its start is known to a tick of the kernel's only, rounded down.
-    return newest(places.conf_dir) >= running.started + 1 / os.sysconf("SC_CLK_TCK")
+    return not running.began_after(newest(places.conf_dir))
 
 
-def write_stamp(running: Master, loaded: str, places: Places) -> None:
-    """Note what this nginx has loaded."""
-    places.state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    temporary = places.stamp.with_name(f".{places.stamp.name}.new")
-    text = {"pid": running.pid, "start": running.start, "tree": loaded}
-    temporary.write_text(json.dumps(text), encoding="utf-8")
-    os.replace(temporary, places.stamp)
-
-
-def reload(running: Master, places: Places) -> None:
+def reload(running: Process, places: Places) -> None:
     """Load what is on disk, and see new workers: a master that refuses keeps the old ones and only logs it.
 
     :raises Refused: with what nginx has logged
@@ -450,31 +294,6 @@ def reload(running: Master, places: Places) -> None:
     )
 
 
-def unread_units(paths: list[Path]) -> bool:
-    """Whether systemd runs without one of these drop-ins, or with an older one; also after a run that was killed."""
-    if not paths or not os.path.isdir("/run/systemd/system"):
-        return False
-    for path in paths:
-        ask = ["systemctl", "show", "--property=NeedDaemonReload,DropInPaths", path.parent.name.removesuffix(".d")]
-        answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
-        # Debian 12's systemd does not notice a drop-in whose folder is new, so look for its name as well.
-        if "NeedDaemonReload=yes" in answer or str(path) not in answer:
-            return True
-    return False
-
-
-@contextmanager
-def alone(places: Places, check_mode: bool) -> Iterator[None]:
-    """Two runs at once would test one configuration and load another."""
-    if check_mode:
-        yield
-        return
-    places.state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with open(places.state_dir / "nginx.lock", "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
     """Bring nginx's configuration to what ``params`` says, or leave everything as it was.
 
@@ -483,15 +302,17 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
     installed = os.access(places.binary, os.X_OK)
     if not installed and not check_mode:
         raise Refused(f"{places.binary} is not there. Install the package nginx first; the role `host` does.")
-    with alone(places, check_mode):
+    drop_ins = units.drop_ins(params["files"])
+    with alone(places.state_dir, "nginx", enabled=not check_mode):
         changes = plan(params, places)
         running = master(places)
         waiting = pending(running, places)
+        reread = units.unread(drop_ins)
+        ours = any(change.path.is_relative_to(places.conf_dir) for change in changes)
         result = {
-            "changed": bool(changes) or waiting,
+            "changed": bool(changes) or waiting or reread,
             "paths": [str(change.path) for change in changes],
-            "reloaded": waiting
-            or (running is not None and any(c.path.is_relative_to(places.conf_dir) for c in changes)),
+            "reloaded": waiting or (running is not None and ours),
             "tested": installed and (bool(changes) or waiting),
             "running": running is not None,
             "installed": installed,
@@ -501,23 +322,16 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
             test(changes, params["assumed"] if check_mode else {}, places, check_mode)
         if check_mode:
             return result
-        try:
-            for change in changes:
-                change.apply()
+        with placed(changes):
             loaded = digest(places.conf_dir)  # before the reload: what is edited meanwhile is not yet in service
             if running is not None and result["reloaded"]:
                 reload(running, places)
-        except (OSError, Refused):
-            for change in reversed(changes):
-                change.undo()
-            raise
-        units = [Path(path) for path in params["files"] if "/systemd/system/" in path]
-        reread = unread_units(units)
-        result["changed"] = result["changed"] or reread
         if running is not None:
-            write_stamp(running, loaded, places)
-        if reread:
-            subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True)
+            places.stamp.write(running, loaded)
+        # Asked again: a drop-in that was read before may have changed just now.
+        if units.unread(drop_ins):
+            result["changed"] = True
+            units.reread()
         return result
 
 

@@ -276,7 +276,7 @@ def retire_orphan(site: str, slot: str) -> None:
     A supervisord that was killed leaves its servers behind without a parent. This one's sockets listen already, so
     the orphan ends its requests and nobody is lost. (`exec` keeps the PID, so the note stays true.)
     """
-    RUN.mkdir(mode=0o700, exist_ok=True)
+    RUN.mkdir(mode=0o755, exist_ok=True)
     note = RUN / f"{site}-{slot}.pid"
     try:
         old = json.loads(note.read_text(encoding="utf-8"))

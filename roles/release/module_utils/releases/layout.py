@@ -7,9 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.daemons.runtime import RUN
+
 SLOTS = ("blue", "green")
 REGISTRY = Path("/var/lib/sites")
-RUN = Path("/run/sites")
 PROGRAMS = Path("/etc/supervisor/conf.d")
 LOGS = Path("/var/log")
 CONFIG = Path("/etc")

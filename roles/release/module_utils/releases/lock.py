@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from ansible.module_utils.daemons import runtime
 from ansible.module_utils.releases import layout
 from ansible.module_utils.releases.layout import Layout
 
@@ -24,7 +25,7 @@ def site_lock(site: Layout, enabled: bool = True) -> Iterator[None]:
     if not enabled:
         yield
         return
-    layout.RUN.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runtime.make_folder(layout.RUN)
     descriptor = os.open(site.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:

@@ -16,6 +16,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ansible.module_utils.daemons import process, runtime
 from ansible.module_utils.releases import gate, layout, ports
 from ansible.module_utils.releases.environment import mask, parse_environment
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
@@ -32,19 +33,11 @@ class StepError(Exception):
     """Why a step could not be done: the site, what happened, the remedy."""
 
 
-def process_start(pid: int) -> int | None:
-    """When a process started (field 22 of its stat): with its PID it names one process for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
-
-
 def write_token(site: Layout, slot: str, supervisord: int) -> None:
     """Allow the launcher of this very supervisord to start a slot that is not live yet."""
-    token = {"supervisord_pid": supervisord, "supervisord_start": process_start(supervisord)}
-    layout.RUN.mkdir(mode=0o700, parents=True, exist_ok=True)
+    daemon = process.find(supervisord)
+    token = {"supervisord_pid": supervisord, "supervisord_start": daemon.start if daemon else None}
+    runtime.make_folder(layout.RUN)
     write_file(site.token(slot), json.dumps(token), 0o600)
 
 
@@ -66,7 +59,7 @@ def orphan(site: Layout, slot: str) -> int | None:
     """The PID that the launcher noted for a slot, if that very process still runs."""
     try:
         note = json.loads(site.pid(slot).read_text(encoding="utf-8"))
-        return note["pid"] if process_start(note["pid"]) == note["start"] else None
+        return note["pid"] if process.Process(note["pid"], note["start"]).alive else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -78,7 +71,7 @@ def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + patience
-        while orphan(site, slot) and not _is_zombie(pid) and time.monotonic() < deadline:
+        while orphan(site, slot) and not process.is_gone(pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         if orphan(site, slot):
             with contextlib.suppress(ProcessLookupError):
@@ -103,14 +96,6 @@ def end_leftovers(site: Layout, slot: str) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def clear_slot(site: Layout, slot: str) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
 import subprocess
 import time
 import xmlrpc.client
 from pathlib import Path
-from typing import Any
 
-SOCKET = Path("/run/supervisor.sock")
+from ansible.module_utils.daemons import process
+from ansible.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
+
 CONFIG = Path("/etc/supervisor/supervisord.conf")
 # supervisor is the distribution's package: only the system's Python can import it.
 PYTHON = "/usr/bin/python3"
@@ -58,60 +57,16 @@ json.dump([read(files) for files in sets], sys.stdout)
 """
 
 
-class SupervisorError(Exception):
-    """What stands in the way, with its remedy."""
+class Supervisor(Supervisord):
+    """The running supervisord, with what a release needs of it."""
 
-
-class _Connection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(str(SOCKET))
-
-
-class _Transport(xmlrpc.client.Transport):
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _Connection("localhost")
-
-
-class Supervisor:
-    """The running supervisord, reached over its unix socket."""
-
-    def _call(self, method: str, *arguments: Any) -> Any:
-        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_Transport())
-        try:
-            return getattr(proxy.supervisor, method)(*arguments)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise SupervisorError(
-                f"supervisord is not running on this host (nobody answers at {SOCKET}); start it with "
-                "`systemctl start supervisor`, or `service supervisor start` where there is no systemd, and run again"
-            ) from error
-        except PermissionError as error:
-            raise SupervisorError(f"{SOCKET} may be reached by root only; run with become") from error
-        except xmlrpc.client.Fault as fault:
-            if fault.faultString == "SHUTDOWN_STATE":
-                raise SupervisorError("supervisord is shutting down; run again once it is up") from fault
-            raise
-        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
-            raise SupervisorError(
-                f"supervisord broke off at {SOCKET} ({error!r}); is it being restarted? Run again"
-            ) from error
-
-    def pid(self) -> int:
-        """PID of supervisord itself."""
-        return self._call("getPID")
-
-    def running(self) -> bool:
-        """Whether a supervisord answers at all."""
-        try:
-            self.pid()
-        except SupervisorError:
-            return False
-        return True
+    def __init__(self) -> None:
+        super().__init__(SOCKET)
 
     def info(self, program: str) -> dict | None:
         """State of a program (supervisor's getProcessInfo), or None if supervisord does not know it."""
         try:
-            return self._call("getProcessInfo", program)
+            return self.call("getProcessInfo", program)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == BAD_NAME:
                 return None
@@ -123,13 +78,13 @@ class Supervisor:
         A reread changes nothing that runs; only `add` and `remove` do, and they name one program.
         """
         try:
-            self._call("reloadConfig")
+            self.call("reloadConfig")
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == CANT_REREAD:
                 raise SupervisorError(self._why_no_reread(fault.faultString)) from fault
             raise
         try:
-            self._call("addProcessGroup", program)
+            self.call("addProcessGroup", program)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == BAD_NAME:
                 raise SupervisorError(
@@ -150,8 +105,8 @@ class Supervisor:
         deadline = time.monotonic() + patience
         while True:
             try:
-                self._call("stopProcessGroup", program)
-                self._call("removeProcessGroup", program)
+                self.call("stopProcessGroup", program)
+                self.call("removeProcessGroup", program)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode == BAD_NAME:
                     return False
@@ -164,7 +119,7 @@ class Supervisor:
     def reread(self) -> None:
         """Make supervisord forget what is no longer on disk. A neighbour's broken file is no reason to fail here."""
         try:
-            self._call("reloadConfig")
+            self.call("reloadConfig")
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != CANT_REREAD:
                 raise
@@ -196,20 +151,14 @@ def read_sets(sets: list[list[Path]], supervisord: int | None = None) -> list[di
     :param supervisord: its PID; its environment is what `%(ENV_X)s` in a file stands for
     :returns: a dict ``{"error": str | None, "programs": [name…]}`` for each set
     """
-    environment = dict(os.environ)
-    if supervisord:
-        try:
-            words = Path(f"/proc/{supervisord}/environ").read_bytes().split(b"\0")
-            environment = {k.decode(): v.decode() for k, _, v in (word.partition(b"=") for word in words) if k}
-        except (OSError, UnicodeDecodeError):
-            pass
+    environment = process.environment(supervisord) if supervisord else {}
     answer = subprocess.run(
         [PYTHON, "-W", "ignore", "-c", READER],
         input=json.dumps([str(CONFIG), [[str(path) for path in files] for files in sets]]),
         capture_output=True,
         text=True,
         cwd="/",
-        env=environment,
+        env=environment or dict(os.environ),
         check=False,
     )
     if answer.returncode != 0:

@@ -1,0 +1,71 @@
+"""One process of the host, told from a later one with the same ID."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process ID may come back; together with its start time (ticks since boot) it does not."""
+
+    pid: int
+    start: int
+
+    @property
+    def alive(self) -> bool:
+        return find(self.pid) == self
+
+    def began_after(self, moment: float) -> bool:
+        """Whether it started later than ``moment`` (a file's time), so that it has read what was there then."""
+        since_boot = self.start * TICK
+        began = time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
+        # Its start is known to a tick of the kernel's only, rounded down.
+        return moment < began + TICK
+
+
+def fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on (the second may hold blanks); empty if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def find(pid: int) -> Process | None:
+    """The process that has this ID now, unless it is gone."""
+    found = fields(pid)
+    return Process(pid, int(found[19])) if len(found) > 19 else None
+
+
+def is_gone(pid: int) -> bool:
+    """Whether nothing runs under this ID; a zombie has ended, only its parent has not noticed."""
+    return fields(pid)[:1] in ([], ["Z"])
+
+
+def parent(pid: int) -> int | None:
+    """Who started a process, or adopted it."""
+    found = fields(pid)
+    return int(found[1]) if len(found) > 1 else None
+
+
+def command(pid: int) -> str:
+    """What a process calls itself; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").strip("\0")
+    except OSError:
+        return ""
+
+
+def environment(pid: int) -> dict[str, str]:
+    """What a process was started with; empty if it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name: value for name, separator, value in (word.partition("=") for word in words) if separator and name}
