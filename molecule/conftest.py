@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support import PAGE, Machine, Site
+from support import SITES, Machine, Site
 from testinfra.host import Host
-
-HERE = sorted(name for name, entry in PAGE["sites"].items() if entry.get("state", "present") == "present")
 
 
 @pytest.fixture
@@ -15,7 +13,12 @@ def machine(host: Host) -> Machine:
     return Machine(host)
 
 
-@pytest.fixture(params=HERE)
+@pytest.fixture(params=sorted(SITES))
 def site(machine: Machine, request: pytest.FixtureRequest) -> Site:
     """Each site that the page wants on the host."""
-    return Site(machine, request.param, PAGE["sites"][request.param])
+    return Site(machine, request.param, SITES[request.param])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that break something come last, in their order: the others judge what the playbook has left."""
+    items.sort(key=lambda item: item.get_closest_marker("breaks") is not None)

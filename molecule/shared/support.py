@@ -26,6 +26,10 @@ PLATFORMS = {
     for platform in yaml.safe_load(Path(os.environ["MOLECULE_FILE"]).read_text())["platforms"]
 }
 PAGE: dict[str, Any] = yaml.safe_load((PROJECT / "molecule" / SCENARIO / "group_vars" / "all.yml").read_text())
+# The page's sites, each with what the page says for all of them.
+SITES: dict[str, dict[str, Any]] = {
+    name: {**PAGE.get("site_defaults", {}), **entry} for name, entry in PAGE["sites"].items()
+}
 
 T = TypeVar("T")
 

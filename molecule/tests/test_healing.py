@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support import Machine, Site, until
 
+pytestmark = pytest.mark.breaks
+
 
 def kill(machine: Machine, *pids: int) -> None:
     """Kill processes without warning."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import Site
+from support import SITES, Site
 
 CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
@@ -16,8 +16,8 @@ def connects(site: Site, user: str) -> bool:
 @pytest.fixture
 def strangers(site: Site) -> list[str]:
     """Users who have nothing to do with the site: nobody, and every other site's."""
-    others = site.machine.output("stat --format=%%U /srv/*/shared/data").split()
-    return ["nobody", *(user for user in others if user != site.user)]
+    others = [Site(site.machine, name, entry).user for name, entry in SITES.items() if name != site.name]
+    return ["nobody", *others]
 
 
 def test_only_nginx_and_the_site_itself_reach_its_socket(site: Site, strangers: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support import PAGE, Machine, Site
+from support import SITES, Machine, Site
 
 
 def test_exactly_one_program_runs_for_the_site_and_it_is_the_live_slots(site: Site) -> None:
@@ -21,9 +21,8 @@ def test_it_has_as_many_workers_as_the_page_says_or_the_usable_cpus_suggest(site
 
 
 def test_nothing_listens_on_the_network_but_ssh_nginx_and_the_listeners_that_were_asked_for(machine: Machine) -> None:
-    sites = [entry for entry in PAGE["sites"].values() if entry.get("state", "present") == "present"]
-    wanted = {22, *(entry.get("http_port", 80) for entry in sites)}
-    wanted |= {int(listener.rpartition(":")[2]) for entry in sites for listener in entry.get("bind", [])}
+    wanted = {22, *(entry.get("http_port", 80) for entry in SITES.values())}
+    wanted |= {int(listener.rpartition(":")[2]) for entry in SITES.values() for listener in entry.get("bind", [])}
     wanted |= set(machine.platform.get("foreign_ports", []))
     lines = machine.output("ss --no-header --listening --tcp --numeric").splitlines()
     assert {int(line.split()[3].rpartition(":")[2]) for line in lines} == wanted

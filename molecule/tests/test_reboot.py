@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support import Machine, Site, play, until
 
+pytestmark = pytest.mark.breaks
+
 
 @pytest.fixture
 def systemd(machine: Machine) -> Machine:
