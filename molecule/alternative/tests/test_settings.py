@@ -1,0 +1,69 @@
+"""That what the page changes is what runs."""
+
+from __future__ import annotations
+
+import pytest
+from support import SITES, Machine, Site
+
+
+@pytest.fixture
+def wordbook(machine: Machine) -> Site:
+    """The Flask site: sync, under another user, in another place."""
+    return Site(machine, "wordbook", SITES["wordbook"])
+
+
+@pytest.fixture
+def handbook(machine: Machine) -> Site:
+    """The plain WSGI site: gevent, reached directly as well, with an override."""
+    return Site(machine, "handbook", SITES["handbook"])
+
+
+def test_each_site_runs_with_its_own_worker_class(wordbook: Site, handbook: Site) -> None:
+    for site, worker in ((wordbook, "sync"), (handbook, "gevent")):
+        log = site.machine.output("cat /var/log/%s/server.log", site.name)
+        assert log.rpartition("Using worker: ")[2].split()[0] == worker
+
+
+def test_names_may_have_a_wildcard(wordbook: Site) -> None:
+    assert wordbook.machine.ask("/healthz", "any.wordbook.test", wordbook.port).json["site"] == "wordbook"
+
+
+def test_every_value_of_the_environment_arrives_as_it_was_given(wordbook: Site) -> None:
+    started_with = wordbook.machine.output(f"cat /proc/{wordbook.master}/environ").split("\0")
+    assert f"GREETING={SITES['wordbook']['env']['GREETING']}" in started_with
+
+
+def test_an_upload_over_the_limit_is_refused_before_python(wordbook: Site) -> None:
+    assert wordbook.get("/", Content_Length=str(2 * 1024 * 1024)).status == 413
+
+
+def test_a_listener_that_was_asked_for_is_reached_without_nginx(handbook: Site) -> None:
+    answer = handbook.machine.ask("/healthz", "handbook.test", 5000)
+    assert answer.json["release"] == handbook.release
+    assert "nginx" not in answer.headers.get("Server", "")
+
+
+def test_who_comes_directly_cannot_say_that_he_is_somebody_else(handbook: Site) -> None:
+    answer = handbook.machine.ask(
+        "/whoami", "handbook.test", 5000, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https"
+    )
+    assert answer.json["remote_addr"] == answer.client
+    assert answer.json["scheme"] == "http"
+
+
+def test_an_override_fills_blocks_and_keeps_the_rest(handbook: Site) -> None:
+    assert handbook.get("/robots.txt").body == b"User-agent: *\nDisallow: /\n"
+    assert handbook.get("/pages/hello.html").headers["X-Handbook"] is None, "a location with headers of its own"
+    assert handbook.get("/healthz").headers["X-Handbook"] == "by an override"
+    assert handbook.get("/whoami").json["remote_addr"]
+
+
+def test_the_status_table_names_every_site_and_says_how_it_is(machine: Machine) -> None:
+    from support import play
+
+    table = play("playbooks/status.yml", machine=machine).output
+    for name, entry in SITES.items():
+        site = Site(machine, name, entry)
+        line = next(line for line in table.splitlines() if f" {name} " in line)
+        assert line.split()[:4] == [machine.name, name, site.slot, site.release]
+        assert f"yes      http://{site.server_name}:8080/" in line
