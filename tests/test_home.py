@@ -170,3 +170,13 @@ def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, 
     (layout.REGISTRY / "shop.archives").write_text(json.dumps([str(precious)]))
     Removal("shop", accounts.run, purge=True).remove()
     assert precious.exists()
+
+
+def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Accounts) -> None:
+    file = empty_host.folder / "etc/logrotate.d/shop"
+    bring(empty_host, accounts)
+    assert f"write {file}" in bring(empty_host, accounts, files={str(file): "daily\n"})
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("daily\n", 0o644)
+    assert bring(empty_host, accounts, files={str(file): "daily\n"}) == []
+    file.write_text("weekly\n")
+    assert bring(empty_host, accounts, files={str(file): "daily\n"}) == [f"write {file}"]

@@ -201,3 +201,11 @@ def test_a_real_listener_on_this_machine_is_found(plugin):
         site = inspect.Site("zz_nobody", "/srv/zz_nobody", "zz_nobody", [], taken.getsockname()[1])
         found = list(inspect.ports(inspect.Host(), [site]))
         assert f"(process {os.getpid()})" in only(found)
+
+
+def test_the_little_that_the_roles_go_by_is_told_as_ansible_would(host: Fake):
+    host.put("/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n')
+    facts = host.inspect.Host(host.root).facts()
+    assert facts["distribution_release"] == "trixie"
+    assert facts["host_system"] == "Debian GNU/Linux 13 (trixie)"
+    assert (facts["service_mgr"], facts["host_ipv6"]) == ("sysvinit", False)

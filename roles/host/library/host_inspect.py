@@ -56,7 +56,10 @@ EXAMPLES = """
 RETURN = """
 collisions: {description: What collides, where, and the remedy, type: list, elements: str}
 ansible_facts:
-  description: C(host_ipv6), whether the kernel has IPv6.
+  description:
+    - The little that the roles go by, in place of a gathering of facts that takes three times as long.
+      C(distribution_release) and C(service_mgr) as Ansible's own facts have them, C(host_system) for people, and
+      C(host_ipv6), whether the kernel has IPv6.
   type: dict
 """
 
@@ -186,8 +189,15 @@ class Host:
             return False
         return True
 
-    def ipv6(self) -> bool:
-        return self.at("/proc/net/if_inet6").exists()
+    def facts(self) -> dict[str, Any]:
+        """What the roles go by."""
+        release = dict(re.findall(r'^(\w+)="?(.*?)"?$', self.read("/etc/os-release"), re.MULTILINE))
+        return {
+            "distribution_release": release.get("VERSION_CODENAME", ""),
+            "service_mgr": "systemd" if self.at("/run/systemd/system").exists() else "sysvinit",
+            "host_system": release.get("PRETTY_NAME", "an unknown system"),
+            "host_ipv6": self.at("/proc/net/if_inet6").exists(),
+        }
 
     def listeners(self) -> list[Listener]:
         found = []
@@ -471,7 +481,7 @@ def main() -> None:
     )
     host = Host(Path(module.params["prefix"]))
     found = collisions(host, [site_of(entry) for entry in module.params["sites"]])
-    facts = {"host_ipv6": host.ipv6()}
+    facts = host.facts()
     if found:
         many = f"{len(found)} things on this host are" if len(found) > 1 else "Something on this host is"
         module.fail_json(

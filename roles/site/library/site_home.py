@@ -21,6 +21,7 @@ options:
   name: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
+  files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
 author: The project's authors
 """
 
@@ -44,11 +45,12 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
+            "files": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     site = Layout(module.params["name"], Path(module.params["root"]))
-    home = Home(site, module.params["user"], module.run_command, module.check_mode)
+    home = Home(site, module.params["user"], module.run_command, module.params["files"], module.check_mode)
     try:
         with site_lock(site, enabled=not module.check_mode):
             changes = home.bring()

@@ -97,6 +97,7 @@ class Home:
     site: Layout
     user: str
     run: Run
+    files: dict[str, str] = field(default_factory=dict)
     check_mode: bool = False
     changes: list[str] = field(default_factory=list)
 
@@ -121,6 +122,8 @@ class Home:
         self._directory(site.logs, 0o751, 0, gid)
         for name in LOG_FILES:
             self._log(site.logs / name, gid)
+        for path, content in self.files.items():
+            self._file(Path(path), content)
         return self.changes
 
     def _note(self, words: str) -> bool:
@@ -181,6 +184,15 @@ class Home:
     def _link(self, path: Path, target: str) -> None:
         if not (path.is_symlink() and os.readlink(path) == target) and self._note(f"link {path} to {target}"):
             replace_link(path, target)
+
+    def _file(self, path: Path, content: str) -> None:
+        try:
+            before = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            before = None
+        if before != content and self._note(f"write {path}"):
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_file(path, content, 0o644)
 
     def _log(self, path: Path, gid: int | None) -> None:
         try:
