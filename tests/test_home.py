@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import stat
 import subprocess
 
@@ -153,6 +154,31 @@ def test_purge_deletes_at_once(empty_host: Host, accounts: Accounts) -> None:
     Removal("shop", accounts.run, purge=True).remove()
     assert not empty_host.site.root.exists()
     assert not (empty_host.folder / "srv/.archive").exists()
+
+
+def test_a_process_that_hides_is_ended_all_the_same() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user, so it needs to be root")
+    uid = 61234  # of no account
+    # Its /proc entries belong to root, and its name looks like a zombie's state.
+    hide = "import ctypes, time; c = ctypes.CDLL(None); c.prctl(4, 0); c.prctl(15, b'a Z b'); print(flush=True); "
+    command = ["/usr/bin/python3", "-c", hide + "time.sleep(600)"]
+    with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE) as hidden:
+        try:
+            assert hidden.stdout.readline()
+            home.end_processes(uid)
+            assert hidden.poll() == -signal.SIGTERM
+        finally:
+            hidden.kill()
+
+
+def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
+    bring(host, accounts)
+    monkeypatch.setattr(home, "end_processes", lambda _: host.site.shared.joinpath("last-words").touch())
+    removal = Removal("shop", accounts.run)
+    removal.remove()
+    assert layout.Path(removal.archive, "last-words").exists()
 
 
 def test_what_is_not_ours_is_not_removed(empty_host: Host, accounts: Accounts) -> None:

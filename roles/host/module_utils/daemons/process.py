@@ -54,6 +54,16 @@ def parent(pid: int) -> int | None:
     return int(found[1]) if len(found) > 1 else None
 
 
+def user(pid: int) -> int | None:
+    """Whose process it is. Not the owner of /proc/PID: that is root for any process that has hidden its memory."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # Its own name, which it may choose, stands in the first line and is escaped there.
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("Uid:")), None)
+
+
 def command(pid: int) -> str:
     """What a process calls itself; empty if it is gone."""
     try:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import layout
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.steps import StepError, clear_slot, recorded, traces
@@ -231,6 +232,8 @@ class Removal:
         if record:
             site = Layout(self.name, Path(record["root"]))
             self._stop(site)
+            # Before anything is moved or deleted: what still ran could write into it meanwhile.
+            self._end(find_user(record.get("user", "")))
             if self.purge:
                 # Together with ROOT, below; but said aloud.
                 if _exists(site.shared):
@@ -262,6 +265,10 @@ class Removal:
         for slot in SLOTS:
             if traces(site, slot) and self._note(f"stop {site.name}-{slot}"):
                 clear_slot(site, slot)
+
+    def _end(self, account: pwd.struct_passwd | None) -> None:
+        if account is not None and account.pw_uid != 0 and not self.check_mode:
+            end_processes(account.pw_uid)
 
     def _archive(self, site: Layout) -> None:
         if not _exists(site.shared):
@@ -306,7 +313,6 @@ class Removal:
     def _user(self, user: str) -> None:
         account = find_user(user)
         if account is not None and account.pw_uid != 0 and self._note(f"remove the user {user}"):
-            end_processes(account.pw_uid)
             code, _, words = self.run(["userdel", user])
             if code != 0:
                 raise StepError(f"{self.name}: cannot remove the user {user}: {words.strip()}")
@@ -349,11 +355,5 @@ def end_processes(uid: int, patience: float = 10) -> None:
 
 
 def _processes(uid: int) -> list[int]:
-    found = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            if process.stat().st_uid == uid and " Z " not in (process / "stat").read_text(errors="replace")[:64]:
-                found.append(int(process.name))
-    return found
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in pids if process.user(pid) == uid and not process.is_gone(pid)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
 import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible.module_utils.daemons import process
 
 LISTENING = "0A"
 
@@ -63,18 +66,33 @@ def overlap(one: str, other: str) -> bool:
 def holders(listener: Listener) -> list[int]:
     """PIDs that hold a socket."""
     wanted, found = f"socket:[{listener.inode}]", []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
             continue
         try:
-            if any(os.readlink(link) == wanted for link in os.scandir(process / "fd")):
-                found.append(int(process.name))
+            if any(os.readlink(link) == wanted for link in os.scandir(folder / "fd")):
+                found.append(int(folder.name))
         except OSError:  # it ended meanwhile
             continue
     return sorted(found)
 
 
-def leftovers(addresses: Iterable[str], uid: int, server: int | None) -> list[int]:
+def _seen_by(uid: int, gid: int, listener: Listener) -> list[int]:
+    """PIDs that hold a socket, also in a container where root without SYS_PTRACE sees no other user's."""
+    pids = holders(listener)
+    if pids or os.geteuid() != 0:
+        return pids
+    # The user itself sees its own. Our real user stays root, so it can do nothing to us meanwhile.
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        return holders(listener)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def leftovers(addresses: Iterable[str], account: pwd.struct_passwd, server: int | None) -> list[int]:
     """Processes of a user that listen on one of these addresses with a socket that is not the live server's.
 
     What a site's code has forked keeps the listeners of its slot, wherever it goes (`setsid`), and as the oldest they
@@ -85,9 +103,11 @@ def leftovers(addresses: Iterable[str], uid: int, server: int | None) -> list[in
     found: set[int] = set()
     for host, port in map(split, addresses):
         for listener in listeners(port):
-            pids = holders(listener) if overlap(host, listener.address) else []
-            if pids and server not in pids:
-                found |= {pid for pid in pids if _uids([pid]) == {uid}}
+            if not overlap(host, listener.address):
+                continue
+            pids = _seen_by(account.pw_uid, account.pw_gid, listener)
+            if server not in pids:
+                found |= {pid for pid in pids if process.user(pid) == account.pw_uid}
     return sorted(found)
 
 
@@ -102,13 +122,7 @@ def _describe(pids: list[int]) -> str:
 
 
 def _uids(pids: list[int]) -> set[int]:
-    found = set()
-    for pid in pids:
-        try:
-            found.add(os.stat(f"/proc/{pid}").st_uid)
-        except OSError:
-            continue
-    return found
+    return {uid for uid in map(process.user, pids) if uid is not None}
 
 
 def problem(address: str, uid: int | None, live: Iterable[str] = ()) -> str:

@@ -87,11 +87,11 @@ def end_leftovers(site: Layout, slot: str) -> None:
     if not manifest.get("listen") or (server is None and live not in (None, slot)):
         return  # without the live server's PID nobody can tell its sockets from the others
     try:
-        uid = pwd.getpwnam(manifest["user"]).pw_uid
+        account = pwd.getpwnam(manifest["user"])
     except KeyError:
         return
     deadline = time.monotonic() + 5
-    while (pids := ports.leftovers(manifest["listen"], uid, server)) and time.monotonic() < deadline:
+    while (pids := ports.leftovers(manifest["listen"], account, server)) and time.monotonic() < deadline:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
