@@ -33,9 +33,14 @@ def alone(folder: Path, name: str, enabled: bool = True) -> Iterator[None]:
         yield
         return
     make_folder(folder)
-    with open(folder / f"{name}.lock", "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        # Whoever may read a file may lock it, and any site's user would hold up every run.
+        os.fchmod(descriptor, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
 
 
 class Stamp:

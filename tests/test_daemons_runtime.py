@@ -1,0 +1,14 @@
+"""What the daemons' modules note on a host until its next boot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.daemons import runtime
+
+
+def test_only_root_may_take_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "nginx.lock").touch(mode=0o644)
+    for name in ("nginx", "supervisord"):
+        with runtime.alone(tmp_path, name):
+            assert (tmp_path / f"{name}.lock").stat().st_mode & 0o777 == 0o600, "flock needs no more than to read"
