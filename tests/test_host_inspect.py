@@ -104,6 +104,15 @@ def test_the_sites_own_listener_is_no_collision(host: Fake):
     assert host.collisions(bind=["0.0.0.0:5000"]) == []
 
 
+def test_a_listener_that_may_not_be_looked_at_is_the_sites_own_if_its_live_release_says_so(host: Fake):
+    host.listen(5000, inode=7, address="00000000")
+    host.record(name="shop", root="/srv/shop", user="shop")
+    found = host.collisions(bind=["0.0.0.0:5000"])
+    assert "bind 0.0.0.0:5000 is taken by a process that this host does not show" in only(found)
+    host.put("/srv/shop/live/release/release.json", '{"listen": ["0.0.0.0:5000"]}')
+    assert host.collisions(bind=["0.0.0.0:5000"]) == []
+
+
 def test_other_nginx_sites_with_our_name_or_every_name_are_named(host: Fake):
     host.put(
         "/etc/nginx/nginx.conf", "events {}\nhttp { include /etc/nginx/sites-enabled/*; include conf.d/*.conf; }\n"
