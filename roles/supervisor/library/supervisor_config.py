@@ -1,172 +1,260 @@
-#!/usr/bin/python3
-"""supervisord's own configuration, laid down without touching the programs that run under it."""
+"""Lay supervisord's own configuration down as one step, without touching the programs that run under it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
-import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons import process, units
+from ansible.module_utils.daemons.errors import Refused
+from ansible.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible.module_utils.daemons.origin import shipped, template
+from ansible.module_utils.daemons.process import Process
+from ansible.module_utils.daemons.runtime import RUN, Stamp, alone
+from ansible.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
 
-DOCUMENTATION = r"""
+DOCUMENTATION = """
 module: supervisor_config
-short_description: Lay down supervisord's configuration, and restart it only if that harms nobody
+short_description: Change supervisord's own configuration, and restart it only if that harms nobody
 description:
-  - The text is parsed by supervisor itself before it is placed. A file that is neither ours nor the distribution's
-    unmodified one is refused.
+  - supervisor's own parser reads the new configuration first. If it refuses it, nothing on disk changes and the error
+    is the parser's own.
   - supervisord reads its own settings only when it starts, and a restart stops every program on the host. So it is
-    restarted only while no program is known to it, or when C(restart) says so; otherwise the result says C(pending).
+    restarted only while it knows no program, or when O(restart) says so; otherwise each run warns that it is pending.
+  - If supervisord does not come back with the new files, the old ones do.
+  - Keeps a stamp of what was last loaded, so that a run that was killed half-way is made good by the next.
+  - Never overwrites what it has not made, except files of the distribution that nobody has edited.
 options:
-  content:
-    description: The whole of C(/etc/supervisor/supervisord.conf).
-    type: str
+  files:
+    description:
+      - Path and content. O(config) is supervisord's configuration; others (a systemd drop-in) are only laid down, and
+        systemd re-reads its units when it has not seen them yet.
+    type: dict
     required: true
   restart:
-    description: Restart supervisord, and with it every program, if it has not read this text yet.
+    description: Restart supervisord, and with it every program on the host, if it has not read its configuration yet.
     type: bool
     default: false
+  config: {description: supervisord's configuration., type: path, default: /etc/supervisor/supervisord.conf}
+  binary: {description: supervisord itself., type: path, default: /usr/bin/supervisord}
+  socket: {description: Where supervisord answers., type: path, default: /run/supervisor.sock}
+  state_dir: {description: Where the stamp and the lock are., type: path, default: /run/sites}
+  dpkg_status: {description: What the distribution shipped., type: path, default: /var/lib/dpkg/status}
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
 """
 
-RETURN = r"""
-pending:
-  description: Whether supervisord still runs with what an older text said.
-  type: bool
-  returned: always
+EXAMPLES = """
+- name: Lay down supervisord's configuration
+  supervisor_config:
+    files:
+      /etc/supervisor/supervisord.conf: "{{ lookup('layered', 'supervisor/supervisord.conf.j2') }}"
 """
 
-CONFIG = Path("/etc/supervisor/supervisord.conf")
-STAMP = Path("/run/sites/supervisord.json")
-MARK = "edits here are lost."
-PARSE = "import sys; from supervisor.options import ServerOptions; ServerOptions().realize(['-c', sys.argv[1]])"
+RETURN = """
+paths: {description: What changed on disk, type: list, elements: str}
+restarted: {description: Whether supervisord was restarted, type: bool}
+pending: {description: Whether supervisord still runs with what an older configuration said, type: bool}
+tested: {description: Whether supervisor was there to test the configuration, type: bool}
+running: {description: Whether supervisord runs, type: bool}
+installed: {description: Whether supervisor is installed, type: bool}
+"""
+
+# supervisor is the distribution's package: only the system's Python can import it.
+PYTHON = "/usr/bin/python3"
+# Reads the text as supervisord would read it from its place, without the programs of other files: they are not this
+# module's business, and a broken one among them is no reason to keep supervisord from its own settings.
+PARSE = r"""
+import io, sys
+from supervisor.options import ServerOptions, UnhosedConfigParser
+
+options, main, text = ServerOptions(), UnhosedConfigParser(), io.StringIO()
+main.expansions = options.environ_expansions
+try:
+    main.read_string(sys.stdin.read())
+    main.remove_section("include")
+    main.write(text)
+    text.seek(0)
+    options.exists, options.open = (lambda path: True), (lambda *words: text)
+    options.realize(["-c", sys.argv[1]])
+except Exception as error:
+    sys.exit("Error: %s" % error)
+"""
+# It stops every program first, and each may take as long as its `stopwaitsecs` says.
+PATIENCE = 300.0
+
+PENDING = (
+    "supervisord still runs with its former configuration: a restart stops every program on this host for seconds, so"
+    " it waits for you. Run this again with -e supervisor_restart=true when that suits."
+)
 
 
-def is_foreign(text: str) -> bool:
-    """Whether somebody else wrote this file: not this bundle, nor the distribution's package."""
-    if MARK in text.partition("\n")[0]:
-        return False
-    query = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", "${Conffiles}", "supervisor"], capture_output=True, text=True, check=False
+@dataclass(frozen=True)
+class Places:
+    """Where things are; tests put them elsewhere."""
+
+    config: Path = Path("/etc/supervisor/supervisord.conf")
+    binary: Path = Path("/usr/bin/supervisord")
+    socket: Path = SOCKET
+    state_dir: Path = RUN
+    dpkg_status: Path = Path("/var/lib/dpkg/status")
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(self.state_dir, "supervisord")
+
+    @property
+    def daemon(self) -> Supervisord:
+        return Supervisord(self.socket)
+
+
+def plan(files: Mapping[str, str], places: Places) -> list[Change]:
+    """What has to change on disk."""
+    conffiles = shipped(places.dpkg_status)
+    changes = [Change(Path(path), content=content) for path, content in files.items()]
+    changes = [change for change in changes if change.needed]
+    for change in changes:
+        refuse_foreign(change, conffiles, places.config.parent / "conf.d")
+    return changes
+
+
+def master(places: Places) -> Process | None:
+    """The running supervisord, or None."""
+    try:
+        return process.find(places.daemon.pid())
+    except SupervisorError:
+        return None
+
+
+def test(text: str, running: Process | None, places: Places) -> None:
+    """Let supervisor's own parser judge its configuration as it would be.
+
+    :raises Refused: with the parser's own words
+    """
+    # supervisord's own environment is what `%(ENV_X)s` stands for.
+    environment = process.environment(running.pid) if running else {}
+    done = subprocess.run(
+        [PYTHON, "-W", "ignore", "-c", PARSE, str(places.config)],
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environment or dict(os.environ),
+        check=False,
+        timeout=60,
     )
-    stock = {line.split()[0]: line.split()[1] for line in query.stdout.splitlines() if len(line.split()) > 1}
-    return stock.get(str(CONFIG)) != hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - dpkg's own choice of digest
+    if done.returncode:
+        words = done.stderr.strip().removeprefix("Error: ").partition("\nFor help, ")[0]
+        raise Refused(
+            "supervisor refuses its new configuration, so nothing was changed and the old one stays in service. Correct"
+            f" {template(text.encode()) or places.config}. supervisor says: {words}"
+        )
 
 
-def parse(module: AnsibleModule, text: str) -> None:
-    # The sections that name running things stay; the programs of other files are not this module's business.
-    own = text.partition("[include]")[0]
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as candidate:
-        candidate.write(own)
-        candidate.flush()
-        status, _out, errors = module.run_command(["/usr/bin/python3", "-c", PARSE, candidate.name])
-    if status:
-        module.fail_json(msg=f"supervisor refuses its new configuration: {(errors or _out).strip().splitlines()[-1]}\nMend the override in templates/.")
+def digest(content: bytes) -> str:
+    """What the stamp keeps of a configuration."""
+    return hashlib.sha256(content).hexdigest()
 
 
-def ask(module: AnsibleModule, *words: str) -> str | None:
-    """What supervisorctl answers, or None when nobody runs."""
-    status, out, _errors = module.run_command(["supervisorctl", *words])
-    return None if status == 4 or "refused" in out or "no such file" in out else out.strip()
+def loaded(running: Process, places: Places) -> str | None:
+    """The digest of the configuration that this very process has read, or None where that is not known."""
+    known = places.stamp.loaded(running)
+    if known is None and places.config.is_file() and running.began_after(places.config.stat().st_ctime):
+        # Started by somebody else, and later than the file was written: it has read it.
+        return digest(places.config.read_bytes())
+    return known
 
 
-def started(pid: str) -> str:
-    """When this process started, in ticks since boot (field 22 of ``/proc/PID/stat``, see proc(5))."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+def restart(running: Process, places: Places) -> None:
+    """Stop every program, read everything anew, start the programs, in the same process.
 
-
-def running(module: AnsibleModule) -> dict | None:
-    pid = ask(module, "pid")
-    if not pid or not pid.isdigit():
-        return None
-    try:
-        return {"pid": pid, "start": started(pid)}
-    except OSError:
-        return None
-
-
-def stamped() -> dict:
-    try:
-        return json.loads(STAMP.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def loaded_digest(daemon: dict) -> str | None:
-    """The digest of the text that this very process has read, if that is known."""
-    stamp = stamped()
-    if {key: stamp.get(key) for key in ("pid", "start")} == daemon:
-        return stamp.get("digest")
-    # No word from an earlier run: a process that started well after the file was written has read it.
-    boot = float(next(line.split()[1] for line in Path("/proc/stat").read_text().splitlines() if line[:5] == "btime"))
-    began = boot + int(daemon["start"]) / os.sysconf("SC_CLK_TCK")
-    if began > CONFIG.stat().st_mtime + 1:
-        return hashlib.sha256(CONFIG.read_bytes()).hexdigest()
-    return None
-
-
-def stamp(daemon: dict, digest: str) -> None:
-    STAMP.parent.mkdir(mode=0o755, exist_ok=True)
-    temporary = STAMP.with_suffix(".new")
-    temporary.write_text(json.dumps({**daemon, "digest": digest}), encoding="utf-8")
-    os.replace(temporary, STAMP)
-
-
-def restart(module: AnsibleModule, before: dict) -> dict:
-    ask(module, "reload")
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        # `reload` keeps the process and re-reads everything; it answers again once that is done.
-        daemon = running(module)
-        if daemon and ask(module, "version"):
-            return daemon
+    :raises Refused: when supervisord ends instead, since it cannot work with the new configuration
+    """
+    places.daemon.restart()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and running.alive and not process.is_gone(running.pid):
+        # As long as it stops programs, it answers that it is shutting down.
+        if places.daemon.running():
+            return
         time.sleep(0.1)
-    module.fail_json(msg=f"supervisord (pid {before['pid']}) did not come back within 30 s. See /var/log/supervisor/supervisord.log")
+    raise Refused(
+        "supervisord did not come back with its new configuration, so the old files are back. See its last words:"
+        " journalctl -u supervisor, or /var/log/supervisor/supervisord.log. Without systemd, start it again: service"
+        " supervisor start"
+    )
+
+
+def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
+    """Bring supervisord's configuration to what ``params`` says, or leave everything as it was.
+
+    :raises Refused: when somebody else's file is in the way, or supervisor does not take the configuration
+    """
+    installed = os.access(places.binary, os.X_OK)
+    if not installed and not check_mode:
+        raise Refused(f"{places.binary} is not there. Install the package supervisor first; the role `host` does.")
+    text = params["files"][str(places.config)]
+    drop_ins = units.drop_ins(params["files"])
+    with alone(places.state_dir, "supervisord", enabled=not check_mode):
+        changes = plan(params["files"], places)
+        running = master(places)
+        waiting = running is not None and loaded(running, places) != digest(text.encode())
+        restarts = waiting and (params["restart"] or not places.daemon.programs())
+        result = {
+            "changed": bool(changes) or restarts or units.unread(drop_ins),
+            "paths": [str(change.path) for change in changes],
+            "restarted": restarts,
+            "pending": waiting and not restarts,
+            "tested": installed and (bool(changes) or waiting),
+            "running": running is not None,
+            "installed": installed,
+            "diff": [change.diff() for change in changes],
+        }
+        if result["tested"]:
+            test(text, running, places)
+        if check_mode:
+            return result
+        with placed(changes):
+            if running is not None and restarts:
+                restart(running, places)
+        if running is not None and not result["pending"]:
+            places.stamp.write(running, digest(text.encode()))
+        # Asked again: a drop-in that was read before may have changed just now.
+        if units.unread(drop_ins):
+            result["changed"] = True
+            units.reread()
+        return result
 
 
 def main() -> None:
+    """Ansible's entry."""
+    places = {
+        name: {"type": "path", "default": str(getattr(Places(), name))}
+        for name in ("config", "binary", "socket", "state_dir", "dpkg_status")
+    }
     module = AnsibleModule(
-        argument_spec={"content": {"type": "str", "required": True}, "restart": {"type": "bool", "default": False}},
+        argument_spec={
+            "files": {"type": "dict", "required": True},
+            "restart": {"type": "bool", "default": False},
+            **places,
+        },
         supports_check_mode=True,
     )
-    text = module.params["content"]
     try:
-        old = CONFIG.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        old = None
-    if old is not None and is_foreign(old):
-        module.fail_json(
-            msg=f"{CONFIG} was written by somebody else, so it stays. Move what it says into "
-            f"/etc/supervisor/conf.d/ or templates/supervisord.conf.j2 and remove the file, then run again."
-        )
-    changed = old != text
-    diff = {"before": old or "", "after": text, "before_header": str(CONFIG), "after_header": str(CONFIG)}
-    if module.check_mode:
-        module.exit_json(changed=changed, pending=False, diff=diff)
-
-    if changed:
-        parse(module, text)
-        CONFIG.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary = CONFIG.with_suffix(".new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o644)
-        os.replace(temporary, CONFIG)
-
-    daemon = running(module)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    pending = daemon is not None and loaded_digest(daemon) != digest
-    if pending and (module.params["restart"] or not ask(module, "status")):
-        stamp(restart(module, daemon), digest)
-        changed, pending = True, False
-    if pending:
-        module.warn(
-            "supervisord still runs with its former configuration: a restart stops every program on this host for "
-            "seconds, so it waits for you. Run again with -e supervisor_restart=true when that suits."
-        )
-    module.exit_json(changed=changed, pending=pending, diff=diff)
+        where = Places(**{name: Path(module.params[name]) for name in places})
+        result = ensure(module.params, where, module.check_mode)
+    except (Refused, SupervisorError, OSError, subprocess.SubprocessError) as error:
+        module.fail_json(msg=str(error))
+    if result["pending"]:
+        module.warn(PENDING)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

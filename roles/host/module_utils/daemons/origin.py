@@ -7,12 +7,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-MARKER = re.compile(rb"[#;] Made from .+; edits here are lost\.")
+MARKER = re.compile(rb"[#;] Made from (.+); edits here are lost\.")
+
+
+def template(content: bytes) -> str | None:
+    """The template of ours that made the file, which its first line names."""
+    first = MARKER.match(content.split(b"\n", 1)[0])
+    return first.group(1).decode(errors="replace") if first else None
 
 
 def is_ours(content: bytes) -> bool:
     """Whether the first line says that one of our templates made the file."""
-    return MARKER.match(content.split(b"\n", 1)[0]) is not None
+    return template(content) is not None
 
 
 def shipped(status: Path) -> dict[str, str]:
