@@ -23,6 +23,7 @@ options:
 
 FOLDER = Path("/usr/local/share/ca-certificates")
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+UPDATE = ["/usr/sbin/update-ca-certificates"]
 
 
 def read(path: Path) -> str:
@@ -36,7 +37,10 @@ def read(path: Path) -> str:
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec={"certificates": {"type": "dict", "required": True}}, supports_check_mode=True)
-    certificates = {name: text.strip() + "\n" for name, text in module.params["certificates"].items()}
+    # A file from Windows has other line ends, and would be a change in every run.
+    certificates = {
+        name: text.replace("\r\n", "\n").strip() + "\n" for name, text in module.params["certificates"].items()
+    }
     bad = [name for name, text in certificates.items() if "-----BEGIN CERTIFICATE-----" not in text]
     if bad:
         module.fail_json(
@@ -56,7 +60,7 @@ def main() -> None:
             temporary.write_text(certificates[name], encoding="utf-8")
             temporary.chmod(0o644)
             os.replace(temporary, FOLDER / f"{name}.crt")
-        module.run_command(["/usr/sbin/update-ca-certificates"], check_rc=True)
+        module.run_command(UPDATE, check_rc=True)
     module.exit_json(changed=bool(missing), added=sorted(missing))
 
 

@@ -1,0 +1,23 @@
+"""Runs a module's entry as Ansible does: arguments in, one JSON answer out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from types import ModuleType
+from typing import Any
+
+from ansible.module_utils.testing import patch_module_args
+
+
+def run(module: ModuleType, *, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+    """What the module answers."""
+    out = io.StringIO()
+    with (
+        patch_module_args({**arguments, "_ansible_check_mode": check_mode}),
+        contextlib.redirect_stdout(out),
+        contextlib.suppress(SystemExit),
+    ):
+        module.main()
+    return json.loads(out.getvalue())

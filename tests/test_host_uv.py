@@ -1,0 +1,103 @@
+"""uv from its hashed lock: by Debian's pip from an index in a folder, so nothing here needs a network."""
+
+from __future__ import annotations
+
+import base64
+import glob
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+from module_run import run
+
+MODULE = "roles/host/library/host_uv.py"
+
+
+def digest(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+
+
+class Host:
+    """A host's folder for uv, and a package index with one version of it after another."""
+
+    def __init__(self, folder: Path, module, monkeypatch) -> None:
+        self.module, self.library, self.index = module, folder / "lib", folder / "simple/uv"
+        self.index.mkdir(parents=True)
+        monkeypatch.setattr(module, "LIBRARY", self.library)
+
+    def publish(self, version: str) -> str:
+        """Put a version on the index; the lock that names it."""
+        wheel = self.index / f"uv-{version}-py3-none-any.whl"
+        files = {
+            f"uv-{version}.data/scripts/uv": f"#!/bin/sh\necho uv {version}\n",
+            f"uv-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: uv\nVersion: {version}\n",
+            f"uv-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-any\n",
+        }
+        record = "".join(f"{name},sha256={digest(text.encode())},{len(text)}\n" for name, text in files.items())
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name, text in {**files, f"uv-{version}.dist-info/RECORD": record}.items():
+                entry = zipfile.ZipInfo(name)
+                entry.external_attr = 0o100755 << 16
+                archive.writestr(entry, text)
+        links = "".join(f'<a href="{path.name}">{path.name}</a>\n' for path in sorted(self.index.glob("*.whl")))
+        (self.index / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+        return f"uv=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+    def install(self, lock: str, check_mode: bool = False) -> dict:
+        return run(self.module, check_mode=check_mode, requirements=lock, index=self.index.parent.as_uri())
+
+    def version(self) -> str:
+        text = (self.library / "uv").read_text()
+        return text.rpartition("uv ")[2].strip()
+
+
+@pytest.fixture
+def host(tmp_path, plugin, monkeypatch) -> Host:
+    if not glob.glob(plugin(MODULE).PIP):
+        pytest.skip("needs Debian's python3-pip-whl")
+    return Host(tmp_path, plugin(MODULE), monkeypatch)
+
+
+def test_installs_what_the_lock_names_once(host: Host):
+    lock = host.publish("1.0")
+    host.publish("2.0")
+    assert host.install(lock)["changed"]
+    assert host.version() == "1.0" and (host.library / "uv").stat().st_mode & 0o777 == 0o755
+    assert sorted(path.name for path in host.library.iterdir()) == ["uv", "uv.txt"]
+    assert not host.install(lock)["changed"]
+
+
+def test_another_lock_brings_another_uv(host: Host):
+    host.install(host.publish("1.0"))
+    assert host.install(host.publish("2.0"))["changed"]
+    assert host.version() == "2.0"
+
+
+def test_what_is_not_the_locked_file_is_refused_and_the_old_one_stays(host: Host):
+    old = host.publish("1.0")
+    host.install(old)
+    done = host.install("uv==2.0 --hash=sha256:" + "0" * 64 + "\n" if host.publish("2.0") else "")
+    assert done["failed"] and "uv could not be fetched" in done["msg"] and "host_package_index" in done["msg"]
+    assert host.version() == "1.0" and not host.install(old)["changed"]
+    assert sorted(path.name for path in host.library.iterdir()) == ["uv", "uv.txt"]
+
+
+@pytest.mark.parametrize("lost", ["uv", "uv.txt"])
+def test_a_run_that_was_cut_off_between_the_two_files_is_made_good(host: Host, lost):
+    lock = host.publish("1.0")
+    host.install(lock)
+    (host.library / lost).unlink()
+    assert host.install(lock)["changed"]
+    assert host.version() == "1.0" and not host.install(lock)["changed"]
+
+
+def test_check_mode_tells_and_touches_nothing(host: Host):
+    assert host.install(host.publish("1.0"), check_mode=True)["changed"]
+    assert not host.library.exists()
+
+
+def test_a_host_without_debians_pip_says_which_package(host: Host, monkeypatch):
+    monkeypatch.setattr(host.module, "PIP", "/nowhere/pip-*.whl")
+    done = host.install(host.publish("1.0"))
+    assert done["failed"] and "python3-pip-whl" in done["msg"]
