@@ -6,7 +6,19 @@ import os
 import re
 
 import pytest
-from nginx_rig import Rig, Upstream, ask, free_port, needs_nginx, private_nginx, render
+import yaml
+from nginx_rig import (
+    PROJECT,
+    Rig,
+    Upstream,
+    ask,
+    evaluate,
+    free_port,
+    needs_nginx,
+    private_nginx,
+    render,
+    role_variables,
+)
 
 SHOP = {"server_names": ["shop.example.com", "::1"], "source": {"path": "app"}}
 SITES = {
@@ -179,3 +191,11 @@ class TestServing:
         log = (rig.folder / "var/log/shop/access.log").read_text()
         assert re.search(r'"GET /logged HTTP/1.1" 200 .* time=\d+\.\d+ .* upstream_time=\d+\.\d+', log)
         assert re.findall(r"X-Request-ID: (\w+)", answer)[0] in log
+
+
+def test_a_site_never_comes_to_a_port_without_the_answer_to_unknown_names() -> None:
+    task = yaml.safe_load((PROJECT / "roles/nginx/tasks/site.yml").read_text())[0]
+    variables = role_variables({"shop": {**SHOP, "http_port": 8088}}, site_name="shop")
+    files = evaluate(task["nginx_config"]["files"].strip("{} "), variables)
+    assert "listen 8088 default_server;" in files["/etc/nginx/conf.d/unknown-names.conf"], "deploy.yml alone opens it"
+    assert "listen 8088;" in files["/etc/nginx/sites-available/shop.conf"]
