@@ -682,7 +682,9 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert (result["changed"], result["release"], result["slot"]) == (True, "20261121T031500Z-cccccccc", "blue")
     assert "canary" not in json.dumps(result)
     release = site.release(result["release"])
-    assert (release / "venv/bin/gunicorn").read_text().splitlines()[0].startswith(f"#!{release}/venv/bin/python")
+    # In the second line where the path is too long for a first one, as a test's may be.
+    first_lines = "".join((release / "venv/bin/gunicorn").read_text().splitlines()[:2])
+    assert f"{release}/venv/bin/python" in first_lines
     assert list((release / "app/shop").rglob("code.*.pyc")), "compiled before the first start"
     assert (release / "environment").stat().st_mode & 0o777 == 0o640
     assert (release / ".fingerprint").stat().st_mode & 0o777 == 0o600

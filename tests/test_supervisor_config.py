@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.skipif(
     SUPERVISORD is None or os.geteuid() != 0, reason="needs the distribution's supervisor, and root for its socket"
 )
 MADE = "; Made from roles/supervisor/templates/x.j2; edits here are lost.\n"
+
+
+@pytest.fixture(autouse=True)
+def parser_of_the_lock(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser comes from the tests' own lock: no package of the system need be installed."""
+    monkeypatch.setattr(plugin("roles/supervisor/library/supervisor_config.py"), "PYTHON", sys.executable)
 
 
 class Host:
