@@ -8,6 +8,7 @@ import shutil
 import pytest
 import yaml
 from ansible_run import PROJECT, preflight, write_inventory
+from nginx_rig import evaluate
 
 SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
@@ -383,3 +384,10 @@ def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
     preflight(production)
     made = yaml.safe_load((production / ".secrets.yml").read_text())
     assert set(made) == {"wordbook"}
+
+
+@pytest.mark.parametrize(("more", "chosen"), [({}, [*"zyxabc"]), ({"site": "a"}, ["a"]), ({"site": "none"}, [])])
+def test_sites_come_in_the_pages_order(more: dict, chosen: list[str]) -> None:
+    (task,) = yaml.safe_load((PROJECT / "playbooks/sites.yml").read_text())[0]["tasks"]
+    assert list(evaluate(task["loop"].strip("{} "), {"sites": {name: {} for name in "zyxabc"}, **more})) == chosen
+    assert list(evaluate(task["loop"].strip("{} "), more)) == []
