@@ -172,6 +172,26 @@ def test_a_process_that_hides_is_ended_all_the_same() -> None:
             hidden.kill()
 
 
+def test_a_process_that_always_forks_is_ended_all_the_same() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user, so it needs to be root")
+    uid = 61235  # of no account
+    # Never two at a time, and gone by itself after a while.
+    code = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); end = time.monotonic() + 60\n"
+        "os.setsid(); print(flush=True)\n"
+        "while time.monotonic() < end:\n    if os.fork(): os._exit(0)"
+    )
+    command = ["/usr/bin/python3", "-c", code]
+    with subprocess.Popen(
+        command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE, start_new_session=False
+    ) as first:
+        assert first.stdout.readline()
+    home.end_processes(uid, patience=2)
+    assert home._processes(uid) == []
+    assert home._processes(os.getuid()), "nobody else was hit"
+
+
 def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
     bring(host, accounts)

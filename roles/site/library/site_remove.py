@@ -57,7 +57,7 @@ def main() -> None:
     except (StepError, Busy, SupervisorError) as error:
         module.fail_json(msg=f"{name}: {error}" if isinstance(error, SupervisorError) else str(error))
     except OSError as error:
-        module.fail_json(msg=f"{name}: {error.strerror}: {error.filename}; correct that and run again, nothing is lost")
+        module.fail_json(msg=f"{name}: {error.strerror}: {error.filename}; correct that, then run again")
     diff = {"before": "".join(f"{line}\n" for line in changes), "after": ""}
     module.exit_json(changed=bool(changes), changes=changes, archive=removal.archive, diff=diff)
 

@@ -341,17 +341,29 @@ def delete(path: Path) -> None:
 
 def end_processes(uid: int, patience: float = 10) -> None:
     """End what still runs as a user that is about to go."""
+    for pid in _processes(uid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + patience
-    sign = signal.SIGTERM
-    while pids := _processes(uid):
-        if time.monotonic() > deadline:
-            if sign == signal.SIGKILL:
-                return  # userdel says who is left
-            sign, deadline = signal.SIGKILL, time.monotonic() + patience
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, sign)
+    while _processes(uid) and time.monotonic() < deadline:
         time.sleep(0.1)
+    deadline = time.monotonic() + patience
+    while _processes(uid) and time.monotonic() < deadline:  # userdel says who is left
+        _kill_all(uid)
+        time.sleep(0.1)
+
+
+def _kill_all(uid: int) -> None:
+    """Kill every process of a user in one stroke: one by one, what forks quickly enough is always somewhere else."""
+    child = os.fork()
+    if child == 0:
+        try:
+            # Whoever this process is now may be signalled by it, and nobody else: root's processes stay.
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 
 
 def _processes(uid: int) -> list[int]:
