@@ -111,16 +111,14 @@ def test_a_restart_is_the_same_release_in_the_other_slot(host: Host) -> None:
 def test_the_gate_asks_as_nginx_would(host: Host) -> None:
     host.deploy("r1", top="import builtins", health={"scheme": "https", "body": '"proto": "https"'})
     with pytest.raises(steps.StepError, match=r"without the text '\"proto\": \"http\"'"):
-        steps.start(
-            host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 0.5})
-        )
+        steps.start(host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 3}))
     host.deploy("r3", health={"body": '"host": "shop.example.com"'})
 
 
 def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
     host.deploy("r1")
     release_id = host.release(
-        "r2", status="503 Not Now", health={"timeout": 0.5}, top='print("says open-sesame!", flush=True)'
+        "r2", status="503 Not Now", health={"timeout": 3}, top='print("says open-sesame!", flush=True)'
     )
     with pytest.raises(steps.StepError) as caught:
         steps.start(host.site, release_id)
