@@ -83,6 +83,11 @@ def test_what_is_not_the_locked_file_is_refused_and_the_old_one_stays(host: Host
     assert sorted(path.name for path in host.library.iterdir()) == ["uv", "uv.txt"]
 
 
+def test_a_lock_without_hashes_installs_nothing(host: Host):
+    done = host.install(host.publish("1.0").partition(" --hash")[0])
+    assert done["failed"] and "hash" in done["msg"] and not (host.library / "uv").exists()
+
+
 @pytest.mark.parametrize("lost", ["uv", "uv.txt"])
 def test_a_run_that_was_cut_off_between_the_two_files_is_made_good(host: Host, lost):
     lock = host.publish("1.0")

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ansible.module_utils.daemons import runtime, units
 from nginx_rig import evaluate, trusted
-from supervised import PROJECT, SUPERVISORD, eventually
+from supervised import DISTRIBUTION, PROJECT, SUPERVISORD, eventually
 
 pytestmark = pytest.mark.skipif(
     SUPERVISORD is None or os.geteuid() != 0, reason="needs the distribution's supervisor, and root for its socket"
@@ -27,9 +27,10 @@ MADE = "; Made from roles/supervisor/templates/x.j2; edits here are lost.\n"
 
 
 @pytest.fixture(autouse=True)
-def parser_of_the_lock(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parser comes from the tests' own lock: no package of the system need be installed."""
-    monkeypatch.setattr(plugin("roles/supervisor/library/supervisor_config.py"), "PYTHON", sys.executable)
+def parser(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the distribution's supervisor is not installed, the tests' own lock has one."""
+    if not DISTRIBUTION:
+        monkeypatch.setattr(plugin("roles/supervisor/library/supervisor_config.py"), "PYTHON", sys.executable)
 
 
 class Host:
@@ -53,7 +54,7 @@ class Host:
             f"identifier = {extra.partition(chr(10))[0] or 'plain'}\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
-            f"[include]\nfiles = conf.d/*.conf\n{extra.partition(chr(10))[2]}"
+            f"[include]\nfiles = {self.folder}/etc/conf.d/*.conf\n{extra.partition(chr(10))[2]}"
         )
 
     def ensure(self, extra: str = "", check_mode: bool = False, restart: bool = False, **files: str):
