@@ -14,7 +14,9 @@ from support import PROJECT, SITES, Machine, Run, Site, page, play
 
 @pytest.fixture
 def wordbook(machine: Machine) -> Site:
-    """The site that mistakes are made with."""
+    """The site that mistakes are made with, on one host: what they get does not depend on systemd."""
+    if not machine.has_systemd:
+        pytest.skip("made on the other host")
     return Site(machine, "wordbook", SITES["wordbook"])
 
 
@@ -65,7 +67,7 @@ def test_a_lock_with_a_wrong_hash_never_goes_live(machine: Machine, source: Path
     package, following, others = rest.partition("\nclick==")
     lock.write_text(head + name + re.sub("sha256:.{8}", "sha256:00000000", package) + following + others)
     machine.output("rm -rf /var/cache/uv")
-    refused(deploy(machine, source={"path": str(source)}), "wordbook", "blinker", "hash")
+    refused(deploy(machine, source={"path": str(source)}), "wordbook", "Hash mismatch for `blinker")
 
 
 def test_a_release_that_is_not_healthy_never_goes_live(machine: Machine) -> None:
@@ -101,7 +103,7 @@ def test_a_broken_override_leaves_nginx_as_it_is_and_shows_its_own_words(machine
         f"--extra-vars=operator_templates={tmp_path}",
         machine=machine,
     )
-    refused(run, 'unknown directive "lokation"', "/etc/nginx/sites-available/wordbook.conf")
+    refused(run, 'unknown directive "lokation"', "/etc/nginx/sites-enabled/wordbook.conf")
     assert machine.output("cat /etc/nginx/sites-available/wordbook.conf") == before
 
 
