@@ -347,10 +347,11 @@ def end_processes(uid: int, patience: float = 10) -> None:
     deadline = time.monotonic() + patience
     while _processes(uid) and time.monotonic() < deadline:
         time.sleep(0.1)
+    _kill_all(uid)  # also when nobody is seen: what always forks is easily missed while one looks
     deadline = time.monotonic() + patience
     while _processes(uid) and time.monotonic() < deadline:  # userdel says who is left
-        _kill_all(uid)
         time.sleep(0.1)
+        _kill_all(uid)
 
 
 def _kill_all(uid: int) -> None:
