@@ -132,9 +132,10 @@ EXTENDS = "{% extends 'site.conf.j2' %}\n{% block extra %}\n"
         (EXTENDS + "{{ site.serverr }}\n{% endblock %}\n", "line 3: object of type 'dict' has no attribute 'serverr'"),
         (EXTENDS + "\n{{ colur }}\n{% endblock %}\n", "line 4: 'colur' is undefined"),
         (EXTENDS + "\n{% iff %}\n{% endblock %}\n", "line 4: Encountered unknown tag 'iff'"),
-        (EXTENDS + "\n\n{{ 5 + site.env.TOKEN }}\n{% endblock %}\n", "line 5: TypeError"),
-        (EXTENDS + "{{ site.env.TOKEN | from_json }}\n{% endblock %}\n", "line 3: "),
-        (EXTENDS + "{{ {}[site.env.TOKEN] }}\n{% endblock %}\n", "has no attribute '(hidden)'"),
+        (EXTENDS + "\n\n{{ 5 + site_entry.env.TOKEN }}\n{% endblock %}\n", "line 5: TypeError"),
+        (EXTENDS + "{{ site_entry.env.TOKEN | from_json }}\n{% endblock %}\n", "line 3: "),
+        (EXTENDS + "{{ {}[site_entry.env.TOKEN] }}\n{% endblock %}\n", "has no attribute '(hidden)'"),
+        (EXTENDS + "{{ site.env.TOKEN }}\n{% endblock %}\n", "no attribute 'env'"),
         ("{% extends 'sitte.conf.j2' %}\n", "sitte.conf.j2"),
         ("{% if true %}\n", "Unexpected end of template"),
     ],
@@ -170,7 +171,7 @@ def test_a_template_that_is_nowhere_says_where_it_was_looked_for(layered, root):
 def test_a_playbook_renders_through_it_and_shows_no_value_of_a_broken_override(tmp_path):
     overrides = tmp_path / "overrides/shop"
     overrides.mkdir(parents=True)
-    (overrides / "never.j2").write_text("one\n{{ site.env.TOKEN | from_json }}\n")
+    (overrides / "never.j2").write_text("one\n{{ site_entry.env.TOKEN | from_json }}\n")
     (overrides / "fine.j2").write_text("{{ site.name }} {{ slot }}\n")
     playbook = tmp_path / "play.yml"
     playbook.write_text(

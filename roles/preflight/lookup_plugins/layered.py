@@ -25,7 +25,8 @@ options:
     required: true
   site:
     description:
-      - The site's merged entry. Templates see it as C(site), with its key on the page added as C(site.name).
+      - The site's merged entry. Templates see it as C(site), with its key on the page added as C(site.name), and
+        without C(env), which is secret.
       - Without it there is no C(templates/SITE/) to look into; a daemon's own config is rendered that way.
     type: dict
   operator_templates:
@@ -69,6 +70,8 @@ class LookupModule(LookupBase):
         site = dict(kwargs["site"].items()) if kwargs.get("site") else {}
         if site:
             site.setdefault("name", self._site_name(variables))
+        # Not for templates: what they render is shown by --diff, and lies where others may read it.
+        self.secrets = site.pop("env", None) or {}
         extra = {key: value for key, value in kwargs.items() if key not in OPTIONS}
         if site:
             extra["site"] = site
@@ -106,7 +109,7 @@ class LookupModule(LookupBase):
             )
         except (AnsibleError, TemplateError) as error:
             # `from None`: Ansible prints the whole chain, and a cause may quote a value.
-            raise AnsibleError(explain(error, path, own / name, extra)) from None
+            raise AnsibleError(explain(error, path, own / name, self.secrets)) from None
         return str(rendered)
 
 
@@ -115,7 +118,7 @@ def origin(path: Path) -> str:
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 
-def explain(error: BaseException, path: Path, own: Path, extra: Mapping[str, Any]) -> str:
+def explain(error: BaseException, path: Path, own: Path, secrets: Mapping[str, Any]) -> str:
     """Say which file and line is broken, why, and what to do, without any of the site's environment values."""
     chain = list(causes(error))
     place, line = path, None
@@ -130,7 +133,7 @@ def explain(error: BaseException, path: Path, own: Path, extra: Mapping[str, Any
         )
     if not isinstance(last, TemplateSyntaxError | AnsibleUndefinedVariable):
         reason = f"{type(last).__name__}: {reason}"
-    for value in environment(extra):
+    for value in environment(secrets):
         reason = reason.replace(value, "(hidden)")
     if path == own:
         remedy = "This is the bundle's own template: look for what the line uses among your settings."
@@ -139,10 +142,9 @@ def explain(error: BaseException, path: Path, own: Path, extra: Mapping[str, Any
     return f"{origin(place)}{f', line {line}' if line else ''}: {reason}. {remedy}"
 
 
-def environment(extra: Mapping[str, Any]) -> list[str]:
+def environment(env: Mapping[str, Any]) -> list[str]:
     """The site's environment values, which no message may quote; very short ones would only garble it."""
     values = []
-    env = (extra.get("site") or {}).get("env") or {}
     for key in env:
         try:
             values.append(str(env[key]))
