@@ -74,7 +74,8 @@ class Machine:
         self.name = host.backend.host
         instances = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
         self.address = next(item["address"] for item in instances if item["instance"] == self.name)
-        self.container = f"mol-{SCENARIO}-{self.name}"
+        run_name = EPHEMERAL.name.replace("molecule.", "mol-").replace(".", "-")
+        self.container = f"{run_name}-{self.name}"
         self.platform = PLATFORMS[self.name]
         self.has_systemd = "systemd" in self.platform["groups"]
 
@@ -209,16 +210,27 @@ class Run:
         return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", self.output))
 
 
-def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
-    """Run a playbook as an operator would, on one host or all, perhaps with another page."""
+def command_of(
+    playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None
+) -> list[str]:
+    """The command of a playbook run as an operator would start it, on one host or all, perhaps with another page."""
     command = ["ansible-playbook", f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}"]
     command += [f"--inventory={PROJECT}/molecule/shared/inventory", *args]
     if machine is not None:
         command.append(f"--limit={machine.name}")
     if sites is not None:
         command.append("--extra-vars=" + json.dumps({"sites": sites}))
+    return [*command, str(PROJECT / playbook)]
+
+
+def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
+    """Run a playbook to its end."""
     result = subprocess.run(
-        [*command, str(PROJECT / playbook)], cwd=PROJECT, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        command_of(playbook, *args, machine=machine, sites=sites),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     return Run(result.returncode, result.stdout + result.stderr)
 

@@ -1,0 +1,81 @@
+"""A run that cannot end well: what was live goes on, and the next run that can does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import PROJECT, SITES, Machine, Site, command_of, page, play, until
+
+pytestmark = pytest.mark.breaks
+
+
+@pytest.fixture
+def chat(machine: Machine) -> Site:
+    """The site that things happen to."""
+    return Site(machine, "chat", SITES["chat"])
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> dict:
+    """A page on which its code is newer."""
+    source = Path(shutil.copytree(PROJECT / SITES["chat"]["source"]["path"], tmp_path / "plain"))
+    with (source / "wsgi.py").open("a") as code:
+        code.write(f"# {tmp_path}\n")
+    return page(chat={"source": {"path": str(source)}})
+
+
+def goes_live(chat: Site, sites: dict, before: str) -> None:
+    """The corrected run puts the newer release live."""
+    run = play("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=sites)
+    assert run.rc == 0, run.output
+    until(chat.is_well, "chat is well")
+    assert chat.release != before
+    assert chat.programs == {f"chat-{chat.slot}": "RUNNING"}
+
+
+FILL = "dd if=/dev/zero of=/srv/filler bs=1M"
+FILL_WHILE_BUILDING = f"""
+    cd /srv/chat/releases
+    before=$(ls -A | wc -l)
+    while [ "$(ls -A | wc -l)" -eq "$before" ]; do :; done
+    {FILL}
+"""
+
+
+@pytest.mark.parametrize("fill", [FILL, f"({FILL_WHILE_BUILDING}) &"], ids=["before", "while"])
+def test_a_disk_that_is_full_before_or_while_a_release_is_built(chat: Site, newer: dict, fill: str) -> None:
+    if "small_srv" not in chat.machine.platform:
+        pytest.skip(f"{chat.machine.name} has no small disk to fill")
+    before = chat.release
+    chat.machine.host.run("sh -c %s >/dev/null 2>&1 </dev/null", fill)
+    try:
+        run = play("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=newer)
+        assert run.rc != 0
+        assert "disk is full" in run.output or "only 0 MB are free" in run.output, run.output
+        assert "Traceback" not in run.output
+        assert chat.is_well()
+        assert chat.release == before
+    finally:
+        chat.machine.host.run("rm -f /srv/filler")
+    goes_live(chat, newer, before)
+    goes_live(chat, page(), chat.release)
+
+
+def test_a_run_that_is_killed_while_the_new_release_starts(chat: Site, newer: dict) -> None:
+    before = chat.release
+    idle = {"blue": "green", "green": "blue"}[chat.slot]
+    command = command_of("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=newer)
+    run = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: f"chat-{idle}" in chat.programs or chat.release != before, "the idle slot is being started")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert chat.answering_release == chat.release
+    # What was under way on the host ends there by itself; until then, a second run is told to wait.
+    until(lambda: chat.machine.host.run("flock --nonblock /run/sites/chat.lock true").rc == 0, "the host is at rest")
+    assert chat.answering_release == chat.release
+    goes_live(chat, newer if chat.release == before else page(), chat.release)
