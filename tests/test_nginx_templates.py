@@ -160,7 +160,8 @@ class TestServing:
             "X-Original-URL", "Remote-User", "SCRIPT_NAME", "X_Forwarded_For", "X-Client-IP",
         ]  # fmt: skip
         answer = ask(shop, "/whoami", headers="".join(f"{name}: forged\r\n" for name in forged))
-        assert "forged" not in answer
+        # What the client says of its way is passed on once, under a name that nothing believes.
+        assert answer.count("forged") == answer.count("\r\nX-Client-Forwarded-For: forged\r\n") == 1
         for line in (
             "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "X-Forwarded-Proto: http",
             "Host: shop.example.com", "X-Forwarded-Host: shop.example.com",

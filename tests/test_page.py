@@ -137,6 +137,8 @@ RULES = {
     "http_port": ([1, 65535], [0, 65536, -1]),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
+    "hooks.before_start.*": (["flask db upgrade", "sh -c 'a; b'"], ["", " ", "echo 'open"]),
+    "hooks.timeout": ([1, 3600], [0]),
     "aliases.@": (["/static/", "/", "/a/b/"], ["/static", "static/", "//", "/a b/", "/a/../", "/a{/", ""]),
     "aliases.*": (
         ["app/static", "shared/media", "app/a/b/"],
@@ -284,7 +286,7 @@ def bad(tmp_path_factory) -> str:
         "types.log_level: must be one of: debug, info, warning, error, critical",
         "types.bind[0]: give",
         "types.aliases.static: begin and end it with /",
-        "types.aliases./x/: begin it with app/ or shared/",
+        "types.aliases./x/: begin it with app/, packages/ or shared/",
         "types.user: is a user of the system",
         "types.keepalive: give at least 2",
         "missing.server_names: is missing",

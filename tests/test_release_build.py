@@ -243,8 +243,13 @@ def test_the_launcher_reads_the_same_environment(tmp_path: Path) -> None:
 
 
 def test_the_operators_values_win() -> None:
-    values = environment.site_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop/shared"))
-    assert values == {"SITE_NAME": "mine", "SITE_RELEASE": "ID", "SITE_SHARED": "/srv/shop/shared"}
+    values = environment.site_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop/shared"), 1024)
+    assert values == {
+        "SITE_NAME": "mine",
+        "SITE_RELEASE": "ID",
+        "SITE_SHARED": "/srv/shop/shared",
+        "SITE_MAX_BODY": "1024",
+    }
 
 
 def test_secrets_are_masked_in_all_their_forms() -> None:
@@ -601,7 +606,7 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
         "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
         "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
         "listen": [], "backlog": 2048, "tls": False, "socket_group": "www-data", "aliases": {"/static/": "app/static"},
-        "health": {"path": "/healthz"}, "keep_releases": 5, "environment_hash": "e",
+        "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "environment_hash": "e",
         "payload": payload and str(payload),
         "parts": {"code": "c" * 64, "requirements": "r", "config": "s"}, **more,
     }  # fmt: skip

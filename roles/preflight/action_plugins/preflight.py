@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,15 @@ def site_root(value: str) -> str | None:
     return "is a place of the system; use one below /srv" if re.fullmatch(system, str(value)) else None
 
 
+def command(value: str) -> str | None:
+    """A command as a shell would split it, though no shell runs it."""
+    try:
+        words = shlex.split(str(value))
+    except ValueError:
+        return "a quotation mark is not closed"
+    return None if words else "give a command, such as flask --app wsgi db upgrade"
+
+
 def optional(rule: Rule) -> Rule:
     """Empty, or what the rule asks for."""
     return lambda value: None if value == "" else rule(value)
@@ -165,9 +175,12 @@ RULES: dict[str, Rule] = {
     "health.timeout": between(1),
     "keep_releases": between(2, words="give at least 2: the live release and the one to go back to"),
     "start_retries": between(0),
+    "hooks.before_start.*": command,
+    "hooks.timeout": between(1),
     "aliases.@": pattern(r"/|/((?!\.\.?/)[A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
     "aliases.*": pattern(
-        r"(app|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?", "begin it with app/ or shared/, and go nowhere with .."
+        r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
+        "begin it with app/, packages/ or shared/, and go nowhere with ..",
     ),
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),

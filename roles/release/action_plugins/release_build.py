@@ -26,7 +26,7 @@ from ansible.plugins.action import ActionBase
 ROLE = Path(__file__).resolve().parent.parent
 PROJECT = ROLE.parent.parent
 # Raise this when a release of the same parts would be laid down in another way: every site then gets a new one.
-LAYOUT = 1
+LAYOUT = 2
 EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 # Flask keeps a machine's own data here; a package of this name deeper down is code.
 EXCLUDED_AT_TOP = {"instance"}
@@ -35,12 +35,15 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What the module gets as it is; the rest of the task's arguments is this plugin's own.
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
-    "listen", "backlog", "tls", "socket_group", "aliases", "health", "keep_releases",
+    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "keep_releases",
 )  # fmt: skip
 # What makes another server config, besides the rendered files.
 CONFIG = (
     "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
+    "max_body",
 )  # fmt: skip
+# What a release has in any case.
+RELEASE_NAMES = ("app", "venv", "packages", "environment")
 OWN = ("source", "files", "environment", "package_index", "http_proxy", "no_proxy")
 
 
@@ -278,7 +281,7 @@ class ActionModule(ActionBase):
         requirements = args.get("requirements") or "requirements.txt"
         files = {str(name): str(content) for name, content in (args.get("files") or {}).items()}
         for name in files:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("app", "venv", "environment"):
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RELEASE_NAMES:
                 raise PackError(f"files: {name!r} is no name for a file of a release")
         lock = check_lock(folder, requirements)
         entries = collect(folder)

@@ -26,6 +26,7 @@ options:
   socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
   aliases: {description: Folders that nginx serves., type: dict, default: {}}
   health: {description: What a healthy slot answers., type: dict, default: {}}
+  max_body: {description: The largest request body in bytes; 0 is no limit., type: int, default: 0}
   keep_releases: {description: How many complete releases stay., type: int, default: 5}
   parts: {description: Hashes of code, requirements and config; made by the action plugin., type: dict, required: true}
   environment_hash: {description: Hash of the environment; made by the action plugin., type: str, required: true}
@@ -203,7 +204,9 @@ class Build:
         app.mkdir(mode=0o700)
         with tarfile.open(self.payload) as tar:
             store.unpack(tar, "app", app)
-        environment = site_environment(self.environment, self.params["site"], release.name, self.layout.shared)
+        environment = site_environment(
+            self.environment, self.params["site"], release.name, self.layout.shared, self.params["max_body"]
+        )
         write_file(release / "environment", format_environment(environment), 0o640, self.gid)
         for name, content in self.settings["files"].items():
             write_file(release / name, content, 0o640, self.gid)
@@ -257,6 +260,8 @@ class Build:
         venv.build(self.tools, release / "venv", locks, complete=is_uv_lock)
         for lock in locks:
             lock.unlink()
+        # What packages lie in, under a name without Python's version: `aliases` lead there.
+        (release / "packages").symlink_to(f"venv/lib/python{self.parts['python']}/site-packages")
 
     def check(self, release: Path, environment: dict[str, str]) -> None:
         """Let the server read its config and import the site, as the site's user."""
@@ -352,6 +357,7 @@ def main() -> None:
             "socket_group": {"type": "str", "default": "www-data"},
             "aliases": {"type": "dict", "default": {}},
             "health": {"type": "dict", "default": {}},
+            "max_body": {"type": "int", "default": 0},
             "keep_releases": {"type": "int", "default": 5},
             "parts": {"type": "dict", "required": True},
             # A hash of weak secrets can be guessed: it stays out of logs and out of what -vvv shows.

@@ -11,8 +11,10 @@ from pathlib import Path
 MASK = "********"
 # Shorter values (1, no, dev) cannot be told from ordinary text: to mask them would only make an error unreadable.
 SHORTEST_SECRET = 4
+# What these say may be seen, and a log is unreadable without it.
+PUBLIC_NAMES = {"SITE_NAME", "SITE_RELEASE", "SITE_SHARED", "SITE_MAX_BODY"}
 # Names that every site has; an error that hides them would only hide its own remedy.
-OUR_NAMES = {"SECRET_KEY", "SITE_NAME", "SITE_RELEASE", "SITE_SHARED"}
+OUR_NAMES = {"SECRET_KEY", *PUBLIC_NAMES}
 # json.dumps(ensure_ascii=False) leaves these alone, and str.splitlines() takes them for ends of lines.
 _LINE_ENDS = {ord("\x85"): "\\u0085", ord("\u2028"): "\\u2028", ord("\u2029"): "\\u2029"}
 
@@ -31,9 +33,17 @@ def parse_environment(text: str) -> dict[str, str]:
     return {name: json.loads(value) for name, value in pairs}
 
 
-def site_environment(given: Mapping[str, str], site: str, release_id: str, shared: Path) -> dict[str, str]:
+def site_environment(
+    given: Mapping[str, str], site: str, release_id: str, shared: Path, max_body: int
+) -> dict[str, str]:
     """What the site's processes find in their environment; the operator's own values win."""
-    return {"SITE_NAME": site, "SITE_RELEASE": release_id, "SITE_SHARED": str(shared), **given}
+    ours = {
+        "SITE_NAME": site,
+        "SITE_RELEASE": release_id,
+        "SITE_SHARED": str(shared),
+        "SITE_MAX_BODY": str(max_body),
+    }
+    return {**ours, **given}
 
 
 def mask(text: str, environment: Mapping[str, str]) -> str:
@@ -43,7 +53,7 @@ def mask(text: str, environment: Mapping[str, str]) -> str:
     password of a URL, since that is how tracebacks of database drivers show them.
     """
     secrets: set[str] = set()
-    for value in environment.values():
+    for value in (value for name, value in environment.items() if name not in PUBLIC_NAMES):
         forms = {value, *value.splitlines()}
         try:
             parts = urllib.parse.urlsplit(value)

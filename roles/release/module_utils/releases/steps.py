@@ -25,8 +25,6 @@ from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
 LOG_LINES = 20
 # Far more than 20 lines, and little enough to read at once.
 LOG_TAIL = 64 * 1024
-# These three say nothing that may not be seen, and a log is unreadable without them.
-PUBLIC_NAMES = ("SITE_NAME", "SITE_RELEASE", "SITE_SHARED")
 
 
 class StepError(Exception):
@@ -336,9 +334,8 @@ def _last_words(site: Layout, release_id: str, position: tuple[int, int]) -> str
         environment = parse_environment((site.release(release_id) / "environment").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f" (Its log {site.log} cannot be read: {error})"
-    secrets = {name: value for name, value in environment.items() if name not in PUBLIC_NAMES}
     # Masked before it is cut into lines: a value may have several.
-    text = re.sub(r"[^\S\n]+\n", "\n", mask(text, secrets))
+    text = re.sub(r"[^\S\n]+\n", "\n", mask(text, environment))
     lines = [line for line in text.splitlines() if line][-LOG_LINES:]
     if not lines:
         return f" It logged nothing to {site.log}."

@@ -1,0 +1,57 @@
+"""Hooks run as the site, in the new release, one after the other; what fails stops the deploy and shows no secret."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.releases.environment import format_environment
+from ansible.module_utils.releases.steps import StepError
+from conftest import load
+
+module = load("roles/release/library/release_hooks.py")
+SECRET = "canary 100% 'of' it"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> dict:
+    """A release with a program in its venv, and nothing to run yet."""
+    release = tmp_path / "releases" / "new"
+    (release / "app").mkdir(parents=True)
+    (tmp_path / "shared").mkdir()
+    program = release / "venv" / "bin" / "tell"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@" in "$(basename "$PWD")": $WORD\n')
+    program.chmod(0o755)
+    values = {"WORD": "hello", "SITE_NAME": "shop", "TOKEN": SECRET}
+    (release / "environment").write_text(format_environment(values))
+    user = getpass.getuser()
+    return {"site": "shop", "root": str(tmp_path), "user": user, "release": "new", "commands": [], "timeout": 10}
+
+
+def test_commands_run_in_order_with_the_release_s_programs_and_environment(params: dict) -> None:
+    ran = module.perform(params | {"commands": ["tell 'one word'", "printenv SITE_NAME"]})
+    assert [(one["command"], one["said"]) for one in ran] == [
+        ("tell 'one word'", "one word in app: ********"),
+        ("printenv SITE_NAME", "shop"),
+    ]
+
+
+def test_the_first_failure_ends_it_and_masks_what_is_secret(params: dict) -> None:
+    left = Path(params["root"]) / "left"
+    with pytest.raises(StepError) as caught:
+        module.perform(params | {"commands": ["sh -c 'echo $TOKEN >&2; exit 3'", f"touch {left}"]})
+    assert "exit code 3. Nothing went live. It said:\n********" in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert not left.exists()
+
+
+def test_a_command_that_does_not_end_is_stopped(params: dict) -> None:
+    with pytest.raises(StepError, match=r"did not end within 1 s \(hooks.timeout\)"):
+        module.perform(params | {"commands": ["sleep 100"], "timeout": 1})
+
+
+def test_a_program_that_is_not_there_is_named(params: dict) -> None:
+    with pytest.raises(StepError, match="the hook `flsk db upgrade` names a program that is neither"):
+        module.perform(params | {"commands": ["flsk db upgrade"]})
