@@ -51,6 +51,12 @@ def until(condition: Callable[[], T], what: str, timeout: float = 60) -> T:
         time.sleep(0.1)
 
 
+def address_of(name: str) -> str:
+    """Where a host of the scenario is."""
+    instances = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
+    return next(item["address"] for item in instances if item["instance"] == name)
+
+
 @dataclass
 class Answer:
     """What a client got."""
@@ -72,8 +78,7 @@ class Machine:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.name = host.backend.host
-        instances = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
-        self.address = next(item["address"] for item in instances if item["instance"] == self.name)
+        self.address = address_of(self.name)
         run_name = EPHEMERAL.name.replace("molecule.", "mol-").replace(".", "-")
         self.container = f"{run_name}-{self.name}"
         self.platform = PLATFORMS[self.name]

@@ -1,0 +1,75 @@
+"""What a person does with the site, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from conftest import PASSWORD, Person, mail_to
+from support import Machine
+
+testinfra_hosts = ["ansible://paper"]
+
+
+def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Person, picture: Path) -> None:
+    address = "mei@example.org"
+    person.open("/")
+    person.look("words")
+
+    person.open("/account/register")
+    person.look("register")
+    person.fill(email=address, password=PASSWORD, again=PASSWORD)
+    person.press("Register 注册")
+    person.look("log-in")
+    person.fill(email=address, password=PASSWORD)
+    person.press("Log in 登录")
+
+    person.open("/words/add")
+    assert "Please confirm your e-mail address first" in person.page.inner_text("main")
+    link = re.search(r"http://\S+", mail_to(machine, address))
+    assert link
+    person.open(link[0])
+    person.look("confirm")
+    person.press("Confirm 确认")
+
+    person.fill(
+        english="teapot",
+        chinese="茶壶",
+        english_example="The teapot is still warm.",
+        chinese_example="茶壶还是热的。",
+    )
+    person.page.locator("[name=picture]").set_input_files(picture)
+    person.look("add")
+    person.press("Save 保存")
+    person.page.locator("img.picture").wait_for()
+    person.look("word")
+    image = person.page.locator("img.picture")
+    assert image.evaluate("image => image.naturalWidth") == 64
+    served = machine.ask(image.get_attribute("src"), person.site.server_name)
+    # nginx's own policy for what people upload: it came without Python.
+    assert "sandbox" in served.headers["Content-Security-Policy"]
+
+    person.open("/")
+    person.page.get_by_role("searchbox").fill("茶壶")
+    person.press("Search 搜索")
+    assert "The teapot is still warm." in person.page.inner_text("main")
+    person.look("search")
+
+    for path, name in (("/cookies", "cookies"), ("/echo?name=茶&name=tea", "echo"), ("/account/password", "password")):
+        person.open(path)
+        person.look(name)
+    # On a phone's width the button would be in the menu.
+    person.press("Log out 退出")
+    person.page.get_by_role("link", name="Register").wait_for()
+    assert not person.troubles
+
+    person.open("/no/such/page")
+    person.look("not-found")
+
+
+def test_times_are_told_in_chinese_without_any_script_in_the_page(person: Person) -> None:
+    person.open("/")
+    person.page.locator("table.words a").first.click()
+    assert re.search(r"\d+年\d+月\d+日", person.page.locator("time").first.inner_text())
+    assert person.page.locator("script:not([src])").count() == 0
+    assert not person.troubles
