@@ -8,28 +8,37 @@ from typing import Any
 
 from flask import Flask
 
-from wordbook import errors
-from wordbook.config import require_secret_key, settings
-from wordbook.main import bp as main
+from wordbook import account, api, cli, config, errors, health, json_provider, lab, logs, words
+from wordbook.cookies import SchemeResponse
+from wordbook.extensions import bootstrap, csrf, db, login, mail, migrate, moment
 
 # Beside the package, not in it: a web server may be given static/ to read without a way into the code.
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the application.
+def create_app(given: Mapping[str, Any] | None = None) -> Flask:
+    """Make the application. It asks nothing of the database before the first request.
 
-    :param config: settings that win over the environment, for tests
+    :param given: settings that win over the environment, for tests
     :raises RuntimeError: in production, when there is no real ``SECRET_KEY``
     """
     app = Flask(__name__, static_folder=ROOT / "static", template_folder=ROOT / "templates")
-    app.config.from_mapping(settings())
-    app.config.from_mapping(config)
-    require_secret_key(app)
+    app.config.from_mapping(config.settings())
+    app.config.from_mapping(given)
+    config.require_secret_key(app)
+    config.fill_in(app)
 
-    # Chinese stays Chinese in JSON: shorter than \uXXXX, and a person can read it.
-    app.json.ensure_ascii = False
+    app.response_class = SchemeResponse
+    app.json = json_provider.make(app)
+    logs.init_app(app)  # First of all hooks, so that it times the others too.
 
-    app.register_blueprint(main)
-    errors.register(app)
+    for extension in (bootstrap, csrf, db, login, mail, moment):
+        extension.init_app(app)
+    migrate.init_app(app, db, directory=str(ROOT / "migrations"))
+
+    for part in (words, account, lab, api, health):
+        app.register_blueprint(part.bp)
+    csrf.exempt(api.bp)  # It uses no session, so that there is nothing to forge.
+    errors.init_app(app)
+    cli.init_app(app)
     return app

@@ -1,18 +1,29 @@
-"""Error pages that look like the rest of the site."""
+"""Errors that look like the rest of the site: pages for people, JSON for programs."""
 
 from __future__ import annotations
 
-from flask import Flask, render_template
+from flask import Flask, render_template, request
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+CHINESE = {
+    400: "这个请求有问题",
+    403: "你没有权限",
+    404: "找不到这一页",
+    413: "文件太大了",
+    500: "服务器出错了",
+}
 
-def show(error: HTTPException) -> tuple[str, int] | HTTPException:
-    """Render an error in the site's own layout; what is no error (a redirect) passes as it is."""
+
+def show(error: HTTPException) -> ResponseReturnValue:
+    """Render an error; what is no error (a redirect) passes as it is."""
     if error.code is None or error.code < 400:
         return error
-    return render_template("error.html", error=error), error.code
+    if request.path.startswith("/api/"):
+        return {"status": error.code, "error": error.description}, error.code
+    return render_template("error.html", error=error, chinese=CHINESE.get(error.code, "出错了")), error.code
 
 
-def register(app: Flask) -> None:
-    """Use this module's pages for every HTTP error, also for 500."""
+def init_app(app: Flask) -> None:
+    """Use this for every HTTP error, also for 500."""
     app.register_error_handler(HTTPException, show)

@@ -1,0 +1,147 @@
+"""Commands: ``flask --app wsgi --help`` lists them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from typing import Any, TextIO
+
+import click
+from email_validator import EmailNotValidError, validate_email
+from flask import Flask
+from flask.cli import AppGroup, with_appcontext
+from sqlalchemy import exists, select
+
+from wordbook.account.forms import SHORTEST_PASSWORD
+from wordbook.extensions import db
+from wordbook.forms import clean
+from wordbook.models import User, Word, normal_email, now
+from wordbook.samples import SAMPLES
+
+words = AppGroup("words", help="Export and import words as CSV.")
+
+
+@click.command("create-admin")
+@click.argument("email")
+@with_appcontext
+def create_admin(email: str) -> None:
+    """Make EMAIL an admin: a new account, or the one that exists.
+
+    The password comes from the environment variable ADMIN_PASSWORD or from a prompt, never from the command line, which
+    everybody on the host can read.
+    """
+    try:
+        validate_email(email, check_deliverability=False)
+    except EmailNotValidError as reason:
+        raise click.BadParameter(str(reason)) from None
+    user = User.by_email(email)
+    db.session.commit()  # Nobody's write waits while somebody types.
+    if user is None:
+        password = os.environ.get("ADMIN_PASSWORD") or click.prompt(
+            "Password", hide_input=True, confirmation_prompt=True
+        )
+        if len(password) < SHORTEST_PASSWORD:
+            raise click.ClickException(f"The password is shorter than {SHORTEST_PASSWORD} characters.")
+        user = User(email=normal_email(email))
+        user.set_password(password)
+        db.session.add(user)
+    user.is_admin = True
+    user.confirmed_at = user.confirmed_at or now()
+    db.session.commit()
+    click.echo(f"{user.email} is an admin.")
+
+
+@click.command("seed")
+@with_appcontext
+def seed() -> None:
+    """Put the sample words into an empty book; do nothing when there are words."""
+    if db.session.scalar(select(exists().select_from(Word))):
+        click.echo("There are words already.")
+        return
+    db.session.add_all(Word(**dict(zip(Word.TEXTS, sample, strict=True))) for sample in SAMPLES)
+    db.session.commit()
+    click.echo(f"{len(SAMPLES)} words added.")
+
+
+@words.command("export")
+@click.argument("file", type=click.File("w", encoding="utf-8-sig", lazy=False), default="-")
+def export_words(file: TextIO) -> None:
+    """Write all words to FILE as CSV, in UTF-8 with the mark by which Excel knows it."""
+    table = csv.writer(file)
+    table.writerow(Word.TEXTS)
+    for word in db.session.scalars(Word.search()):
+        table.writerow(getattr(word, name) for name in Word.TEXTS)
+
+
+@words.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8-sig"))
+@click.option("--owner", help="The address of the account that will own them; without it only admins change them.")
+def import_words(file: TextIO, owner: str | None) -> None:
+    """Add the words of FILE, all or none; those that are there already are left out."""
+    try:
+        rows = good_rows(file)
+    except UnicodeDecodeError:
+        raise click.ClickException("The file is not UTF-8.") from None
+    user = User.by_email(owner) if owner else None
+    if owner and not user:
+        raise click.ClickException(f"There is no account {owner}.")
+    known = {tuple(pair) for pair in db.session.execute(select(Word.english, Word.chinese))}
+    added = 0
+    with click.progressbar(rows, label=f"{len(rows)} words", file=sys.stderr) as bar:
+        for row in bar:
+            pair = (row["english"], row["chinese"])
+            if pair not in known:
+                known.add(pair)
+                db.session.add(Word(owner=user, **row))
+                added += 1
+        db.session.commit()
+    click.echo(f"{added} words added, {len(rows) - added} were there already.")
+
+
+def good_rows(file: TextIO) -> list[dict[str, str]]:
+    """Read and check the whole table first.
+
+    :raises click.ClickException: naming every bad line
+    """
+    table = csv.DictReader(file)
+    if not {"english", "chinese"} <= set(table.fieldnames or ()):
+        raise click.ClickException("The first line must name the columns: " + ",".join(Word.TEXTS))
+    rows, bad = [], []
+    for row in table:
+        texts = {name: clean(row.get(name)) for name in Word.TEXTS}
+        reason = what_is_wrong(row, texts)
+        if reason:
+            bad.append(f"line {table.line_num}: {reason}")
+        rows.append(texts)
+    if bad:
+        raise click.ClickException("\n".join(["nothing is added.", *bad]))
+    return rows
+
+
+def what_is_wrong(row: dict[Any, Any], texts: dict[str, str]) -> str | None:
+    """Say why a row can't be a word."""
+    if None in row:
+        return "more cells than columns"
+    for name, text in texts.items():
+        longest = Word.__table__.c[name].type.length
+        if len(text) > longest:
+            return f"{name} is longer than {longest} characters"
+        if not text and name in {"english", "chinese"}:
+            return f"{name} is empty"
+    return None
+
+
+@click.command("test", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1)
+def test(arguments: tuple[str, ...]) -> None:
+    """Run the tests; ARGUMENTS are pytest's."""
+    # A process of its own: the tests make apps with settings of their own.
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=os.path.dirname(__file__) + "/.."))
+
+
+def init_app(app: Flask) -> None:
+    """Add the commands."""
+    for command in (create_admin, seed, words, test):
+        app.cli.add_command(command)

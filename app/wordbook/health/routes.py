@@ -1,0 +1,55 @@
+"""Is the process up, and can it work?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
+
+from wordbook.extensions import db
+from wordbook.health import bp
+
+
+def identity() -> dict[str, Any]:
+    """Which site and which release answers."""
+    return {"site": current_app.config["SITE_NAME"], "release": current_app.config["SITE_RELEASE"]}
+
+
+@bp.get("/healthz")
+def healthz() -> dict[str, Any]:
+    """The process is up."""
+    return {"status": "ok", **identity()}
+
+
+@bp.get("/readyz")
+def readyz() -> tuple[dict[str, Any], int]:
+    """The database answers and has every table that this release needs; otherwise 503, and why."""
+    try:
+        reason = missing_migrations()
+    except SQLAlchemyError as error:
+        current_app.logger.error("The database does not answer: %s", type(error).__name__)
+        reason = "the database does not answer"
+    if reason:
+        return {"status": "unavailable", "reason": reason, **identity()}, 503
+    return {"status": "ok", **identity()}, 200
+
+
+def missing_migrations() -> str | None:
+    """Compare the database's revision with the newest of this release.
+
+    A revision that this release does not know was made by a newer one. The older stays ready then: it still serves while
+    the newer one starts, and again after a rollback. So write migrations that the release before can live with.
+    """
+    scripts = ScriptDirectory(current_app.extensions["migrate"].directory)
+    found = set(MigrationContext.configure(db.session.connection()).get_current_heads())
+    if found == set(scripts.get_heads()):
+        return None
+    try:
+        scripts.get_revisions(tuple(found))
+    except CommandError:
+        return None
+    return "migrations are pending: run `flask --app wsgi db upgrade`"
