@@ -156,6 +156,80 @@ def test_purge_deletes_at_once(empty_host: Host, accounts: Accounts) -> None:
     assert not (empty_host.folder / "srv/.archive").exists()
 
 
+def elsewhere(host: Host, link: layout.Path, name: str) -> layout.Path:
+    """Put a folder of the site's on another disk, as an operator would, and link to it."""
+    target = host.folder / "disk" / name
+    target.parent.mkdir(exist_ok=True)
+    link.rename(target)
+    link.symlink_to(os.path.relpath(target, link.parent.resolve()))
+    return target
+
+
+def removed(accounts: Accounts, purge: bool = True) -> Removal:
+    """A removal that did what check mode had said."""
+    would = Removal("shop", accounts.run, purge=purge, check_mode=True)
+    removal = Removal("shop", accounts.run, purge=purge)
+    would.remove()
+    removal.remove()
+    assert (len(would.changes), would.left) == (len(removal.changes), removal.left)
+    return removal
+
+
+@pytest.mark.parametrize("archived_before", [False, True])
+def test_purge_deletes_what_a_link_leads_to(empty_host: Host, accounts: Accounts, archived_before: bool) -> None:
+    bring(empty_host, accounts)
+    disk = elsewhere(empty_host, empty_host.site.shared, "shop")
+    (disk / "data/words.db").write_text("secret")
+    assert bring(empty_host, accounts) == []
+    if archived_before:
+        removal = removed(accounts, purge=False)
+        assert layout.Path(removal.archive, "data/words.db").exists()
+        assert [(path.stat().st_uid, mode(path)) for path in disk.iterdir()] == [(0, "0700")] * 2
+    removal = removed(accounts)
+    assert f"delete {disk}/data" in removal.changes
+    assert removal.left == []
+    assert not disk.exists()
+    assert disk.parent.exists()
+
+
+def test_a_relative_link_leads_to_the_same_place_from_the_archive(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    elsewhere(empty_host, empty_host.site.root, "site")
+    disk = elsewhere(empty_host, empty_host.site.shared, "shared")
+    assert layout.Path(removed(accounts, purge=False).archive).resolve() == disk
+    removed(accounts)
+    assert os.listdir(disk.parent) == []
+
+
+def test_purge_leaves_what_is_not_ours_behind_a_link_and_says_so(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    disk = elsewhere(empty_host, empty_host.site.shared, "all")
+    (disk / "other").mkdir()
+    os.chown(disk / "media", 65533, -1)
+    (said,) = removed(accounts).left
+    assert str(disk) in said
+    assert "media, other" in said
+    assert sorted(os.listdir(disk)) == ["media", "other"]
+
+
+def test_a_disk_that_is_away_is_named(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    disk = elsewhere(empty_host, empty_host.site.shared, "shop")
+    disk.rename(disk.with_name("unplugged"))
+    (said,) = removed(accounts).left
+    assert f"{disk}, which is not there" in said
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_of_a_site_on_another_disk_nothing_stays(empty_host: Host, accounts: Accounts, purge: bool) -> None:
+    bring(empty_host, accounts)
+    disk = elsewhere(empty_host, empty_host.site.root, "shop")
+    removal = removed(accounts, purge)
+    assert removal.left == []
+    assert not disk.exists()
+    assert bool(removal.archive) is not purge
+
+
 def test_a_process_that_hides_is_ended_all_the_same() -> None:
     if os.geteuid() != 0:
         pytest.skip("becomes another user, so it needs to be root")

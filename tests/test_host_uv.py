@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from forward_proxy import PASSWORD, USER, proxy, served
 from module_run import run
 
 MODULE = "roles/host/library/host_uv.py"
@@ -44,8 +45,9 @@ class Host:
         (self.index / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
         return f"uv=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
-    def install(self, lock: str, check_mode: bool = False) -> dict:
-        return run(self.module, check_mode=check_mode, requirements=lock, index=self.index.parent.as_uri())
+    def install(self, lock: str, check_mode: bool = False, **given: str) -> dict:
+        index = {"index": self.index.parent.as_uri()}
+        return run(self.module, check_mode=check_mode, requirements=lock, **index | given)
 
     def version(self) -> str:
         text = (self.library / "uv").read_text()
@@ -106,3 +108,14 @@ def test_a_host_without_debians_pip_says_which_package(host: Host, monkeypatch):
     monkeypatch.setattr(host.module, "PIP", "/nowhere/pip-*.whl")
     done = host.install(host.publish("1.0"))
     assert done["failed"] and "python3-pip-whl" in done["msg"]
+
+
+def test_it_comes_through_a_proxy_and_the_proxys_password_is_never_shown(host: Host):
+    lock = host.publish("1.0")
+    with served(host.index.parents[1]) as mirror, proxy() as through:
+        index = f"{mirror}/simple/"
+        done = host.install(lock, index=index, http_proxy=through.url.replace(USER, "stranger"), no_proxy="localhost")
+        assert done["failed"] and through.refused and not through.forwarded
+        assert PASSWORD not in str(done) and through.url.split("@")[0].rpartition(":")[2] not in str(done)
+        assert host.install(lock, index=index, http_proxy=through.url, no_proxy="localhost")["changed"]
+        assert through.forwarded and host.version() == "1.0"

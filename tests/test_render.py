@@ -41,6 +41,7 @@ def test_every_host_gets_the_same_kinds_of_files_at_their_real_paths(build: Path
             "etc/supervisor/conf.d/wordbook-blue.conf",
             "etc/systemd/system/nginx.service.d/sites.conf",
             "etc/systemd/system/supervisor.service.d/heal.conf",
+            "etc/systemd/system/logrotate.timer.d/sites.conf",
             "etc/logrotate.d/wordbook",
             "etc/wordbook/environment",
             "srv/wordbook/live/release/gunicorn.conf.py",

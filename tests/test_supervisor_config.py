@@ -309,3 +309,5 @@ def test_a_drop_in_is_for_hosts_with_systemd_and_for_those_that_were_not_asked(r
     files = evaluate(f"__{role}_files", {**variables, **needed, "ansible_facts": facts})
     assert any(path.startswith("/etc/systemd/") for path in files) is expected
     assert any(path.startswith(f"/etc/{role}/") for path in files)
+    if role == "supervisor":
+        assert ("/etc/cron.d/sites" in files) is not expected

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons.fetching import proxy_environment, without_passwords
 
 DOCUMENTATION = r"""
 module: host_uv
@@ -23,6 +24,14 @@ options:
     required: true
   index:
     description: URL of a package index to use in place of PyPI. It may hold a password, so it is never printed.
+    type: str
+    default: ""
+  http_proxy:
+    description: URL of the proxy to reach it through. It may hold a password, so it is never printed.
+    type: str
+    default: ""
+  no_proxy:
+    description: Names that are reached without the proxy, as a comma-separated list.
     type: str
     default: ""
 """
@@ -40,8 +49,9 @@ def installed(requirements: str) -> bool:
         return False
 
 
-def install(module: AnsibleModule, requirements: str, index: str) -> None:
+def install(module: AnsibleModule) -> None:
     """Fetch it and rename it into its place."""
+    given = module.params
     LIBRARY.mkdir(mode=0o755, parents=True, exist_ok=True)
     pips = sorted(glob.glob(PIP))
     if not pips:
@@ -49,16 +59,19 @@ def install(module: AnsibleModule, requirements: str, index: str) -> None:
     # Beside its place, so that the last step is a rename.
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=LIBRARY) as folder:
         lock = Path(folder, "uv.txt")
-        lock.write_text(requirements, encoding="utf-8")
+        lock.write_text(given["requirements"], encoding="utf-8")
         command = ["/usr/bin/python3", f"{pips[-1]}/pip", "install", "--quiet", "--no-cache-dir", "--no-deps"]
         command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
         command += ["--target", f"{folder}/out", "--requirement", str(lock)]
-        if index:
-            command += ["--index-url", index]
-        environment = {"PIP_CERT": BUNDLE} if os.path.exists(BUNDLE) else {}
+        # Not as arguments, which every user of the host may read.
+        environment = proxy_environment(given["http_proxy"], given["no_proxy"])
+        if given["index"]:
+            environment["PIP_INDEX_URL"] = given["index"]
+        if os.path.exists(BUNDLE):
+            environment["PIP_CERT"] = BUNDLE
         status, _out, errors = module.run_command(command, environ_update=environment)
         if status:
-            last = "\n".join(errors.strip().splitlines()[-5:])
+            last = "\n".join(without_passwords(errors).strip().splitlines()[-5:])
             module.fail_json(
                 msg=f"uv could not be fetched from the package index:\n{last}\n"
                 "If this host reaches the index only through a proxy or a mirror, set host_http_proxy or "
@@ -75,13 +88,14 @@ def main() -> None:
         argument_spec={
             "requirements": {"type": "str", "required": True},
             "index": {"type": "str", "default": "", "no_log": True},
+            "http_proxy": {"type": "str", "default": "", "no_log": True},
+            "no_proxy": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
-    requirements = module.params["requirements"]
-    changed = not installed(requirements)
+    changed = not installed(module.params["requirements"])
     if changed and not module.check_mode:
-        install(module, requirements, module.params["index"])
+        install(module)
     module.exit_json(changed=changed)
 
 

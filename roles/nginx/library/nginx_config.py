@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.daemons import process, units
+from ansible.module_utils.daemons import entry, process, units
 from ansible.module_utils.daemons.errors import Refused
 from ansible.module_utils.daemons.files import Change, placed, refuse_foreign
 from ansible.module_utils.daemons.origin import is_stock, shipped
@@ -299,9 +298,7 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
 
     :raises Refused: when somebody else's file is in the way, or nginx does not take the configuration
     """
-    installed = os.access(places.binary, os.X_OK)
-    if not installed and not check_mode:
-        raise Refused(f"{places.binary} is not there. Install the package nginx first; the role `host` does.")
+    installed = entry.installed(places.binary, "nginx", check_mode)
     drop_ins = units.drop_ins(params["files"])
     with alone(places.state_dir, "nginx", enabled=not check_mode):
         changes = plan(params, places)
@@ -329,34 +326,21 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
         if running is not None:
             places.stamp.write(running, loaded)
         # Asked again: a drop-in that was read before may have changed just now.
-        if units.unread(drop_ins):
-            result["changed"] = True
-            units.reread()
+        result["changed"] |= units.catch_up(drop_ins)
         return result
 
 
 def main() -> None:
     """Ansible's entry."""
-    places = {
-        name: {"type": "path", "default": str(getattr(Places(), name))}
-        for name in ("conf_dir", "binary", "pid_file", "error_log", "state_dir", "dpkg_status")
+    options = {
+        "files": {"type": "dict", "default": {}},
+        "links": {"type": "dict", "default": {}},
+        "absent": {"type": "list", "elements": "path", "default": []},
+        "stock_links": {"type": "list", "elements": "path", "default": []},
+        "assumed": {"type": "dict", "default": {}},
     }
-    module = AnsibleModule(
-        argument_spec={
-            "files": {"type": "dict", "default": {}},
-            "links": {"type": "dict", "default": {}},
-            "absent": {"type": "list", "elements": "path", "default": []},
-            "stock_links": {"type": "list", "elements": "path", "default": []},
-            "assumed": {"type": "dict", "default": {}},
-            **places,
-        },
-        supports_check_mode=True,
-    )
-    try:
-        where = Places(**{name: Path(module.params[name]) for name in places})
-        module.exit_json(**ensure(module.params, where, module.check_mode))
-    except (Refused, OSError, subprocess.SubprocessError) as error:
-        module.fail_json(msg=str(error))
+    module, result = entry.perform(ensure, Places, options)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

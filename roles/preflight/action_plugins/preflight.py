@@ -483,10 +483,7 @@ def lock_command(lock: Path) -> str:
 class ActionModule(ActionBase):
     """``preflight:`` takes nothing; it reads the variables of every host in the play."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _VALID_ARGS = frozenset()
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check every host's page; the result names no value."""

@@ -29,10 +29,7 @@ HEADER = """\
 class ActionModule(ActionBase):
     """``secrets:`` takes nothing; it reads the pages of every host in the play, after `preflight` found them sound."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _VALID_ARGS = frozenset()
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make what is missing, and say for which sites; in check mode only say so."""

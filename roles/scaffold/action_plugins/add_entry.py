@@ -25,9 +25,7 @@ _Loader.add_multi_constructor("!", lambda loader, tag, node: (tag, getattr(node,
 class ActionModule(ActionBase):
     """``add_entry: {file, below: [key, …], name, text}``; fails when the name is there already."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
     _VALID_ARGS = frozenset({"file", "below", "name", "text"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

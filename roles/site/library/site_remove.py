@@ -18,6 +18,8 @@ description:
   - Stops the site's servers, removes its programs, releases, logs, configuration and user. What the host's record does
     not call this bundle's is not touched; root and user are the record's.
   - The site's shared files move to C(.archive/SITE-TIME) beside its directory, for root only.
+  - Where an operator has put the directory or the shared files elsewhere and linked to them, what this bundle made
+    there goes too. Anything else there stays, and a warning names it.
 options:
   name: {description: The site's name., type: str, required: true}
   purge:
@@ -36,6 +38,7 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
 archive: {description: Where the shared files are now; empty if none were moved., type: str, returned: always}
+left: {description: "What stays behind an operator's link, in words.", type: list, elements: str, returned: always}
 """
 
 
@@ -58,8 +61,10 @@ def main() -> None:
         module.fail_json(msg=f"{name}: {error}" if isinstance(error, SupervisorError) else str(error))
     except OSError as error:
         module.fail_json(msg=f"{name}: {error.strerror}: {error.filename}; correct that, then run again")
+    for words in removal.left:
+        module.warn(f"{name}: {words}. Delete it yourself if nobody needs it.")
     diff = {"before": "".join(f"{line}\n" for line in changes), "after": ""}
-    module.exit_json(changed=bool(changes), changes=changes, archive=removal.archive, diff=diff)
+    module.exit_json(changed=bool(changes), changes=changes, archive=removal.archive, left=removal.left, diff=diff)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.daemons import process, units
+from ansible.module_utils.daemons import entry, process, units
 from ansible.module_utils.daemons.errors import Refused
 from ansible.module_utils.daemons.files import Change, placed, refuse_foreign
 from ansible.module_utils.daemons.origin import shipped, template
@@ -197,9 +196,7 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
 
     :raises Refused: when somebody else's file is in the way, or supervisor does not take the configuration
     """
-    installed = os.access(places.binary, os.X_OK)
-    if not installed and not check_mode:
-        raise Refused(f"{places.binary} is not there. Install the package supervisor first; the role `host` does.")
+    installed = entry.installed(places.binary, "supervisor", check_mode)
     text = params["files"][str(places.config)]
     drop_ins = units.drop_ins(params["files"])
     with alone(places.state_dir, "supervisord", enabled=not check_mode):
@@ -227,31 +224,14 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
         if running is not None and not result["pending"]:
             places.stamp.write(running, digest(text.encode()))
         # Asked again: a drop-in that was read before may have changed just now.
-        if units.unread(drop_ins):
-            result["changed"] = True
-            units.reread()
+        result["changed"] |= units.catch_up(drop_ins)
         return result
 
 
 def main() -> None:
     """Ansible's entry."""
-    places = {
-        name: {"type": "path", "default": str(getattr(Places(), name))}
-        for name in ("config", "binary", "socket", "state_dir", "dpkg_status")
-    }
-    module = AnsibleModule(
-        argument_spec={
-            "files": {"type": "dict", "required": True},
-            "restart": {"type": "bool", "default": False},
-            **places,
-        },
-        supports_check_mode=True,
-    )
-    try:
-        where = Places(**{name: Path(module.params[name]) for name in places})
-        result = ensure(module.params, where, module.check_mode)
-    except (Refused, SupervisorError, OSError, subprocess.SubprocessError) as error:
-        module.fail_json(msg=str(error))
+    options = {"files": {"type": "dict", "required": True}, "restart": {"type": "bool", "default": False}}
+    module, result = entry.perform(ensure, Places, options)
     if result["pending"]:
         module.warn(PENDING)
     module.exit_json(**result)

@@ -8,10 +8,12 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.daemons.errors import Refused
+
 SOCKET = Path("/run/supervisor.sock")
 
 
-class SupervisorError(Exception):
+class SupervisorError(Refused):
     """What stands in the way, with its remedy."""
 
 

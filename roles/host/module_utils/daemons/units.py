@@ -26,6 +26,14 @@ def unread(paths: Iterable[Path]) -> bool:
     return False
 
 
+def catch_up(paths: Iterable[Path]) -> bool:
+    """Have systemd read what it has not read of these; whether there was anything."""
+    behind = unread(paths)
+    if behind:
+        reread()
+    return behind
+
+
 def reread() -> None:
     """Have systemd read its units again; nothing restarts by it."""
     subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,11 @@ from ansible.module_utils.releases.steps import StepError, clear_slot, recorded,
 WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"
 LOG_FILES = ("server.log", "access.log", "error.log")
+# What the bundle makes in a folder that an operator may put on another disk and link to.
+OF_ROOT = ("releases", "slots", "previous", "shared")
+OF_SHARED = ("data", "media")
+# What it makes of these once they are in an archive.
+CLOSED = (0, 0o700)
 
 Run = Callable[[list[str]], tuple[int, str, str]]
 
@@ -220,6 +225,7 @@ class Removal:
     check_mode: bool = False
     changes: list[str] = field(default_factory=list)
     archive: str = ""
+    left: list[str] = field(default_factory=list)
 
     @property
     def register(self) -> Path:
@@ -233,13 +239,14 @@ class Removal:
             site = Layout(self.name, Path(record["root"]))
             self._stop(site)
             # Before anything is moved or deleted: what still ran could write into it meanwhile.
-            self._end(find_user(record.get("user", "")))
+            account = find_user(record.get("user", ""))
+            self._end(account)
+            uid = account.pw_uid if account else None
             if self.purge:
-                # Together with ROOT, below; but said aloud.
-                if _exists(site.shared):
-                    self._note(f"delete {site.shared}")
+                self._shared(site.shared, uid)
             else:
-                self._archive(site)
+                self._archive(site, uid)
+            self._behind(site.root, [name for name in OF_ROOT if name != "shared" or self.purge], 0)
             for path in (site.root, site.config, site.logs, rotation(self.name)):
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
@@ -270,7 +277,36 @@ class Removal:
         if account is not None and account.pw_uid != 0 and not self.check_mode:
             end_processes(account.pw_uid)
 
-    def _archive(self, site: Layout) -> None:
+    def _shared(self, shared: Path, uid: int | None) -> None:
+        # Together with ROOT, later; but said aloud.
+        if _exists(shared):
+            self._note(f"delete {shared}")
+        self._behind(shared, OF_SHARED, uid)
+
+    def _behind(self, link: Path, names: Iterable[str], uid: int | None, mode: int | None = None) -> None:
+        """Delete what is ours behind a link of the operator's, where `delete` would take the link alone.
+
+        Its owner tells what is ours. Nobody knows whose the rest is: it stays, and the operator is told.
+        """
+        if not link.is_symlink():
+            return
+        folder = Path(os.path.realpath(link))
+        if not folder.is_dir():
+            self.left.append(f"{link} leads to {folder}, which is not there now; what it holds elsewhere stays")
+            return
+        ours = [folder / name for name in names if _is(folder / name, uid, mode)]
+        for path in ours:
+            if self._note(f"delete {path}"):
+                delete(path)
+        gone = {path.name for path in ours}
+        if self.check_mode:  # the steps before this one took nothing away
+            gone |= {"live", "shared"} if self.archive else {"live"}
+        if rest := sorted(set(os.listdir(folder)) - gone):
+            self.left.append(f"{folder}, where {link} led, stays with what is not ours: {', '.join(rest)}")
+        elif not os.path.ismount(folder) and self._note(f"delete {folder}"):
+            folder.rmdir()
+
+    def _archive(self, site: Layout, uid: int | None) -> None:
         if not _exists(site.shared):
             return
         folder = site.root.parent / ".archive"
@@ -284,11 +320,24 @@ class Removal:
             folder.mkdir(mode=0o700)
         folder.chmod(0o700)
         write_file(self.register, json.dumps([*self._archives(), str(target)]) + "\n", 0o600)
+        if site.shared.is_symlink():
+            self._archive_link(site.shared, target, uid)
+            return
         code, _, words = self.run(["mv", "--no-target-directory", str(site.shared), str(target)])
         if code != 0:
             raise StepError(f"{self.name}: cannot move {site.shared} to {target}: {words.strip()}")
-        if not target.is_symlink():
-            target.chmod(0o700)
+        target.chmod(0o700)
+
+    def _archive_link(self, shared: Path, target: Path, uid: int | None) -> None:
+        """What an operator has put on another disk stays there, as closed as in any archive."""
+        owner, mode = CLOSED
+        for path in (shared / name for name in OF_SHARED):
+            if _is(path, uid):
+                os.chown(path, owner, owner)
+                path.chmod(mode)
+        # Not moved as it is: a relative link may lead elsewhere from there.
+        target.symlink_to(os.path.realpath(shared))
+        shared.unlink()
 
     def _archives(self) -> list[str]:
         try:
@@ -300,13 +349,10 @@ class Removal:
         pattern = re.compile(rf"{re.escape(self.name)}-\d{{8}}T\d{{6}}Z(-\d+)?")
         for path in map(Path, self._archives()):
             # The register is root's, but nothing but an archive's name is ever deleted for it.
-            if (
-                _exists(path)
-                and path.parent.name == ".archive"
-                and pattern.fullmatch(path.name)
-                and self._note(f"delete {path}")
-            ):
-                delete(path)
+            if _exists(path) and path.parent.name == ".archive" and pattern.fullmatch(path.name):
+                self._behind(path, OF_SHARED, *CLOSED)
+                if self._note(f"delete {path}"):
+                    delete(path)
         if self.register.exists() and not self.check_mode:
             self.register.unlink()
 
@@ -320,6 +366,15 @@ class Removal:
             if self.check_mode:
                 return
             self.run(["groupdel", user])
+
+
+def _is(path: Path, uid: int | None, mode: int | None = None) -> bool:
+    """Whether there is something of this owner, and if that is asked for of this mode."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return False
+    return info.st_uid == uid and mode in (None, stat.S_IMODE(info.st_mode))
 
 
 def _names(path: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.daemons.fetching import proxy_environment, without_passwords
 from ansible.module_utils.releases.layout import CACHE, LIBRARY
 
 PYTHON = Path("/usr/bin/python3")
@@ -56,12 +57,7 @@ class Toolbox:
         }
         if self.package_index:
             values["UV_DEFAULT_INDEX"] = self.package_index
-        if self.http_proxy:
-            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-                values[name] = values[name.lower()] = self.http_proxy
-        if self.no_proxy:
-            values["NO_PROXY"] = values["no_proxy"] = self.no_proxy
-        return values
+        return values | proxy_environment(self.http_proxy, self.no_proxy)
 
     def run(self, arguments: Sequence[str], cwd: Path) -> str:
         """Run uv; an error becomes a :class:`BuildError` that says where to look."""
@@ -86,11 +82,6 @@ class Toolbox:
         if done.returncode != 0:
             raise BuildError(explain(done.stderr))
         return done.stdout
-
-
-def without_passwords(text: str) -> str:
-    """Take user and password out of the URLs in a text."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "****@", text)
 
 
 def last_lines(text: str, count: int = 15) -> str:
