@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Client, flask
+from people import Client, flask
 from support import SITES, Machine, Site, address_of
 
 CLIENTS, WORDS = 8, 200
@@ -17,8 +17,8 @@ def test_every_database_has_the_tables_that_the_release_needs(site: Site) -> Non
 
 
 def test_words_are_kept_whole_in_every_script(site: Site) -> None:
-    flask(site, "create-admin", "admin@wordbook.test")
-    client = Client(site).log_in("admin@wordbook.test")
+    flask(site, "create-admin", "admin@example.org")
+    client = Client(site).log_in("admin@example.org")
     word = f"<b>{site.machine.name}</b> ' OR 1=1 -- {site.name}"
     assert client.add(word, "好𠮷🍵").status_code == 302
     found = client.words(word)["words"]
@@ -31,23 +31,23 @@ def test_words_are_kept_whole_in_every_script(site: Site) -> None:
 @pytest.mark.parametrize("name", ["library", "ledger"])
 def test_who_logs_in_on_one_host_is_known_on_the_other(machine: Machine, name: str) -> None:
     site = Site(machine, name, SITES[name])
-    flask(site, "create-admin", "admin@wordbook.test")
-    client = Client(site).log_in("admin@wordbook.test")
+    flask(site, "create-admin", "admin@example.org")
+    client = Client(site).log_in("admin@example.org")
     other = "ink" if machine.name == "paper" else "paper"
     elsewhere = Client(site, address_of(other))
     elsewhere.session.cookies.update(client.session.cookies.get_dict())
-    assert "admin@wordbook.test" in elsewhere.get("/").text
+    assert "admin@example.org" in elsewhere.get("/").text
 
 
 @pytest.mark.parametrize("machine_name", ["paper"])
 def test_many_clients_who_add_words_at_once_lose_none(book: Site, machine_name: str) -> None:
     if book.machine.name != machine_name:
         pytest.skip("once is enough")
-    flask(book, "create-admin", "admin@wordbook.test")
+    flask(book, "create-admin", "admin@example.org")
     before = Client(book).words()["total"]
 
     def work(number: int) -> set[int]:
-        client = Client(book).log_in("admin@wordbook.test")
+        client = Client(book).log_in("admin@example.org")
         return {client.add(f"crowd {number} {count}").status_code for count in range(WORDS)}
 
     with ThreadPoolExecutor(CLIENTS) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import Client, png
+from people import Client, png
 from support import Site, page, play, until
 
 pytestmark = pytest.mark.breaks
@@ -38,6 +38,6 @@ def test_session_words_and_pictures_survive(admin: Client, book: Site, happens: 
     happens(book)
 
     until(book.is_well, "the word book is well")
-    assert "admin@wordbook.test" in admin.get("/").text
+    assert "admin@example.org" in admin.get("/").text
     assert f"kept through {happens.__name__}" in admin.get(word).text
     assert book.get(picture).status == 200

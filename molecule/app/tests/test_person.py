@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conftest import PASSWORD, Person, mail_to
+from people import PASSWORD, Person, mail_to
 from support import Machine
 
 testinfra_hosts = ["ansible://paper"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from conftest import Client, png
+from people import Client, png
 from support import Site
 
 testinfra_hosts = ["ansible://paper"]
