@@ -12,6 +12,8 @@ import ansible.module_utils
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Its fixtures; imported by pytest itself, before any test imports it, so that its assertions are told in full.
+pytest_plugins = ["supervised"]
 
 # Ansible puts a role's module_utils under `ansible.module_utils` when it packs a module; tests do the same once.
 for folder in sorted(PROJECT.glob("roles/*/module_utils")):
