@@ -10,12 +10,32 @@ from types import ModuleType
 
 import ansible.module_utils
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Its fixtures; imported by pytest itself, before any test imports it, so that its assertions are told in full.
+pytest_plugins = ["supervised"]
 
 # Ansible puts a role's module_utils under `ansible.module_utils` when it packs a module; tests do the same once.
 for folder in sorted(PROJECT.glob("roles/*/module_utils")):
     ansible.module_utils.__path__.append(str(folder))
+
+
+# Their tests share what is costly to make, or must not be made twice at a time; any other test goes to whoever is free.
+TOGETHER = ("test_host_authorities", "test_host_uv", "test_page", "test_render")
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hands out tests one by one, but some files as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if Path(file).stem in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    """With `-n N`: who runs what."""
+    return Scheduling(config, log)
 
 
 def load(path: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -45,10 +46,16 @@ def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
     return {**variables, "sites": trusted(dict(sites)), "ansible_facts": {"host_ipv6": True}, **trusted(host)}
 
 
-def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
-    """An expression as a task would see it."""
+@functools.cache
+def find_plugins() -> None:
+    """Let Ansible find its plugins and the project's; it wants to be told once."""
     init_plugin_loader([])
     lookup_loader.add_directory(str(PROJECT / "roles/preflight/lookup_plugins"))
+
+
+def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
+    """An expression as a task would see it."""
+    find_plugins()
     filter_loader.get("regex_replace")
     templar = Templar(loader=DataLoader(), variables=dict(variables))
     return templar.template(trust_as_template(f"{{{{ {expression} }}}}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -83,15 +84,27 @@ def eventually(what: Callable[[], object], patience: float = 30) -> object:
         time.sleep(0.05)
 
 
+def end(supervisord: subprocess.Popen) -> None:
+    """End a supervisord and all its programs at once: asked kindly, it would take its seconds for each."""
+    supervisord.send_signal(signal.SIGSTOP)  # it starts nothing while its programs are looked up
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The command's name, field 2, stands in brackets and may hold anything; the parent is the 2nd after it.
+            if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == supervisord.pid:
+                os.killpg(int(stat.parent.name), signal.SIGKILL)  # supervisor made each the head of its group
+    supervisord.kill()
+    supervisord.wait()
+
+
 class Host:
     """Paths of a host, and one site `shop` on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, library: Path) -> None:
+        self.folder, self.library = folder, library
         self.site = layout.Layout("shop", folder / "srv/shop")
         self.launcher = folder / "launcher"
         self.process: subprocess.Popen | None = None
-        for name in ("run", "conf.d", "log/shop", "registry", "etc", "srv/shop/releases", "srv/shop/slots", "lib"):
+        for name in ("run", "conf.d", "log/shop", "registry", "etc", "srv/shop/releases", "srv/shop/slots"):
             (folder / name).mkdir(parents=True)
         text = (PROJECT / "roles/release/files/launcher.py").read_text()
         assert 'RUN = Path("/run/sites")' in text
@@ -102,10 +115,6 @@ class Host:
         self.by_hand = folder / "launcher-by-hand"
         self.by_hand.write_text(self.launcher.read_text().replace("REFUSAL_PAUSE = 2.0", "REFUSAL_PAUSE = 0"))
         self.by_hand.chmod(0o755)
-        # The project's own environment may lie where the site's user cannot look.
-        for package in (gunicorn, packaging):
-            source = Path(package.__file__).parent
-            shutil.copytree(source, folder / "lib" / source.name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "supervisord.conf").write_text(
             f"[unix_http_server]\nfile = {folder}/sock\n[supervisord]\nlogfile = {folder}/supervisord.log\n"
             f"pidfile = {folder}/supervisord.pid\nchildlogdir = {folder}\nnodaemon = true\n"
@@ -139,7 +148,7 @@ class Host:
         options = changes.pop("options", [])
         environment = {
             "SITE_RELEASE": release_id,
-            "PYTHONPATH": str(self.folder / "lib"),
+            "PYTHONPATH": str(self.library),
             "PASSWORD": "open-sesame",
             **changes.pop("environment", {}),
         }
@@ -210,17 +219,36 @@ class Host:
         return sorted(path.name for path in (self.folder / "conf.d").glob("shop-*"))
 
 
-@pytest.fixture
-def bare_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """A host whose supervisord does not run yet."""
+@pytest.fixture(scope="session")
+def able() -> None:
+    """Whether there can be such a host here."""
     if os.geteuid() != 0:
         pytest.skip("gives up root, so it needs to be root")
     if SUPERVISORD is None:
         pytest.skip("needs supervisor (apt install supervisor)")
+
+
+@pytest.fixture(scope="session")
+def library(able: None) -> Iterator[Path]:
+    """What every release's server needs, for all hosts; the project's own may lie where a site's user cannot look."""
+    folder = Path(tempfile.mkdtemp(prefix="library", dir="/tmp"))
+    folder.chmod(0o755)
+    for package in (gunicorn, packaging):
+        source = Path(package.__file__).parent
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    # Compiled, as a build leaves it: a server could not write here, and would compile it all at each start.
+    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", folder], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path) -> Iterator[Host]:
+    """A host whose supervisord does not run yet."""
     # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
-    host = Host(folder)
+    host = Host(folder, library)
     monkeypatch.setattr(layout, "RUN", folder / "run")
     monkeypatch.setattr(layout, "PROGRAMS", folder / "conf.d")
     monkeypatch.setattr(layout, "LOGS", folder / "log")
@@ -231,10 +259,11 @@ def bare_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         monkeypatch.setattr(supervisor, "PYTHON", sys.executable)
     monkeypatch.setattr(supervisor, "CONFIG", folder / "supervisord.conf")
     yield host
-    host.shut(signal.SIGKILL)
+    if host.process is not None:
+        end(host.process)
     for slot in layout.SLOTS:
         pid = steps.orphan(host.site, slot)
-        if pid is not None:  # supervisor made each program the head of its process group
+        if pid is not None:  # of a supervisord that the test had killed
             os.killpg(pid, signal.SIGKILL)
     shutil.rmtree(folder)
 

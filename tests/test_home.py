@@ -15,8 +15,6 @@ from ansible.module_utils.releases.home import Home, Removal
 from ansible.module_utils.releases.steps import StepError
 from supervised import Host, get
 
-pytest_plugins = ["supervised"]
-
 
 class Accounts:
     """Stands in for useradd and its like: no test makes users on the machine it runs on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import glob
 import hashlib
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -54,14 +55,33 @@ class Host:
         return text.rpartition("uv ")[2].strip()
 
 
-@pytest.fixture
-def host(tmp_path, plugin, monkeypatch) -> Host:
-    if not glob.glob(plugin(MODULE).PIP):
+@pytest.fixture(scope="session")
+def wheel(plugin) -> Path:
+    """Debian's pip, as it is on a host."""
+    found = sorted(glob.glob(plugin(MODULE).PIP))
+    if not found:
         pytest.skip("needs Debian's python3-pip-whl")
+    return Path(found[-1])
+
+
+@pytest.fixture(scope="session")
+def unpacked(wheel, tmp_path_factory) -> Path:
+    """The same pip in a folder: from its wheel Python would compile it at each start."""
+    folder = tmp_path_factory.mktemp("pip") / wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", folder / "pip"], check=True)
+    return folder
+
+
+@pytest.fixture
+def host(tmp_path, plugin, unpacked, monkeypatch) -> Host:
+    monkeypatch.setattr(plugin(MODULE), "PIP", str(unpacked))
     return Host(tmp_path, plugin(MODULE), monkeypatch)
 
 
-def test_installs_what_the_lock_names_once(host: Host):
+def test_installs_what_the_lock_names_once(host: Host, wheel, monkeypatch):
+    monkeypatch.setattr(host.module, "PIP", str(wheel))
     lock = host.publish("1.0")
     host.publish("2.0")
     assert host.install(lock)["changed"]

@@ -17,8 +17,6 @@ from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import steps, supervisor
 from supervised import GROUP, USER, Host, eventually, get
 
-pytest_plugins = ["supervised"]
-
 
 def launch(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Start the launcher by hand; nobody's token fits that."""

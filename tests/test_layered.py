@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_run import PROJECT, run, write_inventory
+from ansible_run import run, write_inventory
+from nginx_rig import find_plugins
 
 SECRET = "s3cr3t-hunter2-canary"
 
@@ -13,11 +14,9 @@ SECRET = "s3cr3t-hunter2-canary"
 def layered(plugin):
     """The lookup itself, with Ansible's own loader and templar, on a project of the test's own."""
     from ansible.parsing.dataloader import DataLoader
-    from ansible.plugins.loader import init_plugin_loader, lookup_loader
     from ansible.template import Templar, trust_as_template
 
-    init_plugin_loader([])
-    lookup_loader.add_directory(str(PROJECT / "roles/preflight/lookup_plugins"))
+    find_plugins()
     # Values that a page would bring: only those are templates.
     page = {
         "server_names": ["a.example", trust_as_template("{{ site_name }}.example")],

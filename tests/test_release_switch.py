@@ -20,8 +20,6 @@ from ansible.module_utils.releases import gate, ports, steps, supervisor
 from ansible.module_utils.releases.lock import Busy, site_lock
 from supervised import Host, SlotConnection, eventually, get
 
-pytest_plugins = ["supervised"]
-
 
 def at_rest(host: Host, release_id: str) -> None:
     """Exactly one program, and it is the live one, and it answers."""

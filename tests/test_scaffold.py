@@ -93,13 +93,19 @@ def test_a_group_must_be_there_and_may_be_empty(insert):
     assert yaml.safe_load(new)["all"]["children"]["web"] == {"hosts": {"h": {"a": 1}}}
 
 
-def test_the_playbooks_add_to_a_copy_of_the_example(tmp_path):
+@pytest.fixture
+def inventory(tmp_path):
+    """A copy of the example, as an operator makes it."""
     inventory = tmp_path / "mine"
     shutil.copytree(
         PROJECT / "inventory/production", inventory, ignore=shutil.ignore_patterns(".secrets*", "vault.yml")
     )
     shutil.copy(inventory / "group_vars/all/vault.yml.example", inventory / "group_vars/all/vault.yml")
-    page, hosts = inventory / "group_vars/all/sites.yml", inventory / "hosts.yml"
+    return inventory
+
+
+def test_the_playbook_adds_a_site_to_a_copy_of_the_example(inventory):
+    page = inventory / "group_vars/all/sites.yml"
     before = page.read_text()
     here = ("-e", f"inventory={inventory}")
 
@@ -116,6 +122,9 @@ def test_the_playbooks_add_to_a_copy_of_the_example(tmp_path):
     assert "Say which site" in run("playbooks/new_site.yml", "-e", "site=Shop-1", *here, check=False)
     assert page.read_text() == after
 
+
+def test_the_playbook_adds_hosts_to_a_copy_of_the_example(inventory):
+    hosts, here = inventory / "hosts.yml", ("-e", f"inventory={inventory}")
     run("playbooks/new_host.yml", "-e", "host=web3", "-e", "address=192.0.2.13", *here)
     assert yaml.safe_load(hosts.read_text())["all"]["children"]["web"]["hosts"]["web3"] == {
         "ansible_host": "192.0.2.13"

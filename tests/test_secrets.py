@@ -48,6 +48,14 @@ def kept(inventory):
     return yaml.safe_load((inventory / ".secrets.yml").read_text())
 
 
+def keep(inventory, mode=0o600):
+    """Lay down what an earlier run has left."""
+    made = {"shop": {"SECRET_KEY": "made-earlier-" * 6}}
+    (inventory / ".secrets.yml").write_text(yaml.safe_dump(made))
+    (inventory / ".secrets.yml").chmod(mode)
+    return made
+
+
 def looked_up(inventory, *arguments):
     """What the lookup gives, read back from a file that only the test sees."""
     playbook, target = inventory.parent / "print.yml", inventory.parent / "target.json"
@@ -80,8 +88,7 @@ def test_nothing_is_written_in_check_mode(inventory):
 
 
 def test_removing_a_site_leaves_its_secret(inventory):
-    preflight(inventory)
-    made = kept(inventory)
+    made = keep(inventory)
     write_inventory(inventory, {"sites": {"other": GOOD}})
     preflight(inventory)
     assert kept(inventory)["shop"] == made["shop"]
@@ -89,9 +96,9 @@ def test_removing_a_site_leaves_its_secret(inventory):
 
 
 def test_a_file_that_others_could_read_is_closed(inventory):
+    made = keep(inventory, mode=0o644)
     preflight(inventory)
-    (inventory / ".secrets.yml").chmod(0o644)
-    preflight(inventory)
+    assert kept(inventory) == made
     assert (inventory / ".secrets.yml").stat().st_mode & 0o777 == 0o600
 
 
@@ -107,15 +114,16 @@ def test_the_lookup_gives_texts_and_the_operators_own_value_wins(inventory):
 
 
 def test_with_a_vault_password_the_file_is_encrypted_and_reads_back_the_same(inventory):
-    preflight(inventory)
-    before = kept(inventory)
+    before = keep(inventory)
     password = inventory.parent / "password"
     password.write_text("correct horse\n")
     vault = ("--vault-password-file", password)
     preflight(inventory, *vault)
     assert (inventory / ".secrets.yml").read_text().startswith("$ANSIBLE_VAULT;")
-    assert "changed=0" in preflight(inventory, *vault)
+    encrypted = (inventory / ".secrets.yml").read_bytes()
     found, output = looked_up(inventory, *vault)
+    assert "changed=1" in output, "the file with what the lookup gives, and no other"
+    assert (inventory / ".secrets.yml").read_bytes() == encrypted
     assert found["shop"]["SECRET_KEY"] == before["shop"]["SECRET_KEY"]
     assert before["shop"]["SECRET_KEY"] not in output
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 import yaml
 from ansible.module_utils.daemons import runtime, units
 from nginx_rig import evaluate, trusted
-from supervised import DISTRIBUTION, PROJECT, SUPERVISORD, eventually
+from supervised import DISTRIBUTION, PROJECT, SUPERVISORD, end, eventually
 
 pytestmark = pytest.mark.skipif(
     SUPERVISORD is None or os.geteuid() != 0, reason="needs the distribution's supervisor, and root for its socket"
@@ -90,8 +89,7 @@ def host(plugin) -> Iterator[Host]:
     made = Host(folder, plugin("roles/supervisor/library/supervisor_config.py"))
     yield made
     if made.process is not None:
-        made.process.send_signal(signal.SIGTERM)  # it ends its programs
-        made.process.wait()
+        end(made.process)
     shutil.rmtree(folder)
 
 
