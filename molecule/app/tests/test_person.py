@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from people import PASSWORD, Person, mail_to
@@ -12,7 +13,7 @@ testinfra_hosts = ["ansible://paper"]
 
 
 def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Person, picture: Path) -> None:
-    address = "mei@example.org"
+    address = f"mei{time.time():.0f}@example.org"
     person.open("/")
     person.look("words")
 

@@ -33,9 +33,7 @@ def test_what_is_no_picture_is_refused_and_nothing_is_kept(admin: Client, name: 
     assert (admin.words()["total"], admin.site.machine.output(media)) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["../../x.png", "/etc/cron.d/x.png", "..\\x.png", "茶.PNG", ".htaccess.png", "a\0b.png"]
-)
+@pytest.mark.parametrize("name", ["../../x.png", "/etc/cron.d/x.png", "..\\x.png", "茶.PNG", ".htaccess.png"])
 def test_a_strange_name_ends_in_the_folder_for_pictures(admin: Client, book: Site, name: str) -> None:
     answer = upload(admin, name, png())
     assert answer.status_code == 302
