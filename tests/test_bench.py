@@ -84,5 +84,5 @@ def test_the_new_code_is_recognised_on_the_page(
     monkeypatch.setattr(bench, "SOURCE", tmp_path / "app")
     monkeypatch.setattr(bench, "ARCHIVE", tmp_path / "app.tar.gz")
     mark = bench.edit_source(7)
-    assert mark in (tmp_path / "app" / "wordbook" / "words.py").read_text(encoding="utf-8")
+    assert mark in (tmp_path / "app" / "wordbook" / "health" / "routes.py").read_text(encoding="utf-8")
     assert (tmp_path / "app.tar.gz").stat().st_size > 0
