@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Flask, render_template, request
+from flask import Flask, g, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
+
+from wordbook.models import Anonymous
 
 CHINESE = {
     400: "这个请求有问题",
@@ -19,8 +21,15 @@ def show(error: HTTPException) -> ResponseReturnValue:
     """Render an error; what is no error (a redirect) passes as it is."""
     if error.code is None or error.code < 400:
         return error
+    if isinstance(
+        error, SecurityError
+    ):  # Asked by a name that is not ours (SITE_HOSTS): no page of ours has links there.
+        return error
     if request.path.startswith("/api/"):
         return {"status": error.code, "error": error.description}, error.code
+    if error.code >= 500:
+        # Flask-Login would ask for the user before any page, and the database may be what is broken.
+        g._login_user = Anonymous()
     return render_template("error.html", error=error, chinese=CHINESE.get(error.code, "出错了")), error.code
 
 

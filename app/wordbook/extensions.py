@@ -92,8 +92,8 @@ def set_up_sqlite(connection: Any, _record: Any) -> None:
 def begin(connection: DatabaseConnection) -> None:
     """Begin a transaction that may write with SQLite's write lock at once.
 
-    One that reads first and asks for the lock later fails without waiting ("database is locked") if another worker wrote
-    in between. Requests that only read need no lock. The price: end a transaction before anything slow, such as mail.
+    One that reads first and asks for the lock later fails without waiting ("database is locked") if another worker
+    wrote in between. Requests that only read need no lock. The price: end a transaction before anything slow.
     """
     if connection.dialect.name == "sqlite":
         only_reads = has_request_context() and request.method in {"GET", "HEAD", "OPTIONS"}

@@ -105,9 +105,6 @@ class User(UserMixin, db.Model):
 class Anonymous(AnonymousUserMixin):
     """Somebody who has not logged in."""
 
-    def may_add(self) -> bool:
-        return False
-
     def may_change(self, word: Word) -> bool:
         return False
 

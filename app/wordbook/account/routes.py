@@ -16,7 +16,7 @@ from wordbook.forms import EmptyForm
 from wordbook.models import User, normal_email, now
 
 NO_MAIL = "This site can't send mail yet, so it can't do this. 本站还不能发送邮件。"
-MAIL_FAILED = "The mail could not be sent. Please try again in a few minutes. 邮件发送失败，请稍后再试。"
+MAIL_FAILED = "The mail could not be sent. Please try again in a few minutes. 邮件发送失败。请稍后再试。"
 
 
 @bp.route("/register", methods=["GET", "POST"])
@@ -35,7 +35,7 @@ def register() -> ResponseReturnValue:
         except IntegrityError:
             db.session.rollback()
             sent = email.send(normal_email(form.email.data), "Your account 你的账号", "known")
-        flash_sent(sent, "We sent you a mail. Log in, and open its link. 邮件已发送，请登录后打开其中的链接。")
+        flash_sent(sent, "We sent you a mail. Log in, and open its link. 邮件已发送。请登录后打开其中的链接。")
         return redirect(url_for(".log_in"))
     return page("Register 注册", form)
 
@@ -51,7 +51,7 @@ def unconfirmed() -> ResponseReturnValue:
         db.session.commit()
         flash_sent(send_confirmation(current_user), "The mail is on its way. 邮件已发送。")
         return redirect(url_for(".unconfirmed"))
-    note = f"We sent a mail to {current_user.email}. Open its link to confirm that the address is yours. 请打开邮件中的链接。"
+    note = f"We sent a mail to {current_user.email}. Open its link to confirm the address. 请打开邮件中的链接。"
     return page("Confirm your address 确认邮箱", form, note=note, button="Send it again 重新发送")
 
 
@@ -60,8 +60,8 @@ def unconfirmed() -> ResponseReturnValue:
 def confirm(token: str) -> ResponseReturnValue:
     """Confirm an address.
 
-    Only who knows the password can, so that nobody confirms an account that a stranger made with his address; and only by
-    a button, since some mail programs open every link.
+    Only who knows the password can, so that nobody confirms an account that a stranger made with his address; and only
+    by a button, since some mail programs open every link.
     """
     if User.by_token("confirm", token, current_app.config["CONFIRM_SECONDS"]) != current_user:
         flash("This link is not valid, or too old. 链接无效或已过期。", "danger")
@@ -70,7 +70,7 @@ def confirm(token: str) -> ResponseReturnValue:
     if form.validate_on_submit():
         current_user.confirmed_at = current_user.confirmed_at or now()
         db.session.commit()
-        flash("Thank you: you can add words now. 谢谢，现在可以添加单词了。", "success")
+        flash("Thank you: you can add words now. 谢谢。现在可以添加单词了。", "success")
         return redirect(url_for("words.add"))
     return page("Confirm your address 确认邮箱", form, note=current_user.email, button="Confirm 确认")
 
@@ -108,7 +108,7 @@ def ask_reset() -> ResponseReturnValue:
         db.session.commit()
         link = url_for(".reset", token=user.token("reset"), _external=True) if user else None
         sent = email.send(user.email if user else None, "A new password 重设密码", "reset", link=link)
-        flash_sent(sent, "If this address has an account, a mail is on its way. 如果该邮箱已注册，邮件已发送。")
+        flash_sent(sent, "If this address has an account, a mail is on its way. 已注册的邮箱会收到邮件。")
         return redirect(url_for(".log_in"))
     return page("Forgotten password 忘记密码", form)
 
@@ -138,7 +138,7 @@ def new_password(user: User) -> ResponseReturnValue:
         user.set_password(form.password.data)
         db.session.commit()
         session.clear()
-        flash("Your new password is saved: log in with it. 新密码已保存，请重新登录。", "success")
+        flash("Your new password is saved: log in with it. 新密码已保存。请重新登录。", "success")
         return redirect(url_for(".log_in"))
     return page("New password 新密码", form)
 
@@ -161,7 +161,7 @@ def page(title: str, form: FlaskForm, **values: object) -> ResponseReturnValue:
 
 
 def local_address(target: str | None) -> str | None:
-    """Let through an address of this site only. Browsers take `//host` and `/\\host` for other sites."""
+    """Let through an address of this site only. Browsers go to another for two slashes of either kind."""
     if target and target.startswith("/") and target[1:2] not in {"/", "\\"} and target.isprintable():
         return target
     return None

@@ -1,4 +1,4 @@
-"""Is the process up, and can it work?"""
+"""Whether the process is up, and whether it can work."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def readyz() -> tuple[dict[str, Any], int]:
 def missing_migrations() -> str | None:
     """Compare the database's revision with the newest of this release.
 
-    A revision that this release does not know was made by a newer one. The older stays ready then: it still serves while
-    the newer one starts, and again after a rollback. So write migrations that the release before can live with.
+    A revision that this release does not know was made by a newer one. The older stays ready then: it still serves
+    while the newer one starts, and again after a rollback. So write migrations that the release before can live with.
     """
     scripts = ScriptDirectory(current_app.extensions["migrate"].directory)
     found = set(MigrationContext.configure(db.session.connection()).get_current_heads())

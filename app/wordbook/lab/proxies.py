@@ -1,4 +1,4 @@
-"""Which kind of forward proxy did a client come through?"""
+"""Which kind of forward proxy a client came through."""
 
 from __future__ import annotations
 

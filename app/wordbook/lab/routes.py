@@ -84,8 +84,8 @@ def delete_cookie(name: str) -> ResponseReturnValue:
 def whoami() -> dict[str, Any]:
     """The client as the application sees it, and what kind of proxy it seems to have come through.
 
-    nginx writes `X-Forwarded-For` anew, for that one is believed. What the client's side said in it, true or not, comes as
-    `X-Client-Forwarded-For` and `X-Client-Via`: to look at only, never to decide anything by.
+    nginx writes `X-Forwarded-For` anew, for that one is believed. What the client's side said in it, true or not, comes
+    as `X-Client-Forwarded-For` and `X-Client-Via`: to look at only, never to decide anything by.
     """
     heard = request.headers.get
     my_address = request.args.get("my_address")

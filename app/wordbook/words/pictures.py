@@ -17,6 +17,8 @@ FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "gif": "GIF"}
 # A small file can unpack to gigabytes; the size stands in its first bytes, before anything is unpacked.
 MOST_PIXELS = 25_000_000
 LARGEST_SIDE = 1600
+# Without these a picture looks different; all else that a file says beside its pixels is left out.
+KEPT = {"transparency", "icc_profile"}
 LONGEST_NAME = 80
 
 
@@ -51,7 +53,7 @@ def checked(upload: FileStorage) -> Picture:
                 raise BadPicture("The picture has too many pixels. 图片太大。")
             upright = ImageOps.exif_transpose(image)
             upright.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-            upright.info.clear()
+            upright.info = {key: value for key, value in upright.info.items() if key in KEPT}
             upright.save(new, kind)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise BadPicture(f"This is no {kind} picture. 这不是 {kind} 图片。") from None

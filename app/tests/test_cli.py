@@ -1,0 +1,134 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from conftest import add_user, add_word, all_words, log_in
+from flask import Flask
+from wordbook.extensions import db
+from wordbook.models import User
+from wordbook.samples import SAMPLES
+
+HEAD = "english,chinese,english_example,chinese_example\n"
+
+
+def run(app: Flask, *arguments: str, status: int = 0, **options) -> str:
+    result = app.test_cli_runner().invoke(args=arguments, **options)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_the_first_admin(app: Flask) -> None:
+    out = run(app, "create-admin", "Boss@example.com", input="a long one\na long one\n")
+    assert "boss@example.com is an admin" in out
+    assert "a long one" not in out
+    client = log_in(app, "boss@example.com", "a long one")
+    assert client.get(f"/words/{add_word(app)}/edit").status_code == 200
+
+
+def test_an_admins_password_from_the_environment(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", "short")
+    assert "shorter than" in run(app, "create-admin", "boss@example.com", status=1)
+    monkeypatch.setenv("ADMIN_PASSWORD", "from the environment")
+    run(app, "create-admin", "boss@example.com")
+    log_in(app, "boss@example.com", "from the environment")
+    run(app, "create-admin", "no address", status=2)
+
+
+def test_an_account_becomes_an_admin_and_keeps_its_password(app: Flask) -> None:
+    add_user(app, "anna@example.com", confirmed=False)
+    run(app, "create-admin", "anna@example.com")
+    with app.app_context():
+        anna = User.by_email("anna@example.com")
+        assert anna.is_admin and anna.confirmed_at
+    log_in(app, "anna@example.com")
+
+
+def test_seed_fills_only_an_empty_book(app: Flask) -> None:
+    run(app, "seed")
+    assert len(all_words(app)) == len(SAMPLES)
+    assert "There are words already" in run(app, "seed")
+    assert len(all_words(app)) == len(SAMPLES)
+
+
+def test_export_and_import_again(app: Flask, tmp_path: Path) -> None:
+    file = str(tmp_path / "words.csv")
+    add_word(app, 'a "quoted", word', "茶\u3000叶", english_example="=1+1")
+    run(app, "words", "export", file)
+    assert Path(file).read_bytes().startswith(b"\xef\xbb\xbfenglish,")
+    with app.app_context():
+        db.session.delete(all_words(app)[0])
+        db.session.commit()
+    add_user(app, "anna@example.com")
+    assert "1 words added, 0 were" in run(app, "words", "import", file, "--owner", "anna@example.com")
+    (word,) = all_words(app)
+    assert (word.english, word.chinese, word.english_example) == ('a "quoted", word', "茶 叶", "=1+1")
+    assert word.owner_id
+    assert "0 words added, 1 were there already" in run(app, "words", "import", file)
+
+
+def test_export_to_the_terminal(app: Flask) -> None:
+    add_word(app)
+    rows = list(csv.reader(run(app, "words", "export").lstrip("\ufeff").splitlines()))
+    assert rows == [["english", "chinese", "english_example", "chinese_example"], ["tea", "茶", "", ""]]
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_import_takes_files_with_and_without_the_mark(app: Flask, tmp_path: Path, start: str) -> None:
+    file = tmp_path / "words.csv"
+    file.write_text(f"{start}chinese,english\n茶,tea\n", encoding="utf-8")
+    run(app, "words", "import", str(file))
+    assert [word.english for word in all_words(app)] == ["tea"]
+
+
+def test_bad_rows_are_named_and_nothing_is_half_done(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    rows = ["tea,茶,,", ",风,,", "wind,,,", f"{'x' * 101},字,,", "a,b,c,d,e", "book,书,,"]
+    file.write_text(HEAD + "\n".join(rows), encoding="utf-8")
+    out = run(app, "words", "import", str(file), status=1)
+    assert "line 3: english is empty" in out
+    assert "line 4: chinese is empty" in out
+    assert "line 5: english is longer than 100 characters" in out
+    assert "line 6: more cells than columns" in out
+    assert "line 2" not in out and "line 7" not in out
+    assert all_words(app) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "must name the columns"),
+        (b"a,b\n1,2\n", "must name the columns"),
+        ("english,chinese\ntea,茶\n".encode("gbk"), "not UTF-8"),
+    ],
+)
+def test_a_file_that_is_none(app: Flask, tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "words.csv"
+    file.write_bytes(content)
+    assert reason in run(app, "words", "import", str(file), status=1)
+
+
+def test_an_owner_who_does_not_exist(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    file.write_text(HEAD + "tea,茶,,", encoding="utf-8")
+    assert "no account nobody@example.com" in run(
+        app, "words", "import", str(file), "--owner", "nobody@example.com", status=1
+    )
+    assert all_words(app) == []
+
+
+def test_a_long_import_is_one_transaction(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    file.write_text(HEAD + "".join(f"word{number},字,,\n" for number in range(2000)), encoding="utf-8")
+    assert "2000 words added" in run(app, "words", "import", str(file))
+    assert len(all_words(app)) == 2000
+
+
+def test_the_tests_are_a_command(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("subprocess.call", lambda command, **_: calls.append(command) or 3)
+    run(app, "test", "-k", "cli", status=3)
+    assert calls[0][1:] == ["-m", "pytest", "-k", "cli"]

@@ -1,0 +1,77 @@
+"""Many workers, one database."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import pytest
+from conftest import all_words
+from flask import Flask
+from sqlalchemy import func, insert, select, text
+from wordbook import create_app
+from wordbook.extensions import db
+from wordbook.models import User, Word
+
+WORKERS, WORDS = 4, 25
+
+
+def add_many(settings: dict, worker: int, start) -> None:
+    """Read first and write then, again and again: what SQLite refuses to who has not asked for its lock."""
+    app = create_app(settings)
+    start.wait()
+    for number in range(WORDS):
+        with app.app_context():
+            count = db.session.scalar(select(func.count(Word.id)))
+            db.session.add(Word(english=f"{worker}-{number}", chinese=str(count)))
+            db.session.commit()
+
+
+def test_many_processes_write_at_once(app: Flask, database: str) -> None:
+    fork = multiprocessing.get_context("fork")
+    start = fork.Barrier(WORKERS)
+    settings = {"TESTING": True, "DATABASE_URL": database}
+    workers = [fork.Process(target=add_many, args=(settings, number, start)) for number in range(WORKERS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * WORKERS
+    words = all_words(app)
+    assert len({word.id for word in words}) == len({word.english for word in words}) == WORKERS * WORDS
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="is about SQLite")
+def test_sqlite_is_set_up_for_many_workers(app: Flask) -> None:
+    with app.app_context():
+        for pragma, value in (("journal_mode", "wal"), ("busy_timeout", 15000), ("foreign_keys", 1)):
+            assert db.session.scalar(text(f"PRAGMA {pragma}")) == value
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="is about SQLite")
+def test_readers_do_not_wait_for_a_writer(app: Flask) -> None:
+    with app.app_context():
+        engine = db.engine
+    with engine.begin() as writer:
+        writer.execute(insert(Word).values(english="unfinished", chinese="未完"))
+        page = app.test_client().get("/")
+        assert page.status_code == 200
+        assert "unfinished" not in page.text
+        writer.rollback()
+
+
+def test_who_leaves_leaves_the_words(app: Flask) -> None:
+    with app.app_context():
+        user = User(email="gone@example.com", password_hash="x")
+        db.session.add(Word(english="tea", chinese="茶", owner=user))
+        db.session.commit()
+        db.session.delete(user)
+        db.session.commit()
+    assert all_words(app)[0].owner_id is None
+
+
+def test_all_of_unicode_is_kept(app: Flask) -> None:
+    with app.app_context():
+        db.session.add(Word(english="joy 😀", chinese="𠮷野家"))
+        db.session.commit()
+    assert (all_words(app)[0].english, all_words(app)[0].chinese) == ("joy 😀", "𠮷野家")

@@ -1,0 +1,101 @@
+"""The three JSON libraries, and the trap beside them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from flask import jsonify, session
+from wordbook.json_provider import LIBRARIES
+
+
+@dataclass
+class Point:
+    x: int
+    y: Decimal
+
+
+VALUE = {
+    "word": "茶",
+    "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    "there": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=8))),
+    "naive": datetime(2026, 1, 2, 3, 4, 5),
+    "day": date(2026, 1, 2),
+    "price": Decimal("1.10"),
+    "id": UUID(int=1),
+    "point": Point(1, Decimal("2.50")),
+    "list": [1, 2.5, None, True],
+    "7": "seven",
+}
+TEXT = (
+    '{"7":"seven","at":"2026-01-02T03:04:05Z","day":"2026-01-02","id":"00000000-0000-0000-0000-000000000001",'
+    '"list":[1,2.5,null,true],"naive":"2026-01-02T03:04:05","point":{"x":1,"y":"2.50"},"price":"1.10",'
+    '"there":"2026-01-02T03:04:05+08:00","word":"茶"}'
+)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_all_libraries_write_the_same(make, library: str) -> None:
+    app = make(JSON_LIBRARY=library)
+    with app.test_request_context():
+        answer = jsonify(VALUE)
+    assert answer.get_data(as_text=True) == TEXT + "\n"
+    assert answer.mimetype == "application/json"
+    assert app.json.loads(TEXT.encode())["word"] == "茶"
+    assert app.json.dumps({"a": 1}, indent=None, separators=(", ", ": ")) == '{"a":1}'
+    with pytest.raises(TypeError):
+        app.json.dumps(object())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_session_goes_through_it_too(make, library: str) -> None:
+    app = make(JSON_LIBRARY=library)
+    app.add_url_rule("/put", "put", lambda: session.update(word="茶", pair=(1, 2)) or "")
+    app.add_url_rule("/get", "get", lambda: f"{session['word']} {session['pair']}")
+    client = app.test_client()
+    client.get("/put")
+    assert client.get("/get").text == "茶 (1, 2)"
+
+
+@pytest.mark.parametrize("library", ["json", "simplejson"])
+def test_nan_is_no_json(make, library: str) -> None:
+    with pytest.raises(ValueError):
+        make(JSON_LIBRARY=library).json.dumps(float("nan"))
+
+
+def test_an_unknown_library_is_named_at_the_start(make) -> None:
+    with pytest.raises(RuntimeError, match="'ujson'; it can be json, simplejson, orjson"):
+        make(JSON_LIBRARY="ujson")
+
+
+TRAP = """
+import sys, ujson
+sys.modules["json"] = ujson
+from decimal import Decimal
+from flask import Flask, json, jsonify
+app = Flask(__name__)
+with app.test_request_context():
+    print(jsonify(price=Decimal("1.10")).get_data(as_text=True).strip())
+    try:
+        print(json.dumps({"a": 1}, indent=None))
+    except TypeError as error:
+        print("TypeError:", error)
+"""
+
+
+def test_the_trap_of_replacing_the_module_for_all(make) -> None:
+    """`sys.modules["json"] = ujson` changes answers without a word, and stumbles over `indent=None`."""
+    done = subprocess.run([sys.executable, "-c", TRAP], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == '{"price":1.1}', "a price has become a float, though Flask writes the text"
+    assert second.startswith("TypeError:"), "the real module takes indent=None, and so do its callers"
+    for library in LIBRARIES:
+        app = make(JSON_LIBRARY=library)
+        with app.test_request_context():
+            assert jsonify(price=Decimal("1.10")).get_data(as_text=True) == '{"price":"1.10"}\n'
+        assert app.json.dumps({"a": 1}, indent=None) == '{"a":1}'

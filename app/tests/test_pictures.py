@@ -1,0 +1,196 @@
+"""Pictures that people upload."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from conftest import add_word, all_words, image, log_in
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
+from wordbook.words import pictures
+
+TEA = {"english": "tea", "chinese": "茶"}
+
+
+def upload(client: FlaskClient, content: bytes, name: str, path: str = "/words/add", **more: str) -> TestResponse:
+    return client.post(path, data=TEA | more | {"picture": (io.BytesIO(content), name)})
+
+
+def files(app: Flask) -> list[Path]:
+    return sorted(app.config["MEDIA_FOLDER"].glob("**/*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("PNG", "tea.png"), ("PNG", "TEA.PNG"), ("JPEG", "tea.jpg"), ("JPEG", "tea.JpEg"), ("GIF", "tea.gif")],
+)
+def test_a_picture_is_kept_and_shown(app: Flask, anna: FlaskClient, kind: str, name: str) -> None:
+    assert upload(anna, image(kind), name).status_code == 302
+    (word,) = all_words(app)
+    with anna.get(f"/media/{word.picture}") as answer:
+        assert answer.status_code == 200
+        assert answer.content_type == f"image/{kind.lower()}"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert Image.open(io.BytesIO(answer.data)).size == (4, 3)
+    assert f'src="/media/{word.picture}"' in anna.get(f"/words/{word.id}").text
+
+
+def test_only_the_owner_writes_and_only_the_web_servers_group_reads(app: Flask, anna: FlaskClient) -> None:
+    before = os.umask(0o077)
+    try:
+        upload(anna, image(), "tea.png")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(files(app)[0].stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("茶杯 照片.png", "-茶杯_照片.png"),
+        ("../../etc/passwd.png", "-passwd.png"),
+        ("..\\..\\boot.png", "-boot.png"),
+        ("a/b\x00c;d&e.png", "-b_c_d_e.png"),
+        ("....png", "-picture.png"),
+        ("<img>.php.png", "-img_php.png"),
+        ("茶" * 300 + ".png", "-" + "茶" * 26 + ".png"),
+    ],
+)
+def test_names_are_made_safe_and_keep_their_chinese(app: Flask, anna: FlaskClient, given: str, kept: str) -> None:
+    assert upload(anna, image(), given).status_code == 302
+    (file,) = files(app)
+    assert file.parent == app.config["MEDIA_FOLDER"]
+    assert file.name[16:] == kept
+    with anna.get(f"/media/{file.name}") as answer:
+        assert answer.status_code == 200
+
+
+def test_two_of_one_name_live_side_by_side(app: Flask, anna: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(anna, image(), "tea.png")
+    upload(anna, image(), "tea.png")
+    assert len(files(app)) == 2
+    with app.app_context(), pytest.raises(FileExistsError):
+        pictures.store(pictures.Picture(files(app)[0].name, b"another's"))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"", "empty.png"),
+        (b"#!/bin/sh\nrm -rf /\n", "script.jpg"),
+        (b"<?php system($_GET[0]); ?>", "page.php"),
+        (image(), "page.php"),
+        (image(), "page.svg"),
+        (image(), "png"),
+        (image("PNG"), "other.jpg"),
+        (image("BMP"), "other.png"),
+        (image()[:40], "broken.png"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "broken.jpg"),
+    ],
+)
+def test_what_is_no_picture_is_refused(app: Flask, anna: FlaskClient, content: bytes, name: str) -> None:
+    assert upload(anna, content, name).status_code == 422
+    assert all_words(app) == []
+    assert files(app) == []
+
+
+def test_a_decompression_bomb_is_not_unpacked(app: Flask, anna: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (6000, 6000)).save(bomb, "PNG")
+    assert len(bomb.getvalue()) < 10_000
+
+    def unpacked(*_: object) -> None:
+        raise AssertionError("unpacked")
+
+    monkeypatch.setattr(Image.Image, "resize", unpacked)
+    answer = upload(anna, bomb.getvalue(), "bomb.png")
+    assert answer.status_code == 422
+    assert "too many pixels" in answer.text
+
+
+def test_what_hides_behind_the_pixels_is_gone(app: Flask, anna: FlaskClient) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    upload(anna, image("JPEG", exif=exif, comment=b"by Anna") + b"<script>alert(1)</script>", "photo.jpg")
+    kept = files(app)[0].read_bytes()
+    assert b"taken at home" not in kept
+    assert b"by Anna" not in kept
+    assert b"<script>" not in kept
+
+
+def test_large_pictures_are_made_smaller(app: Flask, anna: FlaskClient) -> None:
+    upload(anna, image(size=(3200, 100)), "wide.png")
+    assert Image.open(io.BytesIO(files(app)[0].read_bytes())).size == (1600, 50)
+
+
+def test_the_limit_is_exact(make, anna_id: int) -> None:
+    app = make(MAX_CONTENT_LENGTH=20_000)
+    anna = log_in(app, "anna@example.com")
+
+    def send(padding: int) -> TestResponse:
+        fields = TEA | {"picture": FileStorage(io.BytesIO(image() + bytes(padding)), "tea.png")}
+        boundary, body = encode_multipart(fields, "boundary")
+        return anna.post("/words/add", data=body, content_type=f"multipart/form-data; boundary={boundary}")
+
+    fitting = 20_000 - int(send(0).request.headers["Content-Length"])
+    answer = send(fitting)
+    assert (answer.status_code, answer.request.headers["Content-Length"]) == (302, "20000")
+    answer = send(fitting + 1)
+    assert answer.status_code == 413
+    assert "文件太大了" in answer.text
+    assert len(all_words(app)) == len(files(app)) == 2
+
+
+def test_the_limit_comes_from_the_environment(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make().config["MAX_CONTENT_LENGTH"] == 16 * 1024 * 1024
+    monkeypatch.setenv("SITE_MAX_BODY", "1000")
+    assert make().config["MAX_CONTENT_LENGTH"] == 1000
+
+
+def test_a_picture_goes_with_its_word(app: Flask, anna: FlaskClient) -> None:
+    upload(anna, image(), "tea.png")
+    assert anna.post(f"/words/{all_words(app)[0].id}/delete").status_code == 302
+    assert files(app) == []
+
+
+def test_a_new_picture_replaces_the_old_one_and_one_can_be_removed(app: Flask, anna: FlaskClient) -> None:
+    upload(anna, image(), "old.png")
+    edit = f"/words/{all_words(app)[0].id}/edit"
+    upload(anna, image(), "new.png", edit)
+    assert [file.name[17:] for file in files(app)] == ["new.png"]
+    anna.post(edit, data=TEA)
+    assert len(files(app)) == 1, "a form without a picture keeps the one there is"
+    anna.post(edit, data=TEA | {"without_picture": "y"})
+    assert files(app) == []
+    assert all_words(app)[0].picture is None
+
+
+def test_a_picture_does_not_stay_when_its_word_can_not_be_saved(make, anna_id: int, monkeypatch) -> None:
+    app = make(PROPAGATE_EXCEPTIONS=False)
+    anna = log_in(app, "anna@example.com")
+    monkeypatch.setattr("wordbook.words.routes.Word.TEXTS", ())  # A word without texts breaks the database's rules.
+    assert upload(anna, image(), "tea.png").status_code == 500
+    assert files(app) == []
+
+
+@pytest.mark.parametrize("name", ["../wordbook.db", "..%2fwordbook.db", "%2e%2e/wordbook.db", "nothing.png"])
+def test_nothing_else_is_served(app: Flask, client: FlaskClient, name: str) -> None:
+    app.config["MEDIA_FOLDER"].mkdir()
+    (app.config["MEDIA_FOLDER"].parent / "wordbook.db").write_text("secret", encoding="utf-8")
+    assert client.get(f"/media/{name}").status_code == 404
+
+
+def test_a_word_of_another_keeps_its_picture(app: Flask, anna: FlaskClient, ben: FlaskClient) -> None:
+    upload(anna, image(), "茶.png")
+    number = all_words(app)[0].id
+    assert upload(ben, image(), "mine.png", f"/words/{number}/edit").status_code == 403
+    assert [unquote(file.name)[17:] for file in files(app)] == ["茶.png"]
+    assert add_word(app) > number
