@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from alembic import context
@@ -18,6 +19,10 @@ LOCKS = {
     "mysql": [f"SELECT GET_LOCK('wordbook_{LOCK}', 60)"],
     "mariadb": [f"SELECT GET_LOCK('wordbook_{LOCK}', 60)"],
 }
+
+
+# Whoever runs migrations wants to read which.
+logging.getLogger("alembic").setLevel("INFO")
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | bool:

@@ -67,7 +67,7 @@ def init_app(app: Flask) -> None:
             },
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             # Other libraries only warn: some of them write whole mails or statements when they are asked for more.
-            "loggers": {app.name: {"level": app.config["LOG_LEVEL"]}, "alembic": {"level": "INFO"}},
+            "loggers": {app.name: {"level": app.config["LOG_LEVEL"]}},
         }
     )
     app.before_request(begin)
