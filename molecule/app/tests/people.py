@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Page
 from support import PROJECT, Machine, Site, until
 
@@ -121,8 +121,14 @@ def mail_to(machine: Machine, address: str) -> str:
     return email.message_from_string(text, policy=email.policy.default).get_content()
 
 
-def png(side: int = 64) -> bytes:
-    """A picture of one colour."""
+def png() -> bytes:
+    """A picture of a cup of tea, 480 pixels wide."""
+    picture = Image.new("RGB", (480, 300), "#f3e7d3")
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((290, 120, 370, 200), outline="#b1382c", width=14)
+    pen.rounded_rectangle((140, 90, 320, 240), 40, fill="#b1382c")
+    pen.ellipse((140, 70, 320, 120), fill="#fffaf2", outline="#b1382c", width=8)
+    pen.ellipse((160, 80, 300, 112), fill="#8a5a2b")
     content = io.BytesIO()
-    Image.new("RGB", (side, side), "teal").save(content, "PNG")
+    picture.save(content, "PNG")
     return content.getvalue()

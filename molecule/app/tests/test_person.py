@@ -45,7 +45,7 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     person.page.locator("img.picture").wait_for()
     person.look("word")
     image = person.page.locator("img.picture")
-    assert image.evaluate("image => image.naturalWidth") == 64
+    assert image.evaluate("image => image.naturalWidth") == 480
     served = machine.ask(image.get_attribute("src"), person.site.server_name)
     # nginx's own policy for what people upload: it came without Python.
     assert "sandbox" in served.headers["Content-Security-Policy"]
