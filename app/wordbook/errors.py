@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, g, render_template, request
+from flask import Flask, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
@@ -21,16 +21,29 @@ def show(error: HTTPException) -> ResponseReturnValue:
     """Render an error; what is no error (a redirect) passes as it is."""
     if error.code is None or error.code < 400:
         return error
-    if isinstance(
-        error, SecurityError
-    ):  # Asked by a name that is not ours (SITE_HOSTS): no page of ours has links there.
+    if isinstance(error, SecurityError):  # Asked by a name that is not ours (SITE_HOSTS): no link leads there.
         return error
+    if error.code == 413:
+        read_rest()
     if request.path.startswith("/api/"):
         return {"status": error.code, "error": error.description}, error.code
     if error.code >= 500:
         # Flask-Login would ask for the user before any page, and the database may be what is broken.
         g._login_user = Anonymous()
     return render_template("error.html", error=error, chinese=CHINESE.get(error.code, "出错了")), error.code
+
+
+def read_rest() -> None:
+    """Read what is still coming, up to the largest request that this site takes at all.
+
+    A server that answers and closes meanwhile breaks the connection under whoever sends: nginx then tells its client
+    "502 Bad Gateway" and never shows our answer.
+    """
+    if not request.environ.get("wsgi.input_terminated"):
+        return  # A server that does not know where the body ends would wait for more.
+    rest = current_app.config["MAX_CONTENT_LENGTH"]
+    while rest > 0 and (chunk := request.environ["wsgi.input"].read(64 * 1024)):
+        rest -= len(chunk)
 
 
 def init_app(app: Flask) -> None:
