@@ -34,10 +34,10 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     person.press("Confirm 确认")
 
     person.fill(
-        english="teapot",
-        chinese="茶壶",
-        english_example="The teapot is still warm.",
-        chinese_example="茶壶还是热的。",
+        english="cup",
+        chinese="杯子",
+        english_example="The cup is still warm.",
+        chinese_example="杯子还是热的。",
     )
     person.page.locator("[name=picture]").set_input_files(picture)
     person.look("add")
@@ -51,9 +51,9 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     assert "sandbox" in served.headers["Content-Security-Policy"]
 
     person.open("/")
-    person.page.get_by_role("searchbox").fill("茶壶")
+    person.page.get_by_role("searchbox").fill("杯子")
     person.press("Search 搜索")
-    assert "The teapot is still warm." in person.page.inner_text("main")
+    assert "The cup is still warm." in person.page.inner_text("main")
     person.look("search")
 
     for path, name in (("/cookies", "cookies"), ("/echo?name=茶&name=tea", "echo"), ("/account/password", "password")):
