@@ -616,6 +616,12 @@ def test_an_archive_comes_over_the_network_once_and_its_login_stays_secret(
     kept = tmp_path / "cache/archives" / source["sha256"]
     kept.write_bytes(b"damaged")
     assert fetch(archive=url, sha256=source["sha256"], run="damaged")[0].is_dir()
+    monkeypatch.setattr(archive, "KEEP", 1)
+    (kept.parent / ("0" * 64)).touch()
+    os.utime(kept.parent / ("0" * 64), (0, 0))
+    kept.unlink()
+    fetch(archive=url, sha256=source["sha256"], run="again")
+    assert [path for path in kept.parent.iterdir() if not path.suffix] == [kept], "old ones go"
     for wrong, says in (
         (url.replace("a.tar.gz", "b.tar.gz"), "answers 404"),
         (url.replace("me:", "you:"), "answers 401"),

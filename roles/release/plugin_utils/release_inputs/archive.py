@@ -22,13 +22,15 @@ from ansible.module_utils.urls import ConnectionError as AnsibleConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
 
 from release_inputs import InputError
-from release_inputs.once import locked
+from release_inputs.once import forget, locked
 from release_inputs.tree import Item, safe_name, write
 from release_inputs.words import clean_url, is_url, masked
 
 # Seconds without a byte, and in all: nothing hangs for ever.
 STALL, PATIENCE = 30, 900
 BLOCK = 1 << 20
+# Archives that stay in the cache, the ones that were used last.
+KEEP = 10
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
 
 
@@ -50,6 +52,7 @@ def fetch(place: str, sha256: str, project: Path, cache: Path) -> Path:
     kept = cache / "archives" / wanted
     with locked(kept.with_name(f"{wanted}.lock")):
         if kept.is_file() and digest(kept) == wanted:
+            os.utime(kept)
             return kept
         temporary = kept.with_name(f"{wanted}.new")
         _download(place, temporary)
@@ -58,6 +61,7 @@ def fetch(place: str, sha256: str, project: Path, cache: Path) -> Path:
             temporary.replace(kept)
         finally:
             temporary.unlink(missing_ok=True)
+    forget((path for path in kept.parent.iterdir() if not path.suffix), KEEP)
     return kept
 
 

@@ -6,7 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def forget(paths: Iterable[Path], keep: int) -> None:
+    """Remove all of a cache's files or folders but the ones that were used last; using one sets its time."""
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime)[:-keep]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def once(folder: Path, name: str, make: Callable[[], Any]) -> Any:

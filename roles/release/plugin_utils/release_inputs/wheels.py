@@ -24,7 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from release_inputs import InputError
-from release_inputs.once import locked, name_of
+from release_inputs.once import forget, locked, name_of
 from release_inputs.words import last_lines
 
 PATIENCE = 1800
@@ -61,7 +61,7 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
             if not _is_right(house, hashes, count):
                 raise InputError("packages: pip brought other files than the lock names; run again")
         os.utime(house)
-    _prune(cache / "wheels", house)
+    forget((path for path in house.parent.iterdir() if path.is_dir() and not path.name.startswith(".")), KEEP)
     return sorted(house.glob("*.whl"))
 
 
@@ -188,10 +188,3 @@ def _is_right(house: Path, hashes: set[str], count: int) -> bool:
     """Whether a wheelhouse is there, with as many wheels as the lock names packages, and only such as it names."""
     files = list(house.glob("*.whl"))
     return len(files) == count and all(hashlib.sha256(file.read_bytes()).hexdigest() in hashes for file in files)
-
-
-def _prune(folder: Path, used: Path) -> None:
-    houses = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    for house in houses[:-KEEP]:
-        if house != used and not house.name.startswith(".new-"):
-            shutil.rmtree(house, ignore_errors=True)
