@@ -697,6 +697,11 @@ def test_an_unclear_source_is_refused(fetch, source: dict) -> None:
         fetch(**source)
 
 
+def test_a_source_is_one_thing(fetch) -> None:
+    with pytest.raises(InputError, match="exactly one of path, git and archive; there are path, git"):
+        fetch(path="a", git="https://h/x")
+
+
 def test_a_version_of_the_command_line_is_for_its_site_alone() -> None:
     page = {"git": "https://h/x", "version": "v1"}
     assert action.with_version(page, "shop", {"site": "shop", "version": "v2"}) == {**page, "version": "v2"}
