@@ -19,6 +19,8 @@ pytest_plugins = ["supervised"]
 # Ansible puts a role's module_utils under `ansible.module_utils` when it packs a module; tests do the same once.
 for folder in sorted(PROJECT.glob("roles/*/module_utils")):
     ansible.module_utils.__path__.append(str(folder))
+# A role's own Python for the controller: its plugins find it by themselves.
+sys.path.extend(str(folder) for folder in sorted(PROJECT.glob("roles/*/plugin_utils")))
 
 
 # Their tests share what is costly to make, or must not be made twice at a time; any other test goes to whoever is free.

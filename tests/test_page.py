@@ -144,6 +144,39 @@ RULES = {
         ["app/static", "shared/media", "app/a/b/"],
         ["static", "/etc", "app/../..", "shared/..", "app", "app/", "shared//x", "app/a b", "app/x\n", "releases/x"],
     ),
+    "source.git": (
+        [
+            "",
+            "https://git.example.com/shop.git",
+            "https://me:pass@git.example.com:8443/a/shop.git",
+            "ssh://git@git.example.com/shop.git",
+            "git@git.example.com:team/shop.git",
+            "file:///srv/git/shop.git",
+        ],
+        [
+            "shop",
+            "../shop",
+            "/srv/git/shop",
+            "ext::sh",
+            "ftp://h/x",
+            "--upload-pack=id",
+            "https:///x",
+            "ssh://-oProxy/x",
+            "-a:b",
+            "http://h/a b",
+            "git@h:x\n",
+        ],
+    ),
+    "source.version": (
+        ["", "v1.4", "main", "feature/x", "1.10", "3f2a9c1", "a" * 40],
+        [1.1, 14, "-v", "a b", "a..b", "a:b", "a^", "main\n"],
+    ),
+    "source.archive": (
+        ["", "dist/shop.tar.gz", "https://u:p@example.com/shop.zip"],
+        ["ftp://h/x.zip", "https://", " "],
+    ),
+    "source.sha256": (["", "0" * 64, "aB" * 32], ["0" * 63, "g" * 64, "0" * 64 + "\n", "sha256:" + "0" * 64]),
+    "source.subfolder": (["", "backend", "a/b"], ["/a", "..", "a/../b"]),
     "client_max_body_size": (["0", "16m", "1G", 0, 100], ["16 m", "16mb", "-1", "", "1.5m"]),
 }
 
@@ -258,12 +291,32 @@ def bad(tmp_path_factory) -> str:
             "unhashed": {"server_names": ["u.example.com"], "source": {"path": str(folder / "loose")}},
             "leaking": {"server_names": ["k.example.com"], "source": {"path": str(folder)}},
             "tls": GOOD | {"server_names": ["t.example.com"], "gunicorn": {"certfile": "/etc/x.pem"}},
+            "two": {"server_names": ["two.example.com"], "source": {"path": "app", "git": f"https://u:{SECRET}@h/x"}},
+            "unversioned": {
+                "server_names": ["v1.example.com"],
+                "source": {"git": f"https://u:{SECRET}@h/x", "key": f"/{SECRET}", "sha256": "0" * 64},
+            },
+            "numbered": {
+                "server_names": ["v2.example.com"],
+                "source": {"git": f"https://u:{SECRET}@h/x", "version": 1.1},
+                "packages": SECRET,
+            },
+            "strange": {"server_names": ["v3.example.com"], "source": {"git": f"ext::{SECRET}", "version": "1"}},
+            "unhashed_archive": {"server_names": ["v4.example.com"], "source": {"archive": f"{SECRET}.zip"}},
+            "foldered": {"server_names": ["v5.example.com"], "source": {"path": "app", "subfolder": "x"}},
             "gone": {"state": "absent"},
         },
         "known": {"it": SECRET},
     }
     return preflight(
-        write_inventory(folder, page, {"one": {}, "two": {}}), "-vvvv", "--diff", "-e", "site=goood", check=False
+        write_inventory(folder, page, {"one": {}, "two": {}}),
+        "-vvvv",
+        "--diff",
+        "-e",
+        "site=goood",
+        "-e",
+        "version=v1",
+        check=False,
     )
 
 
@@ -290,7 +343,18 @@ def bad(tmp_path_factory) -> str:
         "types.user: is a user of the system",
         "types.keepalive: give at least 2",
         "missing.server_names: is missing",
-        "missing.source.path: is missing",
+        "missing.source: is missing; give one of path (such as app), git or archive",
+        "two.source: has path and git; give one of them",
+        "unversioned.source.version: is missing; give the tag, branch or commit",
+        "unversioned.source.key: is no file on this machine",
+        "unversioned.source.sha256: belongs to a source of archive",
+        "numbered.source.version: must be a text; put it in quotes, or 1.10 becomes 1.1",
+        "strange.source.git: give a URL",
+        "unhashed_archive.source.sha256: is missing; give what `sha256sum` says",
+        "unhashed_archive.source.archive: is no file on this machine",
+        "foldered.source.subfolder: belongs to git or archive",
+        "numbered.packages: must be one of: index, wheelhouse",
+        "-e version=…: only a site whose source is in git has versions",
         "empty: has no settings",
         "text: must hold",
         "Bad-Name: as the name of a site, use small letters",
@@ -323,7 +387,7 @@ def test_the_one_message_names_site_key_and_remedy(bad, line):
 
 
 def test_nothing_that_is_right_is_complained_of(bad):
-    lines = re.findall(r"^  +(\S+?|-e site=…): ", bad[bad.index("needs ") : bad.index("Origin:")], re.MULTILINE)
+    lines = re.findall(r"^  +(\S+?|-e \w+=…): ", bad[bad.index("needs ") : bad.index("Origin:")], re.MULTILINE)
     assert not [line for line in lines if line.startswith(("gone", "elsewhere", "site_defaults.threads", "good.env"))]
     assert len(lines) == len(set(lines)), sorted(lines)
     assert int(re.search(r"needs (\d+) things mended", bad)[1]) == len(lines)
@@ -331,6 +395,20 @@ def test_nothing_that_is_right_is_complained_of(bad):
 
 def test_no_value_is_printed_even_with_vvvv(bad):
     assert SECRET not in bad
+
+
+def test_a_source_in_git_passes_and_may_be_asked_for_in_another_version(tmp_path):
+    shop = {"server_names": ["s.example.com"], "source": {"git": "https://git.example.com/shop.git", "version": "v1"}}
+    archive = {"archive": "https://u:p@example.com/a.tar.gz", "sha256": "0" * 64, "subfolder": "backend"}
+    page = {"sites": {"shop": shop, "mill": {"server_names": ["m.example.com"], "source": archive}}, "version": 7}
+    inventory = write_inventory(tmp_path, page)
+    preflight(inventory)
+    preflight(inventory, "-e", "site=shop")
+    preflight(inventory, "-e", "site=shop", "-e", "version=v1.3")
+    assert "-e version=…: is the version of one site; name it" in preflight(inventory, "-e", "version=v1", check=False)
+    refused = preflight(inventory, "-e", "site=mill", "-e", "version=v1", check=False)
+    assert "-e version=…: only a site whose source is in git has versions" in refused
+    assert "-e version=…: give the name" in preflight(inventory, "-e", "site=shop", "-e", "version=a:b", check=False)
 
 
 def test_what_is_wrong_on_some_hosts_only_names_them(tmp_path):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import getpass
 import gzip
+import http.server
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -307,6 +310,7 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
     """Run the action plugin with a host that gives the ``answers``; returns the result, the calls and the payloads."""
     calls, payloads = [], []
     plugin = object.__new__(action.ActionModule)
+    plugin._loader = None  # nothing was given with -e
     plugin._task, plugin._connection = FakeTask(args, check_mode), FakeConnection()
     monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
     monkeypatch.setattr(action.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
@@ -606,7 +610,8 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
         "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
         "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
         "listen": [], "backlog": 2048, "tls": False, "socket_group": "www-data", "aliases": {"/static/": "app/static"},
-        "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "environment_hash": "e",
+        "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "packages": "index",
+        "environment_hash": "e",
         "payload": payload and str(payload),
         "parts": {"code": "c" * 64, "requirements": "r", "config": "s"}, **more,
     }  # fmt: skip
@@ -673,10 +678,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path
 ) -> None:
     """The whole of it, with real packages; needs the package index once."""
-    if os.geteuid() == 0:
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-                folder.chmod(folder.stat().st_mode | 0o011)
+    passable(tmp_path)
     server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
     (source / "requirements.txt").write_text("", encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
@@ -710,6 +712,103 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert "canary" not in str(error.value).lower()
     assert store.complete(site) == [release.name]
     assert len(list(site.releases.iterdir())) == 1
+
+
+def passable(tmp_path: Path) -> None:
+    """Let another user pass through to a test's folder, as to a site's."""
+    if os.geteuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+                folder.chmod(folder.stat().st_mode | 0o011)
+
+
+def test_a_wheelhouse_needs_no_network_on_the_host(
+    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
+) -> None:
+    passable(tmp_path)
+    server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
+    (source / "requirements.txt").write_text("--index-url http://127.0.0.1:9/simple\n", encoding="utf-8")
+    python = Path(os.path.realpath(sys.executable))
+    # A cache that has nothing, and an index and a proxy that nobody answers at.
+    tools = venv.Toolbox(uv, tmp_path / "cache", python, "http://127.0.0.1:9/simple", "http://127.0.0.1:9")
+    asked = params(site, None, packages="wheelhouse")
+    target = module.perform(asked, check_mode=False, tools=tools)["target"]
+    monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
+    wheelhouse = action.collect_wheels("", server_lock.decode(), {}, target)
+    settings = {"environment": {}, "files": {"gunicorn.conf.py": "", "program-blue.conf": "b"}}
+    payload = tmp_path / "wheels.tar.gz"
+
+    def perform(wheels: list[Path], lock: bytes = server_lock) -> dict:
+        with payload.open("wb") as stream:
+            action.pack(stream, action.collect(source), settings, lock, wheels)
+        return module.perform(asked | {"payload": str(payload)}, check_mode=False, tools=tools)
+
+    with pytest.raises(venv.BuildError, match="is not among the wheels that came along"):
+        perform([])
+    assert not list(site.releases.iterdir())
+    with pytest.raises(venv.BuildError, match="not the one that was locked"):
+        perform(wheelhouse, re.sub(rb"sha256:\w{4}", b"sha256:0000", server_lock))
+    result = perform(wheelhouse)
+    release = site.release(result["release"])
+    assert (release / "venv/bin/gunicorn").is_file()
+    assert not (release / ".wheels").exists(), "they are in the venv now"
+
+
+class Index(http.server.BaseHTTPRequestHandler):
+    """A package index with one wheel, of which only the first bytes come until ``whole``."""
+
+    wheel: Path
+    whole = False
+
+    def do_GET(self) -> None:
+        content = self.wheel.read_bytes()
+        is_page = not self.path.endswith(".whl")
+        if is_page:
+            content = f'<a href="/{self.wheel.name}">{self.wheel.name}</a>'.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "text/html" if is_page else "application/octet-stream")
+        self.end_headers()
+        self.wfile.write(content if is_page or self.whole else content[: len(content) // 2])
+
+    def do_HEAD(self) -> None:
+        self.send_error(405)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_a_release_that_loses_its_network_half_way_is_no_candidate(
+    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
+) -> None:
+    passable(tmp_path)
+    server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
+    python = Path(os.path.realpath(sys.executable))
+    monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
+    found = action.collect_wheels("", server_lock.decode(), {}, venv.target(python))
+    (source / "requirements.txt").write_text("", encoding="utf-8")
+    lay_down(site, "A", PARTS | {"code": "other"}, "blue")
+    index = type("TheIndex", (Index,), {"wheel": found[0]})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/simple"
+        tools = venv.Toolbox(uv, tmp_path / "cache", python)
+        payload = tmp_path / "index.tar.gz"
+        settings = {
+            "environment": {},
+            "files": {"gunicorn.conf.py": "", "program-blue.conf": "b"},
+            "package_index": address,
+        }
+        with payload.open("wb") as stream:
+            action.pack(stream, action.collect(source), settings, server_lock)
+        with pytest.raises(venv.BuildError, match=r"uv says:(.|\n)*gunicorn"):
+            module.perform(params(site, payload), check_mode=False, tools=tools)
+        assert store.complete(site) == ["A"]
+        assert site.live_release() == "A"
+        index.whole = True
+        result = module.perform(params(site, payload), check_mode=False, tools=tools)
+        server.shutdown()
+    assert store.complete(site) == sorted(["A", result["release"]])
 
 
 def test_a_uv_lock_is_read_by_uv(tmp_path: Path, uv: Path) -> None:

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
+from ansible.utils.vars import load_extra_vars
 from jinja2 import TemplateError
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -126,6 +127,30 @@ def optional(rule: Rule) -> Rule:
     return lambda value: None if value == "" else rule(value)
 
 
+def repository(value: str) -> str | None:
+    """What git takes as a repository elsewhere. As roles/release reads it, which this role does not depend on."""
+    text = str(value)
+    if re.match(r"[a-z+]+://", text):
+        fits = re.fullmatch(r"((https?|ssh|git)://[^\s/-][^\s/]*|file://)/\S+", text)
+    else:
+        fits = re.fullmatch(r"([\w.+-]+@)?[A-Za-z0-9][\w.-]*:(?!:|//)\S+", text)
+    return None if fits else "give a URL (https, ssh, or file:///FOLDER on this machine), or USER@HOST:PATH"
+
+
+def version(value: object) -> str | None:
+    """A name of git's. As a text: `1.10` without quotes is the number 1.1 to YAML."""
+    if not isinstance(value, str):
+        return "must be a text; put it in quotes, or 1.10 becomes 1.1"
+    fits = re.fullmatch(r"(?!-)[^\s\\~^:?*\[\0-\x1f]+", value) and ".." not in value
+    return None if fits else "give the name of a tag or a branch, or a commit"
+
+
+def archive(value: str) -> str | None:
+    """A URL that Python can fetch, or a path."""
+    fits = re.match(r"https?://[^/]", value) if "://" in str(value) else str(value).strip()
+    return None if fits else "give an http or https URL, or a file on this machine"
+
+
 def user(value: str) -> str | None:
     """A user of the site's own."""
     if str(value) in SYSTEM_USERS:
@@ -147,6 +172,13 @@ def identifier(value: str) -> str | None:
 RULES: dict[str, Rule] = {
     "http_port": between(1, 65535),
     "server_names.*": server_name,
+    "source.git": optional(repository),
+    "source.version": optional(version),
+    "source.archive": optional(archive),
+    "source.sha256": optional(
+        pattern(r"[0-9a-fA-F]{64}", "give the 64 hex digits that `sha256sum` says of the archive")
+    ),
+    "source.subfolder": optional(inside),
     "requirements": inside,
     "wsgi": pattern(
         r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(.*\))?",
@@ -205,6 +237,15 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 BROKEN: Any = object()  # stands for a value that could not be worked out, so that nothing else complains of it
+
+
+# The ways to say where code is; and what goes with one of them alone: of which, and the remedy if it has to be there.
+SOURCES = ("path", "git", "archive")
+SOURCE_PARTS = {
+    "version": ("git", "give the tag, branch or commit that is to be live"),
+    "key": ("git", ""),
+    "sha256": ("archive", "give what `sha256sum` says of the archive"),
+}
 
 
 class Page:
@@ -347,13 +388,31 @@ class Page:
             self._check_source(name, site)
 
     def _check_source(self, name: str, site: dict[str, Any]) -> None:
-        path = site["source"].get("path")
-        if path is BROKEN:
+        source = site["source"]
+        if any(value is BROKEN for value in source.values()):
             return
-        if not path:
-            self.report(f"{name}.source.path", "is missing; give the folder with the code, such as app")
+        given = [kind for kind in SOURCES if source.get(kind)]
+        if not given:
+            self.report(f"{name}.source", "is missing; give one of path (such as app), git or archive")
             return
-        folder = PROJECT / Path(str(path)).expanduser()
+        if len(given) > 1:
+            self.report(f"{name}.source", f'has {" and ".join(given)}; give one of them, and empty the other: ""')
+            return
+        for key, (kind, needed) in SOURCE_PARTS.items():
+            if kind in given and needed and not source.get(key):
+                self.report(f"{name}.source.{key}", f"is missing; {needed}")
+            elif kind not in given and source.get(key):
+                self.report(f"{name}.source.{key}", f"belongs to a source of {kind}; leave it out")
+        if given == ["path"]:
+            if source.get("subfolder"):
+                self.report(f"{name}.source.subfolder", "belongs to git or archive; name the folder in path")
+            self._check_folder(name, site, PROJECT / Path(str(source["path"])).expanduser())
+        for key in ("key", "archive"):
+            path = str(source.get(key) or "")
+            if path and "://" not in path and not (PROJECT / Path(path).expanduser()).is_file():
+                self.report(f"{name}.source.{key}", "is no file on this machine; it is relative to the project's root")
+
+    def _check_folder(self, name: str, site: dict[str, Any], folder: Path) -> None:
         if not folder.is_dir():
             self.report(f"{name}.source.path", "is no folder on this machine; it is relative to the project's root")
             return
@@ -369,6 +428,11 @@ class Page:
             self.report(f"{name}.requirements", "uv.lock needs the pyproject.toml it was made from beside it")
         elif lock.name != "uv.lock" and unhashed(lock.read_text(encoding="utf-8", errors="replace")):
             self.report(f"{name}.requirements", f"has packages without hashes; run `{lock_command(lock)}` beside it")
+
+    def in_git(self) -> list[str]:
+        """The sites whose source has versions."""
+        sources = {name: site.get("source") for name, site in self.sites.items()}
+        return [name for name, source in sources.items() if isinstance(source, Mapping) and source.get("git")]
 
     def check_together(self) -> None:
         """What two sites on one host cannot share."""
@@ -473,6 +537,18 @@ def unhashed(text: str) -> bool:
     return any("--hash=" not in line for line in packages)
 
 
+def misplaced_version(extra: Mapping[str, Any], in_git: set[str]) -> list[str]:
+    """What is wrong with a version that the command line asks for (a variable of the inventory may be called so)."""
+    if "version" not in extra:
+        return []
+    if "site" not in extra:
+        return ["-e version=…: is the version of one site; name it with -e site=…"]
+    problem = version(extra["version"])
+    if extra["site"] not in in_git:
+        problem = "only a site whose source is in git has versions; leave it out"
+    return [f"-e version=…: {problem}"] if problem else []
+
+
 def lock_command(lock: Path) -> str:
     """How to make a lock file as it should be."""
     if lock.name == "uv.lock":
@@ -496,11 +572,13 @@ class ActionModule(ActionBase):
         hosts = list(variables["ansible_play_hosts_all"])
         found: dict[str, list[str]] = {}
         known: dict[str, None] = {}
+        in_git: set[str] = set()
         for host in hosts:
             own = {**variables["hostvars"].raw_get(host), "hostvars": variables["hostvars"]}
             page = Page(own, self._loader, spec, keys)
             page.check_together()
             known.update(dict.fromkeys(page.names))
+            in_git.update(page.in_git())
             for line in page.errors:
                 found.setdefault(line, []).append(host)
 
@@ -510,6 +588,7 @@ class ActionModule(ActionBase):
             line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})"
             for line, where in sorted(found.items(), key=lambda item: order.get(re.split(r"[.:]", item[0])[0], 0))
         ]
+        lines += misplaced_version(load_extra_vars(self._loader), in_git)
         if "site" in variables:
             lines += self._unknown_selection(self._templar.template(variables["site"]), list(known))
         self._warn_of_stray_overrides(variables, known)

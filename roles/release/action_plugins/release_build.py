@@ -13,18 +13,29 @@ import json
 import os
 import re
 import stat
+import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 ROLE = Path(__file__).resolve().parent.parent
 PROJECT = ROLE.parent.parent
+# Ansible offers a role's module_utils to modules on hosts alone; this is for the controller.
+if str(ROLE / "plugin_utils") not in sys.path:
+    sys.path.append(str(ROLE / "plugin_utils"))
+
+from release_inputs import InputError, wheels  # noqa: E402
+from release_inputs.source import source_folder  # noqa: E402
+
+# What was fetched for earlier runs. A name that no host has: beside it lies what playbooks/render.yml writes.
+CACHE = PROJECT / "build" / ".cache"
 # Raise this when a release of the same parts would be laid down in another way: every site then gets a new one.
 LAYOUT = 2
 EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
@@ -35,7 +46,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What the module gets as it is; the rest of the task's arguments is this plugin's own.
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
-    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "keep_releases",
+    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "keep_releases", "packages",
 )  # fmt: skip
 # What makes another server config, besides the rendered files.
 CONFIG = (
@@ -47,7 +58,7 @@ RELEASE_NAMES = ("app", "venv", "packages", "environment")
 OWN = ("source", "files", "environment", "package_index", "http_proxy", "no_proxy")
 
 
-class PackError(Exception):
+class PackError(InputError):
     """The release cannot be packed; the text names what is wrong and the remedy, never a value."""
 
 
@@ -201,7 +212,13 @@ class _Hashing(io.RawIOBase):
         return data
 
 
-def pack(target: BinaryIO, entries: list[Entry], settings: Mapping[str, Any], server_lock: bytes) -> None:
+def pack(
+    target: BinaryIO,
+    entries: list[Entry],
+    settings: Mapping[str, Any],
+    server_lock: bytes,
+    wheelhouse: Sequence[Path] = (),
+) -> None:
     """Write the payload: the same source and settings make the same bytes, on every controller."""
     with (
         gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=6, mtime=0) as zipped,
@@ -214,6 +231,11 @@ def pack(target: BinaryIO, entries: list[Entry], settings: Mapping[str, Any], se
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o600
             tar.addfile(member, io.BytesIO(content))
+        for wheel in wheelhouse:
+            member = tarfile.TarInfo(f"wheels/{wheel.name}")
+            member.size, member.mode = wheel.stat().st_size, 0o600
+            with wheel.open("rb") as stream:
+                tar.addfile(member, stream)
         for entry in entries:
             _add(tar, entry)
 
@@ -241,14 +263,25 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> None:
             raise PackError(f"{entry.name} changed while it was packed; run again")
 
 
-def source_folder(source: object) -> tuple[Path, str]:
-    """Where the source lies on the controller, and the words for it; a git source will be fetched here."""
-    if not isinstance(source, Mapping) or not isinstance(source.get("path"), str) or not source["path"]:
-        raise PackError("source: must be {path: FOLDER}")
-    folder = Path(os.path.normpath(PROJECT / Path(source["path"]).expanduser()))
-    if not folder.is_dir():
-        raise PackError(f"source: there is no folder {folder} on the controller; correct source.path")
-    return folder, f"folder {source['path']}"
+def with_version(source: object, site: str, extra: Mapping[str, Any]) -> object:
+    """The page's source, with the version that the command line asks for: ``-e site=shop -e version=v1.3``.
+
+    Only the command line: a variable of the inventory may well be called ``version``.
+    """
+    version = extra.get("version")
+    if version is None or extra.get("site") != site:
+        return source
+    if not isinstance(source, Mapping) or not source.get("git"):
+        raise PackError("-e version=…: only a source in git has versions; leave it out")
+    return {**source, "version": str(version)}
+
+
+def collect_wheels(text: str, server_lock: str, args: Mapping[str, Any], target: Mapping[str, Any]) -> list[Path]:
+    """The wheels of the site's lock for this host, and those of the bundle's own lock if that names no server."""
+    if missing := unhashed(text):
+        raise PackError(f"requirements: no wheelhouse without hashes: {', '.join(missing[:3])}; lock from an index")
+    locks = [text] if args.get("server", "gunicorn") in wheels.names(text) else [text, server_lock]
+    return wheels.collect(locks, target, str(args.get("package_index") or ""), CACHE)
 
 
 class ActionModule(ActionBase):
@@ -261,23 +294,26 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Entry point."""
         # Out of the task first: what a callback or a debugger shows of a task are its arguments.
-        environment = self._task.args.pop("environment", {})
+        environment, source = self._task.args.pop("environment", {}), self._task.args.pop("source", None)
         super().run(tmp, task_vars)
         site = self._task.args.get("site", "?")
         try:
-            return self._build(environment, task_vars or {})
-        except PackError as error:
+            return self._build(environment, source, task_vars or {})
+        except InputError as error:
             return {"failed": True, "changed": False, "msg": f"{site}: {error}"}
         except OSError as error:
             return {"failed": True, "changed": False, "msg": f"{site}: cannot pack the source: {error}"}
 
-    def _build(self, given: object, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _build(self, given: object, page: object, task_vars: dict[str, Any]) -> dict[str, Any]:
         args = dict(self._task.args)
         unknown = sorted(set(args) - {*FOR_MODULE, *OWN})
         if unknown:
             raise PackError(f"release_build does not know {', '.join(unknown)}")
         environment = clean_environment(given)
-        folder, words = source_folder(args.get("source"))
+        # A folder of this run that its forks share, and that Ansible removes at its end.
+        run = Path(constants.DEFAULT_LOCAL_TMP)
+        source = with_version(page, str(args.get("site", "")), load_extra_vars(self._loader))
+        folder, words = source_folder(source, PROJECT, run, CACHE)
         requirements = args.get("requirements") or "requirements.txt"
         files = {str(name): str(content) for name, content in (args.get("files") or {}).items()}
         for name in files:
@@ -307,15 +343,21 @@ class ActionModule(ActionBase):
             "files": files,
             **{name: str(args.get(name) or "") for name in ("package_index", "http_proxy", "no_proxy")},
         }
-        payload = self._send(entries, settings, server_lock)
+        wheelhouse: list[Path] = []
+        if args.get("packages") == "wheelhouse":
+            text = wheels.export(folder, requirements) if Path(lock_name).name == "uv.lock" else lock.decode()
+            wheelhouse = collect_wheels(text, server_lock.decode(), args, result["target"])
+        payload = self._send(entries, settings, server_lock, wheelhouse)
         return self._execute_module("release_build", module_args | {"payload": payload}, task_vars=task_vars)
 
-    def _send(self, entries: list[Entry], settings: dict[str, Any], server_lock: bytes) -> str:
+    def _send(
+        self, entries: list[Entry], settings: dict[str, Any], server_lock: bytes, wheelhouse: Sequence[Path]
+    ) -> str:
         """Pack into a file that only its owner can read, lay it into the connection's own folder on the host."""
         descriptor, local = tempfile.mkstemp(prefix="release-", suffix=".tar.gz", dir=constants.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(descriptor, "wb") as target:
-                pack(target, entries, settings, server_lock)
+                pack(target, entries, settings, server_lock, wheelhouse)
             shell = self._connection._shell
             if shell.tmpdir is None:
                 self._make_tmp_path()

@@ -28,6 +28,11 @@ options:
   health: {description: What a healthy slot answers., type: dict, default: {}}
   max_body: {description: The largest request body in bytes; 0 is no limit., type: int, default: 0}
   keep_releases: {description: How many complete releases stay., type: int, default: 5}
+  packages:
+    description: Whether the host fetches the packages from an index, or gets their wheels with the payload.
+    type: str
+    choices: [index, wheelhouse]
+    default: index
   parts: {description: Hashes of code, requirements and config; made by the action plugin., type: dict, required: true}
   environment_hash: {description: Hash of the environment; made by the action plugin., type: str, required: true}
   payload: {description: The packed release on the host; without it the module only says what it would do., type: path}
@@ -51,6 +56,7 @@ reason: {description: Why, in plain words., type: str, returned: always}
 release: {description: ID of the release to start, or of the live one., type: str, returned: always}
 slot: {description: The idle slot if something is needed, else the live one., type: str, returned: always}
 build: {description: Whether the release still has to be built (only without a payload)., type: bool, returned: always}
+target: {description: "What wheels must fit: markers, platform and libc.", type: dict, returned: for a wheelhouse}
 pruned: {description: Old releases that were removed., type: list, returned: when a release was built}
 """
 
@@ -257,11 +263,22 @@ class Build:
             write_file(server_lock_file, self.server_lock, 0o600)
             locks.append(server_lock_file)
         is_uv_lock = Path(self.params["requirements"]).name == "uv.lock"
-        venv.build(self.tools, release / "venv", locks, complete=is_uv_lock)
+        wheels = self.unpack_wheels(release) if self.params["packages"] == "wheelhouse" else None
+        venv.build(self.tools, release / "venv", locks, complete=is_uv_lock, wheels=wheels)
         for lock in locks:
             lock.unlink()
+        if wheels:
+            shutil.rmtree(wheels)
         # What packages lie in, under a name without Python's version: `aliases` lead there.
         (release / "packages").symlink_to(f"venv/lib/python{self.parts['python']}/site-packages")
+
+    def unpack_wheels(self, release: Path) -> Path:
+        """The wheels that came with the payload, beside the venv and gone afterwards."""
+        folder = release / ".wheels"
+        folder.mkdir(mode=0o700)
+        with tarfile.open(self.payload) as tar:
+            store.unpack(tar, "wheels", folder)
+        return folder
 
     def check(self, release: Path, environment: dict[str, str]) -> None:
         """Let the server read its config and import the site, as the site's user."""
@@ -331,6 +348,8 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
         if not decision.build:
             return result
         if check_mode or not params["payload"]:
+            if params["packages"] == "wheelhouse":
+                result["target"] = venv.target(tools.python)
             return {**result, "release": store.new_id(layout, parts["code"], now)}
         if decision.suspicious_cache:
             venv.forget_packages(tools)
@@ -359,6 +378,7 @@ def main() -> None:
             "health": {"type": "dict", "default": {}},
             "max_body": {"type": "int", "default": 0},
             "keep_releases": {"type": "int", "default": 5},
+            "packages": {"type": "str", "choices": ["index", "wheelhouse"], "default": "index"},
             "parts": {"type": "dict", "required": True},
             # A hash of weak secrets can be guessed: it stays out of logs and out of what -vvv shows.
             "environment_hash": {"type": "str", "required": True, "no_log": True},

@@ -107,6 +107,11 @@ def explain(stderr: str) -> str:
         )
     if "hash mismatch" in low:
         return f"a package is not the one that was locked. Compile the lock file again. uv says:\n{said}"
+    if "was not found in the provided package locations" in low:
+        return (
+            "a package is not among the wheels that came along. Lock again, so that the lock file names every package "
+            f"that others need. uv says:\n{said}"
+        )
     if "--require-hashes" in low or "to be pinned" in low:
         return (
             "the lock file is not whole: it must pin every package with its hashes, also those that others need. "
@@ -130,6 +135,44 @@ def host_python(python: Path = PYTHON) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+TARGET = """
+import json, os, platform, sys, sysconfig
+version = sys.implementation.version
+print(json.dumps({
+    "markers": {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": "%d.%d.%d" % version[:3],
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
+    },
+    "platform": sysconfig.get_platform(),
+    "libc": platform.libc_ver(),
+}))
+"""
+
+
+def target(python: Path = PYTHON) -> dict:
+    """What a wheel must fit to be installed here.
+
+    :returns: ``{"markers": {name: value}, "platform": "linux-x86_64", "libc": ["glibc", "2.36"]}``; the markers as
+        requirements files know them
+    """
+    try:
+        done = subprocess.run(
+            [str(python), "-I", "-S", "-c", TARGET], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"{python} does not start: {error}") from error
+    return json.loads(done.stdout)
 
 
 def locked_names(text: str) -> set[str]:
@@ -162,16 +205,20 @@ def check_extras(names: set[str], worker_class: str) -> None:
         )
 
 
-def build(tools: Toolbox, venv: Path, locks: Sequence[Path], *, complete: bool) -> None:
+def build(tools: Toolbox, venv: Path, locks: Sequence[Path], *, complete: bool, wheels: Path | None = None) -> None:
     """Make ``venv`` where it will stay (its scripts name it in their first line) and install the locks into it.
 
     Packages that a lock forgot are an error, hence no ``--no-deps`` for requirements files, which may be written by
     hand. uv.lock is ``complete`` by its making and may override what packages say they need: there it is the truth.
+
+    :param wheels: a folder with every wheel, which are then checked against the same hashes, and no index is asked
     """
     tools.run(["venv", "--no-project", "--python", str(tools.python), str(venv)], cwd=venv.parent)
     options = ["--require-hashes", "--only-binary", ":all:"]
     if complete:
         options.append("--no-deps")
+    if wheels:
+        options += ["--offline", "--no-index", "--find-links", str(wheels)]
     sources = [part for lock in locks for part in ("-r", str(lock))]
     tools.run(["pip", "install", "--python", str(venv / "bin" / "python"), *options, *sources], cwd=venv.parent)
     # uv leaves its lock behind, for all the world to write: a place to fill the disk, and nothing needs it any more.

@@ -1,0 +1,190 @@
+"""The wheelhouse: every wheel of a lock for one kind of host, fetched once by the controller's pip.
+
+uv cannot download without installing; pip can, also for another Python and machine than its own. But pip would judge
+the lock's markers by the Python that it runs with, so they are judged here, by what the host says of itself.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.markers import InvalidMarker, UndefinedComparison, UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from release_inputs import InputError
+from release_inputs.once import forget, locked, name_of
+from release_inputs.words import last_lines
+
+PATIENCE = 1800
+# Wheelhouses that stay in the cache, the latest used ones.
+KEEP = 10
+# The oldest glibc that wheels are tagged for.
+OLDEST_GLIBC = 5
+DEBIAN_PIP = "/usr/share/python-wheels/pip-*.whl"
+LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+# Options of a requirements file that say where packages are.
+INDEX_OPTIONS = re.compile(r"(-i|--index-url|--extra-index-url|-f|--find-links|--trusted-host|--no-index)\b")
+
+
+def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: Path) -> list[Path]:
+    """The wheels of these locks for a host, from the cache if they are all there and right.
+
+    :param locks: requirements files with hashes, as text
+    :param target: what the host says of itself: ``{"markers": {name: value}, "platform": "linux-x86_64",
+        "libc": ["glibc", "2.36"]}``
+    :param index: URL of a package index in place of the one that pip is set to; it may hold a login
+    :raises InputError: if one cannot be had
+    """
+    wanted = [pinned(text, target["markers"]) for text in locks]
+    packages = {line for part in wanted for line in part}
+    hashes = {value for line in packages for value in re.findall(r"--hash=sha256:([0-9a-f]+)", line)}
+    lines = [line.strip() for text in locks for line in text.splitlines()]
+    options = sorted({line for line in lines if INDEX_OPTIONS.match(line)})
+    count = len({line.split()[0] for line in packages})
+    tags = tags_of(target)
+    house = cache / "wheels" / name_of(wanted, tags)
+    with locked(house.with_name(f"{house.name}.lock")):
+        if not _is_right(house, hashes, count):
+            _download(wanted, options, tags, index, house)
+            if not _is_right(house, hashes, count):
+                raise InputError("packages: pip brought other files than the lock names; run again")
+        os.utime(house)
+    forget((path for path in house.parent.iterdir() if path.is_dir() and not path.name.startswith(".")), KEEP)
+    return sorted(house.glob("*.whl"))
+
+
+def pinned(text: str, markers: Mapping[str, str]) -> list[str]:
+    """The lines of a lock that count for a host with these markers, without their markers.
+
+    :raises InputError: for a line that no index can serve
+    """
+    found = []
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        words = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not words or words.startswith("-"):
+            continue
+        first, *hashes = re.split(r"\s+(?=--hash=)", words)
+        try:
+            requirement = Requirement(first)
+            counts = requirement.marker is None or requirement.marker.evaluate(dict(markers))
+        except (InvalidRequirement, InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
+            raise InputError(f"requirements: {LOGIN.sub('****@', first)!r} is not understood; lock again") from None
+        if requirement.url:
+            raise InputError(
+                f"requirements: {requirement.name} is locked by its own URL, which no wheelhouse can serve; lock it "
+                "from an index, or set `packages: index`"
+            )
+        if counts:
+            found.append(f"{canonicalize_name(requirement.name)}{requirement.specifier} {' '.join(hashes)}")
+    return sorted(found)
+
+
+def names(text: str) -> set[str]:
+    """The packages that a lock names, by their normal names."""
+    return {canonicalize_name(name) for name in re.findall(r"^([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\]\s*)?==", text, re.M)}
+
+
+def tags_of(target: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's Python version, and the platforms whose wheels run there, the best ones first."""
+    machine = target["platform"].partition("-")[2].replace("-", "_").replace(".", "_")
+    libc, version = target["libc"]
+    platforms = [f"linux_{machine}"]
+    if libc == "glibc":
+        minor = int(version.split(".")[1])
+        named = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+        for number in range(minor, OLDEST_GLIBC - 1, -1):
+            platforms.append(f"manylinux_2_{number}_{machine}")
+            if number in named:
+                platforms.append(f"{named[number]}_{machine}")
+    return {"python": target["markers"]["python_version"], "platforms": platforms}
+
+
+def export(folder: Path, requirements: str) -> str:
+    """uv.lock as a requirements file with hashes, by the controller's uv; the host exports it again by itself.
+
+    :raises InputError: if there is no uv
+    """
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if uv is None:
+        raise InputError(
+            "packages: a wheelhouse for a uv.lock needs uv on the controller. Start the run with bin/site, which has "
+            f"it; or install it: {sys.executable} -m pip install uv"
+        )
+    command = [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
+    command += ["--format", "requirements-txt", "--project", str((folder / requirements).parent)]
+    environment = os.environ | {"UV_NO_CONFIG": "true", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    return _run([*command, "--offline"], environment, "uv.lock cannot be read", "/")
+
+
+def _download(
+    wanted: Sequence[list[str]], options: list[str], tags: Mapping[str, Any], index: str, house: Path
+) -> None:
+    house.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = os.environ | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_COLOR": "1"}
+    if index:
+        # Not as an argument, which anyone can list.
+        environment |= {"PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": ""}
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=house.parent) as temporary:
+        folder = Path(temporary, "wheels")
+        folder.mkdir()
+        lock = Path(temporary, "lock.txt")
+        command = [*_pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+        command += ["--implementation", "cp", "--python-version", tags["python"], "--dest", str(folder)]
+        command += [f"--platform={platform}" for platform in tags["platforms"]]
+        # One lock at a time: what two of them disagree on is for the host to say, as without a wheelhouse.
+        for lines in filter(None, wanted):
+            lock.write_text("\n".join([*options, *lines]) + "\n", encoding="utf-8")
+            _run([*command, "--requirement", str(lock)], environment, "the wheels cannot be collected", temporary)
+        shutil.rmtree(house, ignore_errors=True)
+        folder.rename(house)
+
+
+def _pip() -> list[str]:
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if found := sorted(glob.glob(DEBIAN_PIP)):
+        return [sys.executable, f"{found[-1]}/pip"]
+    raise InputError(
+        "packages: a wheelhouse needs pip on the controller. Start the run with bin/site, which has it; or install it: "
+        "apt install python3-pip-whl"
+    )
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], what: str, folder: str) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise InputError(f"packages: {what} within {PATIENCE // 60} minutes; is the index answering?") from None
+    if done.returncode == 0:
+        return done.stdout
+    said = LOGIN.sub("****@", done.stderr)
+    remedy = "Does the controller reach the package index?"
+    if "no matching distribution" in said.lower():
+        remedy = (
+            "Either the index was not reached, or there is no wheel for the host's Python or processor: lock a version "
+            "that has one."
+        )
+    if "do not match the hashes" in said.lower():
+        remedy = "A package is not the one that was locked: compile the lock again."
+    raise InputError(f"packages: {what}. {remedy} It says:\n{last_lines(said)}")
+
+
+def _is_right(house: Path, hashes: set[str], count: int) -> bool:
+    """Whether a wheelhouse is there, with as many wheels as the lock names packages, and only such as it names."""
+    files = list(house.glob("*.whl"))
+    return len(files) == count and all(hashlib.sha256(file.read_bytes()).hexdigest() in hashes for file in files)
