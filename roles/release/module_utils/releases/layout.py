@@ -15,6 +15,7 @@ PROGRAMS = Path("/etc/supervisor/conf.d")
 LOGS = Path("/var/log")
 CONFIG = Path("/etc")
 LIBRARY = Path("/usr/local/lib/sites")
+COMMANDS = Path("/usr/local/bin")
 CACHE = Path("/var/cache/uv")
 
 
@@ -69,7 +70,13 @@ class Layout:
 
     @property
     def lock(self) -> Path:
+        """Held by a step while it is at work."""
         return RUN / f"{self.name}.lock"
+
+    @property
+    def run_note(self) -> Path:
+        """Which run holds the site, from its first step to its last."""
+        return RUN / f"{self.name}.run"
 
     @property
     def log(self) -> Path:

@@ -206,8 +206,9 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
         raise StepError(
             f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} Deploy again"
         )
-    # Before the rename, so that no run cut off between the two loses the way back.
-    if before:
+    # Before the rename, so that no run cut off between the two loses the way back. New processes of the same release
+    # leave the way back as it is.
+    if before and before != release_id:
         write_file(site.previous, before + "\n", 0o644)
     replace_link(site.live, f"slots/{slot}")
     site.token(slot).unlink(missing_ok=True)
