@@ -104,7 +104,7 @@ class Host:
         self.site = layout.Layout("shop", folder / "srv/shop")
         self.launcher = folder / "launcher"
         self.process: subprocess.Popen | None = None
-        for name in ("run", "conf.d", "log/shop", "registry", "etc", "srv/shop/releases", "srv/shop/slots"):
+        for name in ("run", "conf.d", "log/shop", "registry", "etc", "bin", "srv/shop/releases", "srv/shop/slots"):
             (folder / name).mkdir(parents=True)
         text = (PROJECT / "roles/release/files/launcher.py").read_text()
         assert 'RUN = Path("/run/sites")' in text
@@ -254,6 +254,8 @@ def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path) -> Iterator[Host]:
     monkeypatch.setattr(layout, "LOGS", folder / "log")
     monkeypatch.setattr(layout, "REGISTRY", folder / "registry")
     monkeypatch.setattr(layout, "CONFIG", folder / "etc")
+    monkeypatch.setattr(layout, "LIBRARY", folder / "library")
+    monkeypatch.setattr(layout, "COMMANDS", folder / "bin")
     monkeypatch.setattr(supervisor, "SOCKET", folder / "sock")
     if not DISTRIBUTION:
         monkeypatch.setattr(supervisor, "PYTHON", sys.executable)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import layout
+from ansible.module_utils.releases import archive, layout
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.steps import StepError, clear_slot, recorded, traces
 
@@ -26,7 +26,7 @@ WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"
 LOG_FILES = ("server.log", "access.log", "error.log")
 # What the bundle makes in a folder that an operator may put on another disk and link to.
-OF_ROOT = ("releases", "slots", "previous", "shared")
+OF_ROOT = ("releases", "slots", "previous", "releases.log", "shared")
 OF_SHARED = ("data", "media")
 # What it makes of these once they are in an archive.
 CLOSED = (0, 0o700)
@@ -41,6 +41,11 @@ def _exists(path: Path) -> bool:
 def rotation(name: str) -> Path:
     """The site's file for logrotate."""
     return layout.CONFIG / "logrotate.d" / name
+
+
+def console(name: str) -> Path:
+    """The site's command on the host."""
+    return layout.COMMANDS / f"{name}-ctl"
 
 
 def find_user(name: str) -> pwd.struct_passwd | None:
@@ -66,7 +71,14 @@ def collisions(site: Layout, user: str) -> list[str]:
         found.append(f"the user {user}")
     elif find_group(user):
         found.append(f"the group {user}")
-    paths = [site.root, site.config, site.logs, rotation(site.name), *(site.program(slot) for slot in SLOTS)]
+    paths = [
+        site.root,
+        site.config,
+        site.logs,
+        rotation(site.name),
+        console(site.name),
+        *(site.program(slot) for slot in SLOTS),
+    ]
     return found + [str(path) for path in paths if _exists(path)]
 
 
@@ -130,6 +142,7 @@ class Home:
             self._log(site.logs / name, gid)
         for path, content in self.files.items():
             self._file(Path(path), content)
+        self._console()
         return self.changes
 
     def _note(self, words: str) -> bool:
@@ -200,6 +213,24 @@ class Home:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             write_file(path, content, 0o644)
 
+    def _console(self) -> None:
+        """One program for all sites, which goes by the name that it is called by."""
+        program, content = layout.LIBRARY / "console", archive.console()
+        try:
+            same = program.read_bytes() == content
+        except OSError:
+            same = False
+        if not same and self._note(f"write {program}"):
+            program.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            temporary = program.with_name(".console.new")
+            temporary.write_bytes(content)
+            temporary.chmod(0o755)
+            os.replace(temporary, program)
+        path = console(self.site.name)
+        if _exists(path) and not path.is_symlink():
+            raise StepError(f"{self.site.name}: {path} is there, and not from this bundle; move it away and run again")
+        self._link(path, str(program))
+
     def _log(self, path: Path, gid: int | None) -> None:
         try:
             info = path.lstat()
@@ -247,11 +278,11 @@ class Removal:
             else:
                 self._archive(site, uid)
             self._behind(site.root, [name for name in OF_ROOT if name != "shared" or self.purge], 0)
-            for path in (site.root, site.config, site.logs, rotation(self.name)):
+            for path in (site.root, site.config, site.logs, rotation(self.name), console(self.name)):
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
             self._user(record.get("user", ""))
-            for path in (site.lock, *(site.pid(slot) for slot in SLOTS)):
+            for path in (site.lock, site.run_note, *(site.pid(slot) for slot in SLOTS)):
                 if not self.check_mode:
                     path.unlink(missing_ok=True)
         if self.purge:

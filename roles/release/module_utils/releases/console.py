@@ -1,0 +1,225 @@
+"""SITE-ctl: what somebody who sits on the host does with one site.
+
+It is called by the site's name (``shop-ctl``), lies on the host as one file with the Python of the steps in it, and so
+restarts a site the way a playbook does, through the other slot.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ansible.module_utils.releases import history, kept, layout, steps
+from ansible.module_utils.releases.layout import Layout
+from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
+from ansible.module_utils.releases.logs import NAMES
+from ansible.module_utils.releases.run import Run
+from ansible.module_utils.releases.supervisor import SupervisorError
+
+USAGE = """usage: {name} COMMAND
+
+  status           what is live, since when, whether it answers, and what was done last
+  restart          new processes of the live release; no request is lost
+  logs [-f]        the last lines of its logs; -f follows them
+  shell            a shell as the site, in app/, with its environment
+  flask ...        the site's flask command
+  run COMMAND...   any command as the site
+  db               the shell of the database that DATABASE_URL names
+
+To deploy or to go back, run the playbooks: they see to all hosts at once.
+"""
+# The second half of `db`: it runs as the site, where the password is, and hands it on in the environment.
+AS_SITE = "--database-shell"
+
+
+class ConsoleError(Exception):
+    """What is wrong and what to do."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point."""
+    name = os.path.basename(argv[0])
+    try:
+        if list(argv[1:]) == [AS_SITE]:
+            database_shell(os.environ)
+        site_name = name.removesuffix("-ctl")
+        command, *arguments = argv[1:] or ["help"]
+        if command in ("help", "-h", "--help") or command not in COMMANDS:
+            print(USAGE.format(name=name), file=sys.stdout if command in ("help", "-h", "--help") else sys.stderr)
+            return 0 if command in ("help", "-h", "--help") else 2
+        if os.geteuid() != 0:
+            raise ConsoleError(f"needs root, to become the site's user: sudo {name} {command}")
+        record = steps.recorded(site_name)
+        if not record:
+            raise ConsoleError(f"there is no site {site_name} on this host")
+        return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
+    except (ConsoleError, steps.StepError, SupervisorError, Busy) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def status(site: Layout, _arguments: list[str]) -> int:
+    """Show what is live; the exit code tells whether it is well."""
+    found = steps.status(site)
+    holder = read(site).get("holder")
+    rows = [
+        ("site", site.name),
+        ("slot", found["slot"] or "-"),
+        ("release", found["release"] or "-"),
+        ("live since", found["since"] or "-"),
+        ("previous", kept.previous(site) or "-"),
+        ("supervisor", found["state"] or "-"),
+        ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
+        *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
+    ]
+    for title, value in rows:
+        print(f"{title:<12}{value}")
+    for line in history.read(site, 5):
+        print(f"{line['time']}  {line['action']} {line['result']}  {line.get('release', '')}  {line.get('by', '')}")
+    return 0 if found["healthy"] else 1
+
+
+def restart(site: Layout, _arguments: list[str]) -> int:
+    """New processes of the live release in the other slot, then the switch: the same path as a deploy's."""
+    who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    me = Run(uuid.uuid4().hex[:16], "restart", who, socket.gethostname().split(".")[0], time.time())
+    with site_lock(site, last=True, me=me) as held:
+        release_id = kept.choose(site, "live")
+        try:
+            return _restart(site, release_id, held)
+        except (steps.StepError, SupervisorError) as error:
+            held.note("failed", release=release_id, reason=str(error))
+            raise
+
+
+def _restart(site: Layout, release_id: str, held: Held) -> int:
+    print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
+    slot = steps.start(site, release_id)["slot"]
+    steps.switch(site, slot, release_id)
+    held.note("ok", release=release_id, previous=release_id)
+    print(f"{site.name}: live in slot {slot}, with new processes")
+    return 0
+
+
+def logs(site: Layout, arguments: list[str]) -> NoReturn:
+    """Become tail."""
+    if arguments not in ([], ["-f"]):
+        raise ConsoleError("logs takes nothing but -f")
+    files = [str(site.logs / name) for name in NAMES]
+    execute(["tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
+
+
+def shell(site: Layout, arguments: list[str]) -> NoReturn:
+    """A shell as the site."""
+    as_site(site, [shutil.which("bash", path="/bin:/usr/bin") or "/bin/sh", *arguments])
+
+
+def flask(site: Layout, arguments: list[str]) -> NoReturn:
+    """The site's flask, told where the app is unless its environment says it."""
+    manifest = site.manifest(site.live_release() or "")
+    told = any(word in ("-A", "--app") or word.startswith("--app=") for word in arguments)
+    if not told and "FLASK_APP=" not in _environment(site):
+        arguments = ["--app", manifest.get("wsgi", "wsgi:app"), *arguments]
+    as_site(site, ["flask", *arguments])
+
+
+def _environment(site: Layout) -> str:
+    try:
+        return (site.live / "release" / "environment").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def command(site: Layout, arguments: list[str]) -> NoReturn:
+    """Any command as the site."""
+    if not arguments:
+        raise ConsoleError("run what? For example: run env")
+    as_site(site, arguments)
+
+
+def database(site: Layout, arguments: list[str]) -> NoReturn:
+    """The database's shell: as the site, who has the password, by the second half below."""
+    if arguments:
+        raise ConsoleError("db takes no arguments")
+    as_site(site, ["/usr/bin/python3", "-I", str(layout.LIBRARY / "console"), AS_SITE])
+
+
+def as_site(site: Layout, words: list[str]) -> NoReturn:
+    """Become a command of the live release's, through the launcher, which gives up root."""
+    if site.live_release() is None:
+        raise ConsoleError("nothing is live yet; deploy it first")
+    execute([str(layout.LIBRARY / "launcher"), str(site.root), "run", "--", *words], os.environ)
+
+
+def execute(words: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Become a program."""
+    sys.stdout.flush()
+    try:
+        os.execvpe(words[0], words, dict(environment))
+    except OSError as error:
+        raise ConsoleError(f"cannot run {words[0]}: {error.strerror}") from None
+
+
+def database_shell(environment: Mapping[str, str]) -> NoReturn:
+    """Become sqlite3, psql or mariadb; the password goes by the environment, which no other user can read."""
+    words, more = database_command(environment.get("DATABASE_URL", ""))
+    program = words[0]
+    if shutil.which(program, path=environment.get("PATH")) is None:
+        if program == "sqlite3" and sys.version_info >= (3, 12):
+            words = ["/usr/bin/python3", "-I", "-m", "sqlite3", *words[1:]]
+        else:
+            package = {"psql": "postgresql-client", "mariadb": "mariadb-client"}.get(program, program)
+            raise ConsoleError(f"{program} is not on this host: apt install {package}")
+    execute(words, {**environment, **more})
+
+
+def database_command(url: str) -> tuple[list[str], dict[str, str]]:
+    """The command for a database's URL, and what it needs in its environment. No message shows the URL."""
+    if not url:
+        raise ConsoleError("the site has no DATABASE_URL in its environment")
+    try:
+        parts = urlsplit(url)
+        host, port, name = parts.hostname or "", str(parts.port or ""), unquote(parts.path[1:])
+    except ValueError:
+        raise ConsoleError("DATABASE_URL cannot be read as a URL") from None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    kind = parts.scheme.partition("+")[0]
+    options = dict(parse_qsl(parts.query))
+    if kind == "sqlite":
+        if not name:
+            raise ConsoleError("DATABASE_URL names a database in memory, which nobody else can reach")
+        return ["sqlite3", name], {}
+    if kind in ("postgresql", "postgres"):
+        given = {
+            "PGHOST": host or options.get("host", ""), "PGPORT": port, "PGUSER": user, "PGDATABASE": name,
+            "PGPASSWORD": password, "PGSSLMODE": options.get("sslmode", ""),
+        }  # fmt: skip
+        return ["psql"], {key: value for key, value in given.items() if value}
+    if kind in ("mysql", "mariadb"):
+        words = ["mariadb", *(f"--{key}={value}" for key, value in (
+            ("host", host), ("port", port), ("user", user), ("socket", options.get("unix_socket", "")),
+        ) if value)]  # fmt: skip
+        return [*words, *([name] if name else [])], {"MYSQL_PWD": password} if password else {}
+    raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
+
+
+COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
+    "status": status,
+    "restart": restart,
+    "logs": logs,
+    "shell": shell,
+    "flask": flask,
+    "run": command,
+    "db": database,
+}

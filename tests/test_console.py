@@ -1,0 +1,184 @@
+"""SITE-ctl: one file that does on the host what the playbooks do, and shows no password."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.releases import archive, console, history, home, layout, steps
+from ansible.module_utils.releases.lock import site_lock
+from ansible.module_utils.releases.run import Run
+from supervised import Host, get
+
+PASSWORD = "p@ss w%rd"
+
+
+@pytest.fixture
+def recorded(host: Host) -> Host:
+    """A host whose site is on record."""
+    host.site.record.write_text(json.dumps({"name": "shop", "root": str(host.site.root), "user": "nobody"}))
+    return host
+
+
+def test_it_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
+    program = tmp_path / "shop-ctl"
+    program.write_bytes(archive.console())
+    assert program.read_bytes() == archive.console(), "the same bytes each time, or every run would change them"
+    assert {info.date_time[0] for info in zipfile.ZipFile(program).infolist()} == {1980}
+    done = subprocess.run(["/usr/bin/python3", "-I", program], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: shop-ctl COMMAND")
+    wrong = subprocess.run(["/usr/bin/python3", "-I", program, "deploy"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+
+
+def test_only_what_it_imports_is_in_it() -> None:
+    names = archive.needed()
+    assert "ansible.module_utils.releases.steps" in names
+    assert "ansible.module_utils.releases.home" not in names
+
+
+def test_an_unknown_site_is_named(host: Host, capsys: pytest.CaptureFixture) -> None:
+    assert console.main(["/usr/local/bin/nix-ctl", "status"]) == 1
+    assert capsys.readouterr().err == "nix-ctl: there is no site nix on this host\n"
+
+
+def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert console.main(["shop-ctl", "shell"]) == 1
+    assert "needs root, to become the site's user: sudo shop-ctl shell" in capsys.readouterr().err
+
+
+def test_status_shows_what_is_live_and_what_was_done(recorded: Host, capsys: pytest.CaptureFixture) -> None:
+    recorded.deploy("r1")
+    history.append(recorded.site, "deploy", "ok", by="alice@laptop", release="r1")
+    assert console.main(["shop-ctl", "status"]) == 0
+    said = capsys.readouterr().out
+    assert "release     r1\n" in said
+    assert "healthy     yes: /healthz answered 200" in said
+    assert "deploy ok  r1  alice@laptop" in said
+    recorded.shut()
+    assert console.main(["shop-ctl", "status"]) == 1
+
+
+def test_restart_goes_through_the_other_slot_and_keeps_the_way_back(recorded: Host) -> None:
+    for release_id in ("r1", "r2"):
+        slot = recorded.deploy(release_id)
+    before = get(recorded.sock)["pid"]
+    assert console.main(["shop-ctl", "restart"]) == 0
+    assert get(recorded.sock)["pid"] != before
+    assert get(recorded.sock)["release"] == "r2"
+    assert recorded.site.live_slot() != slot
+    assert recorded.site.previous.read_text() == "r1\n"
+    assert [(line["action"], line["result"]) for line in history.read(recorded.site)] == [("restart", "ok")]
+    with site_lock(recorded.site):
+        pass
+
+
+def test_restart_waits_for_whoever_is_at_work(recorded: Host, capsys: pytest.CaptureFixture) -> None:
+    recorded.deploy("r1")
+    with site_lock(recorded.site, me=Run("a1", "deploy", "alice", "laptop", 0)):
+        pass
+    assert console.main(["shop-ctl", "restart"]) == 1
+    assert "alice@laptop has been deploying it" in capsys.readouterr().err
+
+
+def test_a_restart_that_does_not_get_healthy_leaves_what_is_live(recorded: Host) -> None:
+    recorded.deploy("r1")
+    pid = get(recorded.sock)["pid"]
+    (recorded.site.release("r1") / "app/wsgi.py").write_text("import no_such_thing")
+    assert console.main(["shop-ctl", "restart"]) == 1
+    assert get(recorded.sock)["pid"] == pid
+    assert history.read(recorded.site)[-1]["result"] == "failed"
+
+
+class Become(Exception):
+    """Stands for what the process would have become."""
+
+
+@pytest.fixture
+def becomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def become(_program: str, words: list[str], environment: dict) -> None:
+        raise Become(words, environment)
+
+    monkeypatch.setattr(os, "execvpe", become)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (["run", "env", "-0"], ["--", "env", "-0"]),
+        (["flask", "routes"], ["--", "flask", "--app", "shop:make()", "routes"]),
+        (["flask", "--app", "x", "routes"], ["--", "flask", "--app", "x", "routes"]),
+        (["db"], [console.AS_SITE]),
+    ],
+)
+def test_commands_go_through_the_launcher(recorded: Host, becomes: None, arguments: list, ending: list) -> None:
+    recorded.deploy("r1", wsgi="shop:make()")
+    with pytest.raises(Become) as caught:
+        console.main(["shop-ctl", *arguments])
+    words = caught.value.args[0]
+    assert words[:3] == [str(layout.LIBRARY / "launcher"), str(recorded.site.root), "run"]
+    assert words[-len(ending) :] == ending
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "environment"),
+    [
+        ("sqlite:////srv/shop/shared/data/x.db", ["sqlite3", "/srv/shop/shared/data/x.db"], {}),
+        (
+            "postgresql+psycopg://u:p%40ss%20w%25rd@db.example:5433/shop?sslmode=require",
+            ["psql"],
+            {
+                "PGHOST": "db.example", "PGPORT": "5433", "PGUSER": "u", "PGDATABASE": "shop", "PGPASSWORD": PASSWORD,
+                "PGSSLMODE": "require",
+            },
+        ),
+        ("postgresql:///shop?host=/run/postgresql", ["psql"], {"PGHOST": "/run/postgresql", "PGDATABASE": "shop"}),
+        (
+            "mysql+pymysql://u:p%40ss%20w%25rd@db/shop?unix_socket=/run/x",
+            ["mariadb", "--host=db", "--user=u", "--socket=/run/x", "shop"],
+            {"MYSQL_PWD": PASSWORD},
+        ),
+    ],
+)  # fmt: skip
+def test_the_password_is_in_no_argument(url: str, words: list, environment: dict) -> None:
+    assert console.database_command(url) == (words, environment)
+    assert PASSWORD not in " ".join(words)
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "oracle://u:secret@h/x", "http://[::1"])
+def test_what_has_no_shell_is_refused_without_showing_the_url(url: str) -> None:
+    with pytest.raises(console.ConsoleError) as caught:
+        console.database_command(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_second_half_becomes_the_shell_as_the_site(becomes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.shutil, "which", lambda program, path: f"/usr/bin/{program}")
+    with pytest.raises(Become) as caught:
+        console.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d", "PATH": "/bin"})
+    assert caught.value.args[0] == ["psql"]
+    assert caught.value.args[1]["PGPASSWORD"] == "secret"
+    monkeypatch.setattr(console.shutil, "which", lambda program, path: None)
+    with pytest.raises(console.ConsoleError, match="psql is not on this host: apt install postgresql-client"):
+        console.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d"})
+
+
+def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
+    site = host.site
+    bringing = home.Home(site, "nobody", lambda words: (0, "", ""))
+    bringing._console()
+    assert os.readlink(layout.COMMANDS / "shop-ctl") == str(layout.LIBRARY / "console")
+    assert os.access(layout.LIBRARY / "console", os.X_OK)
+    again = home.Home(site, "nobody", lambda words: (0, "", ""))
+    again._console()
+    assert again.changes == []
+    (layout.COMMANDS / "shop-ctl").unlink()
+    (layout.COMMANDS / "shop-ctl").write_text("somebody else's")
+    with pytest.raises(steps.StepError, match="not from this bundle"):
+        home.Home(site, "nobody", lambda words: (0, "", ""))._console()
