@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import yaml
-from ansible_run import PROJECT, preflight, write_inventory
+from ansible_run import PROJECT, preflight, run, write_inventory
 from nginx_rig import evaluate
 
 SECRET = "s3cr3t-hunter2-canary"
@@ -138,6 +138,9 @@ RULES = {
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
     "hooks.before_start.*": (["flask db upgrade", "sh -c 'a; b'"], ["", " ", "echo 'open"]),
+    "hooks.after_live.*": (["curl -fsS https://example.com/"], ["", "echo 'open"]),
+    "hooks.on_failure.*": (["flask --app wsgi tell"], ["", "echo 'open"]),
+    "hooks.schema": (["", "alembic current --check-heads"], [" ", "echo 'open"]),
     "hooks.timeout": ([1, 3600], [0]),
     "aliases.@": (["/static/", "/", "/a/b/"], ["/static", "static/", "//", "/a b/", "/a/../", "/a{/", ""]),
     "aliases.*": (
@@ -453,6 +456,25 @@ def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
     assert "overrides/shop/ " not in output
 
 
+@pytest.mark.parametrize(
+    ("verb", "more", "says"),
+    [
+        (
+            "rollback",
+            ["-e", "site=shpo"],
+            "there is no such site on these hosts; did you mean shop? There are: shop, blog",
+        ),
+        ("status", ["-e", "site=x"], "there is no such site on these hosts; There are: shop, blog"),
+        ("restart", [], "-e site=…: say which site is meant. There are: shop, blog"),
+    ],
+)
+def test_a_verb_wants_a_site_that_there_is_and_nothing_else_of_the_page(tmp_path, verb, more, says):
+    page = {"sites": {"shop": GOOD | {"workers": "many"}, "blog": {"server_name": "x"}}}
+    output = run(f"playbooks/{verb}.yml", "-i", write_inventory(tmp_path, page), *more, check=False)
+    assert says in output
+    assert "workers" not in output
+
+
 def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
     production = tmp_path / "production"
     shutil.copytree(PROJECT / "inventory/production", production, ignore=shutil.ignore_patterns(".secrets*"))
@@ -468,6 +490,14 @@ def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
 
 @pytest.mark.parametrize(("more", "chosen"), [({}, [*"zyxabc"]), ({"site": "a"}, ["a"]), ({"site": "none"}, [])])
 def test_sites_come_in_the_pages_order(more: dict, chosen: list[str]) -> None:
-    (task,) = yaml.safe_load((PROJECT / "playbooks/sites.yml").read_text())[0]["tasks"]
+    task = yaml.safe_load((PROJECT / "playbooks/sites.yml").read_text())[0]["tasks"][0]
     assert list(evaluate(task["loop"].strip("{} "), {"sites": {name: {} for name in "zyxabc"}, **more})) == chosen
     assert list(evaluate(task["loop"].strip("{} "), more)) == []
+
+
+def test_hosts_go_through_the_steps_side_by_side() -> None:
+    """What is worked out in an include's `apply` may differ from host to host, and Ansible would part them then."""
+    for path in PROJECT.glob("roles/*/tasks/*.yml"):
+        tasks = yaml.safe_load(path.read_text()) or []
+        applied = [task.get("ansible.builtin.include_tasks") for task in tasks]
+        assert not [one for one in applied if isinstance(one, dict) and "{{" in str(one.get("apply"))], path

@@ -31,7 +31,7 @@ def params(tmp_path: Path) -> dict:
 
 
 def test_commands_run_in_order_with_the_release_s_programs_and_environment(params: dict) -> None:
-    ran = module.perform(params | {"commands": ["tell 'one word'", "printenv SITE_NAME"]})
+    ran = module.perform(params | {"commands": ["tell 'one word'", "printenv SITE_NAME"]})["ran"]
     assert [(one["command"], one["said"]) for one in ran] == [
         ("tell 'one word'", "one word in app: ********"),
         ("printenv SITE_NAME", "shop"),

@@ -208,6 +208,9 @@ RULES: dict[str, Rule] = {
     "keep_releases": between(2, words="give at least 2: the live release and the one to go back to"),
     "start_retries": between(0),
     "hooks.before_start.*": command,
+    "hooks.after_live.*": command,
+    "hooks.on_failure.*": command,
+    "hooks.schema": optional(command),
     "hooks.timeout": between(1),
     "aliases.@": pattern(r"/|/((?!\.\.?/)[A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
     "aliases.*": pattern(
@@ -557,7 +560,11 @@ def lock_command(lock: Path) -> str:
 
 
 class ActionModule(ActionBase):
-    """``preflight:`` takes nothing; it reads the variables of every host in the play."""
+    """``preflight:`` reads the variables of every host in the play.
+
+    With ``only: site`` it looks at nothing but whether there is the site that ``-e site=…`` names, and with ``only:
+    one_site`` it also wants one to be named if there are several: a way back must not depend on a page without faults.
+    """
 
     _requires_connection = False
 
@@ -565,6 +572,8 @@ class ActionModule(ActionBase):
         """Check every host's page; the result names no value."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
+        if only := self._task.args.get("only"):
+            return {**result, **self._choose(variables, one=only == "one_site")}
         argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
         spec = argument_specs["main"]["options"]["site_entry"]["options"]
         keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
@@ -602,6 +611,28 @@ class ActionModule(ActionBase):
         else:
             result.update(changed=False, msg=f"{len(known)} site(s) on {len(hosts)} host(s)")
         return result
+
+    def _choose(self, variables: Mapping[str, Any], *, one: bool) -> dict[str, Any]:
+        """Which site is meant: the answer is the fact ``site_name``, empty for all."""
+        known: dict[str, None] = {}
+        for host in variables["ansible_play_hosts_all"]:
+            own = variables["hostvars"].raw_get(host)
+            sites = own.get("sites")
+            if isinstance(sites, str):
+                templar = Templar(loader=self._loader, variables={**own, "hostvars": variables["hostvars"]})
+                sites = templar.template(sites)
+            known.update(dict.fromkeys(map(str, sites if isinstance(sites, Mapping) else [])))
+        if "site" in variables:
+            wanted = str(self._templar.template(variables["site"]))
+            problems = self._unknown_selection(wanted, list(known))
+        elif one and len(known) != 1:
+            wanted = ""
+            problems = [f"-e site=…: say which site is meant. There are: {', '.join(known) or 'none'}"]
+        else:
+            wanted, problems = (next(iter(known)) if one else ""), []
+        if problems:
+            return {"failed": True, "changed": False, "msg": problems[0]}
+        return {"changed": False, "ansible_facts": {"site_name": wanted}}
 
     @staticmethod
     def _unknown_selection(wanted: object, known: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.releases import hooks
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.steps import StepError, abort
@@ -15,9 +16,15 @@ short_description: Take away every slot of a site that is not live
 description:
   - For a deploy that failed on another host, and for what a run that was cut off left behind. Stops the slot's server,
     removes its program and its start token. What is live is not touched. Nothing to do is no change.
+  - Runs the site's C(hooks.on_failure), best effort, and ends the run's hold of the site.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
+  user: {description: The site's user., type: str, default: ""}
+  release: {description: The release that did not go live., type: str, default: ""}
+  reason: {description: Why; for the history., type: str, default: ""}
+  commands: {description: What to run about it., type: list, elements: str, default: []}
+  timeout: {description: Seconds that each command may take., type: int, default: 600}
 author: The project's authors
 """
 
@@ -30,6 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed: {description: "What there was, by slot.", type: dict, returned: always}
+ran: {description: "One entry a command: command, seconds, said.", type: list, elements: dict, returned: always}
 """
 
 
@@ -39,16 +47,32 @@ def main() -> None:
         argument_spec={
             "site": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
+            "user": {"type": "str", "default": ""},
+            "release": {"type": "str", "default": ""},
+            "reason": {"type": "str", "default": ""},
+            "commands": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
-    site = Layout(module.params["site"], Path(module.params["root"]))
+    given = module.params
+    site = Layout(given["site"], Path(given["root"]))
+    ran: list[dict] = []
     try:
-        with site_lock(site, enabled=not module.check_mode):
+        with site_lock(site, enabled=not module.check_mode, last=True) as held:
             result = abort(site, check_mode=module.check_mode)
+            if not module.check_mode:
+                if given["reason"]:
+                    held.note("failed", release=given["release"], reason=given["reason"])
+                for command in given["commands"]:
+                    try:
+                        ran += hooks.run(site, given["user"], given["release"], [command], given["timeout"])
+                    except (StepError, OSError) as error:
+                        ran.append({"command": command, "seconds": 0, "said": f"FAILED: {error}"})
+                        module.warn(f"on_failure: {error}")
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    module.exit_json(**result, ran=ran)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import fingerprint, steps, store, venv
+from ansible.module_utils.releases import fingerprint, run, steps, store, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
 from ansible.module_utils.releases.layout import Layout, write_file
@@ -199,9 +199,10 @@ class Build:
         """Refuse early what would end in a full disk; roughly, since nobody knows how large the packages are."""
         free, wanted = shutil.disk_usage(self.layout.releases).free, 2 * self.size + ROOM_FOR_VENV
         if free < wanted:
+            missing = ((wanted - free) >> 20) + 1
             raise BuildError(
                 f"only {free >> 20} MB are free under {self.layout.releases}, and a release needs about "
-                f"{wanted >> 20} MB. Free some space, or lower keep_releases."
+                f"{wanted >> 20} MB: {missing} MB are missing. Free some space, or lower keep_releases."
             )
 
     def fill(self, release: Path, now: datetime) -> None:
@@ -230,6 +231,7 @@ class Build:
             "site": params["site"],
             "created": now.isoformat(timespec="seconds"),
             "source": params["source"],
+            "by": run.author(),
             "code": self.parts["code"],
             "python": self.parts["python"],
             "root": str(self.layout.root),
@@ -328,15 +330,16 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
 
     :raises BuildError: with what is wrong and the remedy
     """
-    now, tools = now or datetime.now(UTC), tools or Toolbox()
+    now, tools = now or run.moment(), tools or Toolbox()
     layout = Layout(params["site"], Path(params["root"]))
     parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
-    with site_lock(layout, enabled=not check_mode):
+    with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
         decision = decide(layout, parts)
         if not decision.needed:
             # Nothing will start, so nothing else clears what a run that was cut off left in the idle slot.
             cleaned += steps.abort(layout, check_mode)["removed"]
+            held.let_go()
         result = {
             "changed": bool(cleaned),
             "needed": decision.needed,

@@ -1,19 +1,14 @@
-"""Run commands of a release as its site, before the release starts."""
+"""Run commands of a release as its site, around a deploy."""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases.environment import mask, parse_environment
+from ansible.module_utils.releases import hooks, snapshots
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
-from ansible.module_utils.releases.runas import process_environment, run_as
 from ansible.module_utils.releases.steps import StepError
-from ansible.module_utils.releases.venv import last_lines
 
 DOCUMENTATION = r"""
 module: release_hooks
@@ -22,12 +17,14 @@ description:
   - In order, in the release's C(app/), as the site's user and with the release's environment. The first that fails ends
     it. No shell runs them; the programs of the release's venv are found by name.
   - What a command prints is kept in the result without the environment's values. What it leaves in the background ends.
+  - Before C(before_start) the SQLite databases below C(shared/data) are copied to C(shared/data/.snapshots/RELEASE).
   - In check mode nothing runs.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's user., type: str, required: true}
   release: {description: ID of a release that was built., type: str, required: true}
+  when: {description: At which point they run., type: str, choices: [before_start, after_live], default: before_start}
   commands: {description: The commands., type: list, elements: str, required: true}
   timeout: {description: Seconds that each command may take., type: int, default: 600}
 author: The project's authors
@@ -49,47 +46,27 @@ ran:
   type: list
   elements: dict
   returned: always
+snapshots: {description: Copies of the databases as they were before., type: list, elements: str, returned: always}
 """
 
 
-def perform(params: dict) -> list[dict]:
+def perform(params: dict) -> dict:
     """Run the commands.
 
     :raises StepError: with the last lines of the command that failed
     """
     site = Layout(params["site"], Path(params["root"]))
-    release = site.release(params["release"])
-    environment = parse_environment((release / "environment").read_text(encoding="utf-8"))
-    surroundings = process_environment(params["user"], release, site.shared, environment)
-    ran = []
-    for command in params["commands"]:
-        began = time.monotonic()
-        try:
-            done = run_as(
-                params["user"],
-                shlex.split(command),
-                cwd=release / "app",
-                environment=surroundings,
-                timeout=params["timeout"],
-            )
-        except subprocess.TimeoutExpired:
-            raise StepError(
-                f"{site.name}: the hook `{command}` did not end within {params['timeout']} s (hooks.timeout) and was "
-                "stopped. Nothing went live"
-            ) from None
-        except FileNotFoundError:
-            raise StepError(
-                f"{site.name}: the hook `{command}` names a program that is neither in the release's venv nor on the "
-                "host. Nothing went live"
-            ) from None
-        said = last_lines(mask(done.stdout + done.stderr, environment))
-        if done.returncode != 0:
-            raise StepError(
-                f"{site.name}: the hook `{command}` failed with exit code {done.returncode}. Nothing went live. "
-                f"It said:\n{said}"
-            )
-        ran.append({"command": command, "seconds": round(time.monotonic() - began, 1), "said": said})
-    return ran
+    if params.get("when") == "after_live":
+        outcome, copies = f"Release {params['release']} is live all the same", []
+    else:
+        outcome, copies = "Nothing went live", snapshots.take(site, params["user"], params["release"])
+    try:
+        ran = hooks.run(site, params["user"], params["release"], params["commands"], params["timeout"], outcome)
+    except StepError as error:
+        if copies:
+            raise StepError(f"{error}\nIts SQLite files as they were before: {', '.join(copies)}") from None
+        raise
+    return {"ran": ran, "snapshots": copies}
 
 
 def main() -> None:
@@ -100,20 +77,26 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
             "release": {"type": "str", "required": True},
+            "when": {"type": "str", "choices": ["before_start", "after_live"], "default": "before_start"},
             "commands": {"type": "list", "elements": "str", "required": True},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
     if module.check_mode:
-        module.exit_json(changed=True, ran=[])
+        module.exit_json(changed=True, ran=[], snapshots=[])
     site = Layout(module.params["site"], Path(module.params["root"]))
     try:
-        with site_lock(site):
-            ran = perform(module.params)
+        with site_lock(site, last=module.params["when"] == "after_live") as held:
+            try:
+                result = perform(module.params)
+            except StepError as error:
+                if module.params["when"] == "after_live":
+                    held.note("hook-failed", release=module.params["release"], reason=str(error))
+                raise
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, ran=ran)
+    module.exit_json(changed=bool(result["ran"]), **result)
 
 
 if __name__ == "__main__":

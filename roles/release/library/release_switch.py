@@ -24,6 +24,7 @@ options:
     description: Seconds between the rename and the old server's end. nginx keeps a connection for up to a second.
     type: float
     default: 2.5
+  last: {description: Whether the run is done with the site after this., type: bool, default: true}
 author: The project's authors
 """
 
@@ -51,14 +52,21 @@ def main() -> None:
             "slot": {"type": "str", "required": True, "choices": list(SLOTS)},
             "release": {"type": "str", "required": True},
             "drain": {"type": "float", "default": 2.5},
+            "last": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     given = module.params
     site = Layout(given["site"], Path(given["root"]))
     try:
-        with site_lock(site, enabled=not module.check_mode):
-            result = switch(site, given["slot"], given["release"], given["drain"], check_mode=module.check_mode)
+        with site_lock(site, enabled=not module.check_mode, first=True, last=given["last"]) as held:
+            try:
+                result = switch(site, given["slot"], given["release"], given["drain"], check_mode=module.check_mode)
+            except StepError as error:
+                held.note("failed", release=given["release"], reason=str(error))
+                raise
+            if not module.check_mode:
+                held.note("ok", release=given["release"], previous=result["previous"])
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

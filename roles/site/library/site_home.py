@@ -52,7 +52,9 @@ def main() -> None:
     site = Layout(module.params["name"], Path(module.params["root"]))
     home = Home(site, module.params["user"], module.run_command, module.params["files"], module.check_mode)
     try:
-        with site_lock(site, enabled=not module.check_mode):
+        with site_lock(site, enabled=not module.check_mode, first=True) as held:
+            if held.remark:
+                module.warn(held.remark)
             changes = home.bring()
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error), changes=home.changes)

@@ -55,7 +55,7 @@ def main() -> None:
     removal = Removal(name, module.run_command, module.params["purge"], module.check_mode)
     site = Layout(name, Path(recorded(name).get("root", "/nonexistent")))
     try:
-        with site_lock(site, enabled=not module.check_mode):
+        with site_lock(site, enabled=not module.check_mode, last=True):
             changes = removal.remove()
     except (StepError, Busy, SupervisorError) as error:
         module.fail_json(msg=f"{name}: {error}" if isinstance(error, SupervisorError) else str(error))

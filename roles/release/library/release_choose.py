@@ -1,0 +1,86 @@
+"""Find the kept release that an operator wants live, and ask whether it can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.releases import hooks, kept, steps
+from ansible.module_utils.releases.layout import Layout
+from ansible.module_utils.releases.lock import Busy, site_lock
+from ansible.module_utils.releases.steps import StepError
+
+DOCUMENTATION = r"""
+module: release_choose
+short_description: Find the kept release that an operator wants live, and ask whether it can be
+description:
+  - Looks for the release on this host, and runs the site's C(hooks.schema) with it. Nothing starts here.
+options:
+  site: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  user: {description: The site's user., type: str, required: true}
+  wanted: {description: C(previous), C(live), an ID or a part of only one., type: str, required: true}
+  schema: {description: A command that fails if the database does not suit the release., type: str, default: ""}
+  timeout: {description: Seconds that the command may take., type: int, default: 600}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Find the release to go back to
+  release_choose:
+    site: wordbook
+    root: /srv/wordbook
+    user: wordbook
+    wanted: previous
+"""
+
+RETURN = r"""
+release: {description: The release's ID., type: str, returned: always}
+needed: {description: Whether something has to be started., type: bool, returned: always}
+"""
+
+
+def perform(params: dict, check_mode: bool) -> dict:
+    """Find it, and ask it.
+
+    :raises StepError: if there is no such release, or the database does not suit it
+    """
+    site = Layout(params["site"], Path(params["root"]))
+    release_id = kept.choose(site, params["wanted"])
+    restart = params["wanted"] == "live"
+    needed = restart or release_id != site.live_release()
+    if needed and not restart and not check_mode:
+        hooks.check_schema(site, params["user"], release_id, params["schema"], params["timeout"])
+    return {"release": release_id, "needed": needed, "changed": False}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "wanted": {"type": "str", "required": True},
+            "schema": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    site = Layout(module.params["site"], Path(module.params["root"]))
+    try:
+        with site_lock(site, enabled=not module.check_mode) as held:
+            if held.remark:
+                module.warn(held.remark)
+            result = perform(module.params, module.check_mode)
+            if not result["needed"]:
+                # Nothing comes after this step; but what a run that was cut off has left must not stay.
+                steps.abort(site, module.check_mode)
+                held.let_go()
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
