@@ -1,0 +1,54 @@
+"""The fixtures of this scenario: both hosts at once, newer versions of a site, and clients that never stop."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rounds import Clients, machine_of
+from support import PROJECT, SITES, Machine, Site, page
+
+SOURCE = PROJECT / "molecule/deploy/ledger"
+
+
+@pytest.fixture(scope="session")
+def east() -> Machine:
+    """The host with systemd."""
+    return machine_of("east")
+
+
+@pytest.fixture(scope="session")
+def west() -> Machine:
+    """The host without."""
+    return machine_of("west")
+
+
+@pytest.fixture
+def ledgers(east: Machine, west: Machine) -> list[Site]:
+    """The site that things happen to, on both hosts."""
+    return [Site(machine, "ledger", SITES["ledger"]) for machine in (east, west)]
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Makes pages on which the ledger's code is another: ``version("two", schema=2)``."""
+
+    def make(word: str, schema: int = 1, **keys: Any) -> dict[str, Any]:
+        source = Path(shutil.copytree(SOURCE, tmp_path / word, ignore=shutil.ignore_patterns("__pycache__")))
+        with (source / "wsgi.py").open("a") as code:
+            code.write(f"# {tmp_path.name} {word}\n")
+        text = (source / "schema.py").read_text()
+        (source / "schema.py").write_text(text.replace("SCHEMA = 1", f"SCHEMA = {schema}"))
+        return page(ledger={"source": {"path": str(source)}, **keys})
+
+    return make
+
+
+@pytest.fixture
+def clients(ledgers: list[Site]) -> Iterator[Clients]:
+    """Clients at work on the first host."""
+    with Clients(ledgers[0]) as at_work:
+        yield at_work

@@ -1,0 +1,75 @@
+"""Two people at once, and what a run that was cut off leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from rounds import history, releases, run, well
+from support import PROJECT, Site, command_of, until
+
+pytestmark = pytest.mark.breaks
+testinfra_hosts = ["ansible://east"]
+
+# Long enough for the second run to meet the first one at work.
+SLOW = {"before_start": ["python -c 'import time; time.sleep(15)'"]}
+
+
+def holder(site: Site) -> dict | None:
+    """Which run holds a site."""
+    text = site.machine.output("cat /run/sites/%s.run 2>/dev/null || echo {}", site.name)
+    return json.loads(text).get("holder")
+
+
+def begin(sites: dict) -> subprocess.Popen:
+    """Start a deploy and go on."""
+    command = command_of("playbooks/deploy.yml", "--extra-vars=site=ledger", sites=sites)
+    return subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def test_the_second_of_two_is_told_who_is_at_work_and_the_first_goes_on(ledgers: list[Site], version: Callable) -> None:
+    before = releases(ledgers)
+    first = begin(version("slow", hooks=SLOW))
+    until(lambda: all(holder(site) for site in ledgers), "the first run holds both hosts")
+    second = run("rollback")
+    assert second.rc != 0
+    assert "has been deploying it since" in second.output
+    said, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+    assert releases(ledgers).isdisjoint(before)
+    assert [holder(site) for site in ledgers] == [None, None], "it let go"
+    assert "deploy result=ok" in history(ledgers[0])[-1]
+
+
+def test_a_dead_run_of_the_same_controller_holds_nobody_up(ledgers: list[Site], version: Callable) -> None:
+    first = begin(version("killed", hooks=SLOW))
+    until(lambda: all(holder(site) for site in ledgers), "it holds both hosts")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert all(holder(site) for site in ledgers)
+    # What was under way on a host ends there by itself; nobody takes a step at work for dead.
+    for site in ledgers:
+        until(lambda s=site: s.machine.host.run("flock -n /run/sites/ledger.lock true").rc == 0, "it is at rest")
+    done = well("deploy", sites=version("after"))
+    assert "its process has ended" in done.output
+    assert any("result=cut-off" in line for line in history(ledgers[0])[-2:])
+    assert [holder(site) for site in ledgers] == [None, None]
+
+
+def test_another_controller_s_run_is_waited_for_unless_told_otherwise(ledgers: list[Site]) -> None:
+    now = int(ledgers[0].machine.output("date +%s"))
+    note = {"id": "x", "action": "deploy", "who": "eve", "controller": "elsewhere", "machine": "m", "process": "1:1"}
+    text = json.dumps({"holder": {**note, "since": now, "seen": now}})
+    for site in ledgers:
+        site.machine.output("echo %s > /run/sites/ledger.run", text)
+    refused = run("restart")
+    assert refused.rc != 0
+    assert "eve@elsewhere has been deploying it since" in refused.output
+    taken = well("restart", "lock=take")
+    assert "took over from eve@elsewhere" in taken.output
