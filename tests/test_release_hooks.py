@@ -55,3 +55,19 @@ def test_a_command_that_does_not_end_is_stopped(params: dict) -> None:
 def test_a_program_that_is_not_there_is_named(params: dict) -> None:
     with pytest.raises(StepError, match="the hook `flsk db upgrade` names a program that is neither"):
         module.perform(params | {"commands": ["flsk db upgrade"]})
+
+
+def test_what_a_command_leaves_in_the_background_ends_with_it(params: dict) -> None:
+    ran = module.perform(params | {"commands": ["sh -c 'sleep 100 & echo $!'"]})["ran"]
+    assert ran[0]["seconds"] < 5
+    pid = ran[0]["said"]
+    assert not Path("/proc", pid).exists() or "Z" in Path("/proc", pid, "status").read_text().split("State:")[1][:4]
+
+
+@pytest.mark.parametrize(("mode", "text"), [(0o644, "#!/bin/sh\n"), (0o755, "no program at all\n")])
+def test_a_script_that_cannot_be_run_is_told_so(params: dict, mode: int, text: str) -> None:
+    script = Path(params["root"], "releases/new/app/migrate")
+    script.write_text(text)
+    script.chmod(mode)
+    with pytest.raises(StepError, match=r"the hook `\./migrate` cannot be run \(.*executable "):
+        module.perform(params | {"commands": ["./migrate"]})

@@ -47,6 +47,11 @@ def run(
                 f"{site.name}: the hook `{command}` names a program that is neither in the release's venv nor on the "
                 f"host. {outcome}"
             ) from None
+        except OSError as error:
+            raise StepError(
+                f"{site.name}: the hook `{command}` cannot be run ({error.strerror}): a script needs the executable "
+                f"bit and a first line such as #!/bin/sh. {outcome}"
+            ) from None
         said = last_lines(mask(done.stdout + done.stderr, environment))
         if done.returncode != 0:
             raise StepError(

@@ -9,6 +9,7 @@ import pwd
 import resource
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,28 +41,32 @@ def run_as(
         }
     elif os.geteuid() != account.pw_uid:
         raise PermissionError(f"only root can run a program as {user}")
-    process = subprocess.Popen(
-        list(command),
-        cwd=cwd,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        umask=0o027,
-        preexec_fn=confine,
-        **drop,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        # The whole session, also what the site's import may have left in the background.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    # Into files: at the end of a pipe one would wait for whatever the program has left in the background.
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+        process = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            umask=0o027,
+            preexec_fn=confine,
+            **drop,
+        )
+        try:
+            process.wait(timeout=timeout)
+        finally:
+            # The whole session, also what the site's import may have left in the background.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said = []
+        for stream in (out, err):
+            stream.seek(0)
+            said.append(stream.read())
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
 
 def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
