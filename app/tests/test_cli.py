@@ -6,10 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
-from conftest import add_user, add_word, all_words, log_in
+from conftest import PASSWORD, add_user, add_word, all_words, log_in
 from flask import Flask
+from wordbook.account.forms import LONGEST_PASSWORD
 from wordbook.extensions import db
-from wordbook.models import User
 from wordbook.samples import SAMPLES
 
 HEAD = "english,chinese,english_example,chinese_example\n"
@@ -38,13 +38,28 @@ def test_an_admins_password_from_the_environment(app: Flask, monkeypatch: pytest
     run(app, "create-admin", "no address", status=2)
 
 
-def test_an_account_becomes_an_admin_and_keeps_its_password(app: Flask) -> None:
-    add_user(app, "anna@example.com", confirmed=False)
-    run(app, "create-admin", "anna@example.com")
-    with app.app_context():
-        anna = User.by_email("anna@example.com")
-        assert anna.is_admin and anna.confirmed_at
-    log_in(app, "anna@example.com")
+def test_a_password_that_no_form_would_take(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", "x" * (LONGEST_PASSWORD + 1))
+    assert "longer than 200" in run(app, "create-admin", "boss@example.com", status=1)
+
+
+def test_a_confirmed_account_becomes_an_admin_and_keeps_its_password(app: Flask) -> None:
+    add_user(app, "anna@example.com")
+    assert "with the password it had" in run(app, "create-admin", "anna@example.com")
+    assert log_in(app, "anna@example.com").get(f"/words/{add_word(app)}/edit").status_code == 200
+
+
+def test_who_only_registered_an_admins_address_gets_nothing(app: Flask) -> None:
+    add_user(app, "boss@example.com", confirmed=False)
+    stranger = log_in(app, "boss@example.com", remember="y")
+    out = run(app, "create-admin", "boss@example.com", input="the operator's\nthe operator's\n")
+    assert "with a new password" in out
+    number = add_word(app)
+    assert stranger.get(f"/words/{number}/edit").status_code == 302, "sessions end with the password"
+    answer = app.test_client().post("/account/login", data={"email": "boss@example.com", "password": PASSWORD})
+    assert "Wrong address or password" in answer.text
+    operator = log_in(app, "boss@example.com", "the operator's")
+    assert operator.get(f"/words/{number}/edit").status_code == 200
 
 
 def test_seed_fills_only_an_empty_book(app: Flask) -> None:

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exists, select
 
-from wordbook.account.forms import SHORTEST_PASSWORD
+from wordbook.account.forms import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from wordbook.extensions import db
 from wordbook.forms import clean
 from wordbook.models import User, Word, normal_email, now
@@ -29,7 +29,8 @@ words = AppGroup("words", help="Export and import words as CSV.")
 def create_admin(email: str) -> None:
     """Make EMAIL an admin: a new account, or the one that exists.
 
-    The password comes from the environment variable ADMIN_PASSWORD or from a prompt, never from the command line, which
+    Only a confirmed account keeps its password; any other may be a stranger's, made with this address, and gets a new
+    one. It comes from the environment variable ADMIN_PASSWORD or from a prompt, never from the command line, which
     everybody on the host can read.
     """
     try:
@@ -38,19 +39,21 @@ def create_admin(email: str) -> None:
         raise click.BadParameter(str(reason)) from None
     user = User.by_email(email)
     db.session.commit()  # Nobody's write waits while somebody types.
-    if user is None:
+    keeps_password = user is not None and user.confirmed_at is not None
+    if not keeps_password:
         password = os.environ.get("ADMIN_PASSWORD") or click.prompt(
             "Password", hide_input=True, confirmation_prompt=True
         )
-        if len(password) < SHORTEST_PASSWORD:
-            raise click.ClickException(f"The password is shorter than {SHORTEST_PASSWORD} characters.")
-        user = User(email=normal_email(email))
+        if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            limits = f"{SHORTEST_PASSWORD} or longer than {LONGEST_PASSWORD}"
+            raise click.ClickException(f"The password is shorter than {limits} characters.")
+        user = user or User(email=normal_email(email))
         user.set_password(password)
         db.session.add(user)
     user.is_admin = True
     user.confirmed_at = user.confirmed_at or now()
     db.session.commit()
-    click.echo(f"{user.email} is an admin.")
+    click.echo(f"{user.email} is an admin, with {'the password it had' if keeps_password else 'a new password'}.")
 
 
 @click.command("seed")
