@@ -60,13 +60,15 @@ class User(UserMixin, db.Model):
     def checked(cls, email: str, password: str) -> Self | None:
         """Find the account that has this address and this password.
 
-        An unknown address takes as long as a wrong password, so that the time tells nobody who has an account. The
-        transaction ends first: nobody has to wait for the hash.
+        An unknown address takes as long as a wrong password, one hash, so that the time tells nobody who has an
+        account. The transaction ends first: nobody has to wait for the hash.
         """
         user = cls.by_email(email)
         db.session.commit()
-        known = user.password_hash if user else generate_password_hash("", current_app.config["PASSWORD_METHOD"])
-        return user if check_password_hash(known, password) and user else None
+        if user is None:
+            generate_password_hash(password, current_app.config["PASSWORD_METHOD"])
+            return None
+        return user if check_password_hash(user.password_hash, password) else None
 
     def set_password(self, password: str) -> None:
         """Keep the password's hash."""
