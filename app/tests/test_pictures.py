@@ -155,6 +155,17 @@ def test_the_limit_comes_from_the_environment(make, monkeypatch: pytest.MonkeyPa
     assert make().config["MAX_CONTENT_LENGTH"] == 1000
 
 
+def test_zero_is_no_limit_as_it_is_to_nginx(make, anna_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_MAX_BODY", "0")
+    app = make()
+    assert app.config["MAX_CONTENT_LENGTH"] is None
+    assert upload(log_in(app, "anna@example.com"), image(), "tea.png").status_code == 302
+    body = io.BytesIO(bytes(100_000))
+    answer = app.test_client().post("/echo", input_stream=body, environ_base={"wsgi.input_terminated": True})
+    assert answer.status_code == 413
+    assert body.read() == b"", "all was read before the answer"
+
+
 def test_a_picture_goes_with_its_word(app: Flask, anna: FlaskClient) -> None:
     upload(anna, image(), "tea.png")
     assert anna.post(f"/words/{all_words(app)[0].id}/delete").status_code == 302

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from flask import Flask, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
@@ -41,7 +43,7 @@ def read_rest() -> None:
     """
     if not request.environ.get("wsgi.input_terminated"):
         return  # A server that does not know where the body ends would wait for more.
-    rest = current_app.config["MAX_CONTENT_LENGTH"]
+    rest = current_app.config["MAX_CONTENT_LENGTH"] or math.inf
     while rest > 0 and (chunk := request.environ["wsgi.input"].read(64 * 1024)):
         rest -= len(chunk)
 

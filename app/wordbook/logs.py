@@ -52,6 +52,9 @@ def init_app(app: Flask) -> None:
     kind = app.config["LOG_FORMAT"]
     if kind not in {"json", "text"}:
         raise RuntimeError(f"LOG_FORMAT is {kind!r}; it can be json or text.")
+    level = app.config["LOG_LEVEL"]
+    if level not in logging.getLevelNamesMapping():
+        raise RuntimeError(f"LOG_LEVEL is {level!r}; it can be DEBUG, INFO, WARNING or ERROR.")
     names = (kind, app.config["SITE_NAME"], app.config["SITE_RELEASE"])
     dictConfig(
         {
@@ -67,7 +70,7 @@ def init_app(app: Flask) -> None:
             },
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             # Other libraries only warn: some of them write whole mails or statements when they are asked for more.
-            "loggers": {app.name: {"level": app.config["LOG_LEVEL"]}},
+            "loggers": {app.name: {"level": level}},
         }
     )
     app.before_request(begin)
