@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -12,17 +11,14 @@ from wordbook import account, api, cli, config, errors, health, json_provider, l
 from wordbook.cookies import SchemeResponse
 from wordbook.extensions import bootstrap, csrf, db, login, mail, migrate, moment
 
-# Beside the package, not in it: a web server may be given static/ to read without a way into the code.
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def create_app(given: Mapping[str, Any] | None = None) -> Flask:
     """Make the application. It asks nothing of the database before the first request.
 
     :param given: settings that win over the environment, for tests
-    :raises RuntimeError: in production, when there is no real ``SECRET_KEY``
+    :raises RuntimeError: for a setting that makes no sense, and in production when there is no real ``SECRET_KEY``
     """
-    app = Flask(__name__, static_folder=ROOT / "static", template_folder=ROOT / "templates")
+    app = Flask(__name__, static_folder=config.ROOT / "static", template_folder=config.ROOT / "templates")
     app.config.from_mapping(config.settings())
     app.config.from_mapping(given)
     config.require_secret_key(app)
@@ -34,7 +30,7 @@ def create_app(given: Mapping[str, Any] | None = None) -> Flask:
 
     for extension in (bootstrap, csrf, db, login, mail, moment):
         extension.init_app(app)
-    migrate.init_app(app, db, directory=str(ROOT / "migrations"))
+    migrate.init_app(app, db, directory=str(config.ROOT / "migrations"))
 
     for part in (words, account, lab, api, health):
         app.register_blueprint(part.bp)

@@ -15,6 +15,7 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exists, select
 
 from wordbook.account.forms import LONGEST_PASSWORD, SHORTEST_PASSWORD
+from wordbook.config import ROOT
 from wordbook.extensions import db
 from wordbook.forms import clean
 from wordbook.models import User, Word, normal_email, now
@@ -141,7 +142,7 @@ def what_is_wrong(row: dict[Any, Any], texts: dict[str, str]) -> str | None:
 def test(arguments: tuple[str, ...]) -> None:
     """Run the tests; ARGUMENTS are pytest's."""
     # A process of its own: the tests make apps with settings of their own.
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=os.path.dirname(__file__) + "/.."))
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT))
 
 
 def init_app(app: Flask) -> None:
