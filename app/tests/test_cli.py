@@ -36,6 +36,7 @@ def test_an_admins_password_from_the_environment(app: Flask, monkeypatch: pytest
     run(app, "create-admin", "boss@example.com")
     log_in(app, "boss@example.com", "from the environment")
     run(app, "create-admin", "no address", status=2)
+    run(app, "create-admin", "用户@example.com", status=2)
 
 
 def test_a_password_that_no_form_would_take(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

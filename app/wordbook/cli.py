@@ -35,7 +35,7 @@ def create_admin(email: str) -> None:
     everybody on the host can read.
     """
     try:
-        validate_email(email, check_deliverability=False)
+        validate_email(email, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError as reason:
         raise click.BadParameter(str(reason)) from None
     user = User.by_email(email)
