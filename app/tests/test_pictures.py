@@ -12,7 +12,7 @@ import pytest
 from conftest import add_word, all_words, image, log_in
 from flask import Flask
 from flask.testing import FlaskClient
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 from wordbook.words import pictures
@@ -104,16 +104,14 @@ def test_what_is_no_picture_is_refused(app: Flask, anna: FlaskClient, content: b
 
 def test_a_decompression_bomb_is_not_unpacked(app: Flask, anna: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = io.BytesIO()
-    Image.new("1", (6000, 6000)).save(bomb, "PNG")
+    Image.new("1", (4001, 3250)).save(bomb, "PNG")
     assert len(bomb.getvalue()) < 10_000
-
-    def unpacked(*_: object) -> None:
-        raise AssertionError("unpacked")
-
-    monkeypatch.setattr(Image.Image, "resize", unpacked)
+    unpacked = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: unpacked.append(image.size))
     answer = upload(anna, bomb.getvalue(), "bomb.png")
     assert answer.status_code == 422
-    assert "too many pixels" in answer.text
+    assert "more than 13 million pixels" in answer.text
+    assert unpacked == []
 
 
 def test_what_hides_behind_the_pixels_is_gone(app: Flask, anna: FlaskClient) -> None:
@@ -126,9 +124,26 @@ def test_what_hides_behind_the_pixels_is_gone(app: Flask, anna: FlaskClient) -> 
     assert b"<script>" not in kept
 
 
-def test_large_pictures_are_made_smaller(app: Flask, anna: FlaskClient) -> None:
-    upload(anna, image(size=(3200, 100)), "wide.png")
-    assert Image.open(io.BytesIO(files(app)[0].read_bytes())).size == (1600, 50)
+def test_large_pictures_are_made_smaller_and_then_turned(app: Flask, anna: FlaskClient, monkeypatch) -> None:
+    turn, turned = ImageOps.exif_transpose, []
+    monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: turned.append(image.size) or turn(image))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a phone that was held upright
+    upload(anna, image("JPEG", (3200, 100), exif=exif), "wide.jpg")
+    assert turned == [(1600, 50)]
+    with Image.open(files(app)[0]) as kept:
+        assert kept.size == (50, 1600)
+
+
+def test_a_damaged_picture_is_refused(app: Flask, anna: FlaskClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "tea"
+    whole = image("JPEG", exif=exif)
+    assert upload(anna, whole, "whole.jpg").status_code == 302
+    damaged = whole.replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")  # The description is said to be the width.
+    assert damaged != whole
+    assert upload(anna, damaged, "damaged.jpg").status_code == 422
 
 
 def test_the_limit_is_exact(make, anna_id: int) -> None:
