@@ -13,8 +13,11 @@ from conftest import add_word, all_words, image, log_in
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image, ImageFile, ImageOps
+from sqlalchemy import delete
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
+from wordbook.extensions import db
+from wordbook.models import Word
 from wordbook.words import pictures
 
 TEA = {"english": "tea", "chinese": "茶"}
@@ -204,6 +207,22 @@ def test_a_picture_does_not_stay_when_its_word_can_not_be_saved(make, anna_id: i
     anna = log_in(app, "anna@example.com")
     monkeypatch.setattr("wordbook.words.routes.Word.TEXTS", ())  # A word without texts breaks the database's rules.
     assert upload(anna, image(), "tea.png").status_code == 500
+    assert files(app) == []
+
+
+def test_a_word_that_is_deleted_while_somebody_changes_it(app: Flask, anna: FlaskClient, anna_id, monkeypatch) -> None:
+    number = add_word(app, owner_id=anna_id)
+
+    def deleted_meanwhile(given: FileStorage) -> pictures.Picture:
+        with app.app_context():
+            db.session.execute(delete(Word))
+            db.session.commit()
+        return pictures.checked(given)
+
+    monkeypatch.setattr("wordbook.words.forms.checked", deleted_meanwhile)
+    answer = upload(anna, image(), "tea.png", f"/words/{number}/edit", english="changed")
+    assert answer.status_code == 404
+    assert "anna@example.com" in answer.text
     assert files(app) == []
 
 
