@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
 
 from wordbook import account, api, cli, config, errors, health, json_provider, lab, logs, words
 from wordbook.cookies import SchemeResponse
@@ -37,4 +37,11 @@ def create_app(given: Mapping[str, Any] | None = None) -> Flask:
     csrf.exempt(api.bp)  # It uses no session, so that there is nothing to forge.
     errors.init_app(app)
     cli.init_app(app)
+    app.after_request(keep_addresses)
     return app
+
+
+def keep_addresses(response: Response) -> Response:
+    """Tell no other site which page a link was on: some addresses are keys. Flask-WTF needs our own, over TLS."""
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
