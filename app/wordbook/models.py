@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 from flask import current_app
 from flask_login import AnonymousUserMixin, UserMixin
@@ -108,6 +108,7 @@ class Anonymous(AnonymousUserMixin):
     """Somebody who has not logged in."""
 
     def may_change(self, word: Word) -> bool:
+        """None at all."""
         return False
 
 
@@ -136,11 +137,6 @@ class Word(db.Model):
         if text:
             words = words.where(or_(*(getattr(cls, name).icontains(text, autoescape=True) for name in cls.TEXTS)))
         return words
-
-    def as_dict(self) -> dict[str, Any]:
-        """What the API tells of a word."""
-        names = ("id", *self.TEXTS, "picture", "created_at", "updated_at")
-        return {name: getattr(self, name) for name in names}
 
 
 def normal_email(email: str) -> str:
