@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import click
@@ -20,6 +23,11 @@ from wordbook.extensions import db
 from wordbook.forms import clean
 from wordbook.models import User, Word, normal_email, now
 from wordbook.samples import SAMPLES
+
+# Rows that an import writes at once.
+AT_ONCE = 500
+# What Excel takes for a formula, in full width too; with apostrophes, so that each text comes back as it was.
+FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
 
 words = AppGroup("words", help="Export and import words as CSV.")
 
@@ -70,13 +78,19 @@ def seed() -> None:
 
 
 @words.command("export")
-@click.argument("file", type=click.File("w", encoding="utf-8-sig", lazy=False), default="-")
+@click.argument("file", type=click.File("w", encoding="utf-8-sig", atomic=True), default="-")
 def export_words(file: TextIO) -> None:
-    """Write all words to FILE as CSV, in UTF-8 with the mark by which Excel knows it."""
+    """Write all words to FILE as CSV, in UTF-8 with the mark by which Excel knows it.
+
+    What Excel would calculate gets an apostrophe in front. FILE stays as it was until all is written.
+    """
+    found = list(db.session.scalars(Word.search()))
+    db.session.commit()  # Nobody's write waits for a slow disk.
     table = csv.writer(file)
     table.writerow(Word.TEXTS)
-    for word in db.session.scalars(Word.search()):
-        table.writerow(getattr(word, name) for name in Word.TEXTS)
+    with progress(found, hidden=file.isatty()) as bar:
+        for word in bar:
+            table.writerow(as_cell(getattr(word, name)) for name in Word.TEXTS)
 
 
 @words.command("import")
@@ -84,24 +98,38 @@ def export_words(file: TextIO) -> None:
 @click.option("--owner", help="The address of the account that will own them; without it only admins change them.")
 def import_words(file: TextIO, owner: str | None) -> None:
     """Add the words of FILE, all or none; those that are there already are left out."""
-    try:
-        rows = good_rows(file)
-    except UnicodeDecodeError:
-        raise click.ClickException("The file is not UTF-8.") from None
+    rows = good_rows(file)
     user = User.by_email(owner) if owner else None
     if owner and not user:
         raise click.ClickException(f"There is no account {owner}.")
     known = {tuple(pair) for pair in db.session.execute(select(Word.english, Word.chinese))}
     added = 0
-    with click.progressbar(rows, label=f"{len(rows)} words", file=sys.stderr) as bar:
+    with progress(rows) as bar:
         for row in bar:
             pair = (row["english"], row["chinese"])
             if pair not in known:
                 known.add(pair)
                 db.session.add(Word(owner=user, **row))
                 added += 1
-        db.session.commit()
+            if len(db.session.new) == AT_ONCE:
+                db.session.flush()  # The work is done here, and not unseen behind the bar; still one transaction.
+    db.session.commit()
     click.echo(f"{added} words added, {len(rows) - added} were there already.")
+
+
+def progress(rows: list[Any], hidden: bool = False) -> AbstractContextManager[Iterable[Any]]:
+    """Show on stderr how far it is: stdout may be the file."""
+    return click.progressbar(rows, label=f"{len(rows)} words", file=sys.stderr, hidden=hidden)
+
+
+def as_cell(text: str) -> str:
+    """Write a text such that Excel calculates nothing, whoever wrote it."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def as_text(cell: str) -> str:
+    """Take off again what :func:`as_cell` put in front."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def good_rows(file: TextIO) -> list[dict[str, str]]:
@@ -109,16 +137,24 @@ def good_rows(file: TextIO) -> list[dict[str, str]]:
 
     :raises click.ClickException: naming every bad line
     """
-    table = csv.DictReader(file)
-    if not {"english", "chinese"} <= set(table.fieldnames or ()):
-        raise click.ClickException("The first line must name the columns: " + ",".join(Word.TEXTS))
-    rows, bad = [], []
-    for row in table:
-        texts = {name: clean(row.get(name)) for name in Word.TEXTS}
-        reason = what_is_wrong(row, texts)
-        if reason:
-            bad.append(f"line {table.line_num}: {reason}")
-        rows.append(texts)
+    table = csv.DictReader(file, strict=True)
+    rows, bad, line = [], [], 1  # and the line where the row begins that is being read
+    try:
+        if not {"english", "chinese"} <= set(table.fieldnames or ()):
+            raise click.ClickException("The first line must name the columns: " + ",".join(Word.TEXTS))
+        line = table.line_num + 1
+        for row in table:
+            texts = {name: clean(as_text(row.get(name) or "")) for name in Word.TEXTS}
+            reason = what_is_wrong(row, texts)
+            if reason:
+                bad.append(f"line {table.line_num}: {reason}")
+            rows.append(texts)
+            line = table.line_num + 1
+    except UnicodeDecodeError:
+        raise click.ClickException("The file is not UTF-8.") from None
+    except csv.Error as reason:
+        hint = "Is a quotation mark not closed, or not doubled?"
+        raise click.ClickException(f"nothing is added.\nline {line}: {reason}. {hint}") from None
     if bad:
         raise click.ClickException("\n".join(["nothing is added.", *bad]))
     return rows
