@@ -41,6 +41,7 @@ class Formatter(logging.Formatter):
 
     @staticmethod
     def as_text(fields: dict[str, object]) -> str:
+        """Write the fields for people to read, and nothing that could pass for another line."""
         head = "{time} {level} {site} {release} ".format_map(fields) + f"{fields['request_id'] or '-'} "
         # An address may hold a line break (%0A), with which a client could write lines of its own into the log.
         message = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(fields["message"]))
