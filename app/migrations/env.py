@@ -11,13 +11,13 @@ from sqlalchemy import Connection, text
 from wordbook.extensions import db
 from wordbook.models import UtcDateTime
 
-LOCK = 728_314  # any number, as long as it stays the same
 # The second of two hosts or workers waits here, and then finds nothing left to do. SQLite needs none of this: there the
 # transaction itself has the lock.
+MYSQL_LOCK = "SELECT GET_LOCK('wordbook_728314', 60)"
 LOCKS = {
-    "postgresql": [f"SELECT pg_advisory_xact_lock({LOCK})"],
-    "mysql": [f"SELECT GET_LOCK('wordbook_{LOCK}', 60)"],
-    "mariadb": [f"SELECT GET_LOCK('wordbook_{LOCK}', 60)"],
+    "postgresql": "SELECT 1 FROM pg_advisory_xact_lock(728314)",  # any number, as long as it stays the same
+    "mysql": MYSQL_LOCK,
+    "mariadb": MYSQL_LOCK,
 }
 
 
@@ -41,8 +41,9 @@ def run(connection: Connection) -> None:
         **current_app.extensions["migrate"].configure_args,
     )
     with context.begin_transaction():
-        for statement in LOCKS.get(connection.dialect.name, []):
-            connection.execute(text(statement))
+        # MySQL answers 0 when the time is over, and NULL when somebody ended the wait.
+        if connection.scalar(text(LOCKS.get(connection.dialect.name, "SELECT 1"))) != 1:
+            raise SystemExit("Migrations of another process are still running. Try again when they are done.")
         context.run_migrations()
 
 

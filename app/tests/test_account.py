@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import smtplib
 import socket
+import socketserver
+import threading
 import time
 from contextlib import contextmanager
 
@@ -63,6 +65,7 @@ def test_passwords_are_kept_as_hashes(app: Flask, client: FlaskClient) -> None:
     "change",
     [
         {"email": "no address"},
+        {"email": "用户@example.com"},
         {"email": "x" * 250 + "@a.com"},
         {"password": "short", "again": "short"},
         {"again": "another"},
@@ -132,11 +135,13 @@ def test_the_answer_does_not_tell_which_was_wrong(app: Flask, anna_id: int, clie
     assert "Wrong address or password" in texts.pop()
 
 
-def test_an_unknown_address_costs_a_hash_too(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = []
-    monkeypatch.setattr("wordbook.models.check_password_hash", lambda *given: checked.append(given))
-    client.post("/account/login", data={"email": "nobody@example.com", "password": "wrong"})
-    assert len(checked) == 1
+@pytest.mark.parametrize("email", ["anna@example.com", "nobody@example.com"])
+def test_an_unknown_address_costs_one_hash_as_a_known_one_does(anna_id: int, client: FlaskClient, monkeypatch, email):
+    hashed = []
+    for name in ("check_password_hash", "generate_password_hash"):
+        monkeypatch.setattr(f"wordbook.models.{name}", lambda *given: hashed.append(given))
+    client.post("/account/login", data={"email": email, "password": "wrong"})
+    assert len(hashed) == 1
 
 
 @pytest.mark.parametrize(
@@ -261,6 +266,53 @@ def test_a_mail_goes_over_tls_with_the_password(make, monkeypatch: pytest.Monkey
     assert calls[0][2]["timeout"] == app.config["MAIL_TIMEOUT"]
     assert calls[1][2]["context"].check_hostname
     assert calls[2][1] == ("u", "p")
+
+
+class SmallServer(socketserver.StreamRequestHandler):
+    """A mail server that takes every mail, and whose addresses are of ASCII alone."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        for line in self.rfile:
+            if line.upper().startswith(b"RCPT"):
+                self.server.recipients.append(re.search("<(.+)>", line.decode("ascii"))[1])
+            if line.upper() == b"DATA\r\n":
+                self.wfile.write(b"354 go on\r\n")
+                while self.rfile.readline() != b".\r\n":
+                    pass
+            self.wfile.write(b"250 fine\r\n")
+
+
+@pytest.fixture
+def mail_server():
+    with socketserver.TCPServer(("127.0.0.1", 0), SmallServer) as server:
+        server.recipients = []
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("email", "recipient"),
+    [
+        ("ok@example.com", "ok@example.com"),
+        ("a@例子.测试", "a@xn--fsqu00a.xn--0zwm56d"),
+        ("a@faß.de", "a@xn--fa-hia.de"),
+        ("a@אב1.com", "a@xn--1-zhcd.com"),
+        ("用户@example.com", None),
+        ("é@example.com", None),
+    ],
+)
+def test_an_address_is_one_that_mails_reach(make, mail_server, email: str, recipient: str | None) -> None:
+    app = make(MAIL_SERVER="127.0.0.1", MAIL_PORT=mail_server.server_address[1], MAIL_SUPPRESS_SEND=False)
+    add_user(app, email)
+    for path in ("/account/register", "/account/reset"):
+        answer = app.test_client().post(path, data=NEW | {"email": email})
+        assert answer.status_code == (302 if recipient else 422)
+        assert recipient or "@ 之前只能是英文字母" in answer.text
+    assert mail_server.recipients == ([recipient] * 2 if recipient else [])
 
 
 @pytest.mark.parametrize("path", ["/account/register", "/account/reset"])

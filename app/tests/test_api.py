@@ -32,6 +32,7 @@ BAD = {
     '{"a": [1], "b": 2}': "a is not a number",
     '{"a": 1, "b": 1' + "0" * 30 + "}": "b is too large",
     '{"a": 1, "b": -1' + "0" * 300 + "}": "b is too large",
+    '{"a": 9007199254740992, "b": 1}': "the sum is too large",
 }
 
 
@@ -96,6 +97,7 @@ def test_errors_are_json(app: Flask, client: FlaskClient, method: str, path: str
     assert answer.status_code == status
     assert answer.json["status"] == status
     assert answer.json["error"]
+    assert ("Allow" in answer.headers) is (status == 405)
     assert all_words(app) == []
 
 

@@ -6,10 +6,13 @@ import csv
 from pathlib import Path
 
 import pytest
-from conftest import add_user, add_word, all_words, log_in
+from conftest import PASSWORD, add_user, add_word, all_words, log_in
 from flask import Flask
+from sqlalchemy import delete, event
+from wordbook.account.forms import LONGEST_PASSWORD
 from wordbook.extensions import db
-from wordbook.models import User
+from wordbook.forms import clean
+from wordbook.models import Word
 from wordbook.samples import SAMPLES
 
 HEAD = "english,chinese,english_example,chinese_example\n"
@@ -36,15 +39,31 @@ def test_an_admins_password_from_the_environment(app: Flask, monkeypatch: pytest
     run(app, "create-admin", "boss@example.com")
     log_in(app, "boss@example.com", "from the environment")
     run(app, "create-admin", "no address", status=2)
+    run(app, "create-admin", "用户@example.com", status=2)
 
 
-def test_an_account_becomes_an_admin_and_keeps_its_password(app: Flask) -> None:
-    add_user(app, "anna@example.com", confirmed=False)
-    run(app, "create-admin", "anna@example.com")
-    with app.app_context():
-        anna = User.by_email("anna@example.com")
-        assert anna.is_admin and anna.confirmed_at
-    log_in(app, "anna@example.com")
+def test_a_password_that_no_form_would_take(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", "x" * (LONGEST_PASSWORD + 1))
+    assert "longer than 200" in run(app, "create-admin", "boss@example.com", status=1)
+
+
+def test_a_confirmed_account_becomes_an_admin_and_keeps_its_password(app: Flask) -> None:
+    add_user(app, "anna@example.com")
+    assert "with the password it had" in run(app, "create-admin", "anna@example.com")
+    assert log_in(app, "anna@example.com").get(f"/words/{add_word(app)}/edit").status_code == 200
+
+
+def test_who_only_registered_an_admins_address_gets_nothing(app: Flask) -> None:
+    add_user(app, "boss@example.com", confirmed=False)
+    stranger = log_in(app, "boss@example.com", remember="y")
+    out = run(app, "create-admin", "boss@example.com", input="the operator's\nthe operator's\n")
+    assert "with a new password" in out
+    number = add_word(app)
+    assert stranger.get(f"/words/{number}/edit").status_code == 302, "sessions end with the password"
+    answer = app.test_client().post("/account/login", data={"email": "boss@example.com", "password": PASSWORD})
+    assert "Wrong address or password" in answer.text
+    operator = log_in(app, "boss@example.com", "the operator's")
+    assert operator.get(f"/words/{number}/edit").status_code == 200
 
 
 def test_seed_fills_only_an_empty_book(app: Flask) -> None:
@@ -72,8 +91,38 @@ def test_export_and_import_again(app: Flask, tmp_path: Path) -> None:
 
 def test_export_to_the_terminal(app: Flask) -> None:
     add_word(app)
-    rows = list(csv.reader(run(app, "words", "export").lstrip("\ufeff").splitlines()))
+    result = app.test_cli_runner().invoke(args=["words", "export"])
+    rows = list(csv.reader(result.stdout.lstrip("\ufeff").splitlines()))
     assert rows == [["english", "chinese", "english_example", "chinese_example"], ["tea", "茶", "", ""]]
+    assert "1 words" in result.stderr
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(app: Flask, tmp_path: Path, monkeypatch) -> None:
+    file = tmp_path / "words.csv"
+    file.write_text("the only copy", encoding="utf-8")
+    monkeypatch.setattr(Word, "search", lambda: 1 / 0)
+    assert isinstance(app.test_cli_runner().invoke(args=["words", "export", str(file)]).exception, ZeroDivisionError)
+    assert file.read_text(encoding="utf-8") == "the only copy"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@x", "'=1", "''+", "\uff1d1", "\t2", "\r3"]
+
+
+def test_excel_calculates_nothing_and_each_text_comes_back(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    for text in [*FORMULAS, "'tis", "a=b"]:
+        add_word(app, text, "字")
+    run(app, "words", "export", str(file))
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        cells = {row["english"] for row in csv.DictReader(lines)}
+    assert cells == {"'" + text for text in FORMULAS} | {"'tis", "a=b"}
+    before = sorted(clean(word.english) for word in all_words(app))
+    with app.app_context():
+        db.session.execute(delete(Word))
+        db.session.commit()
+    run(app, "words", "import", str(file))
+    assert sorted(word.english for word in all_words(app)) == before
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
@@ -103,6 +152,10 @@ def test_bad_rows_are_named_and_nothing_is_half_done(app: Flask, tmp_path: Path)
         (b"", "must name the columns"),
         (b"a,b\n1,2\n", "must name the columns"),
         ("english,chinese\ntea,茶\n".encode("gbk"), "not UTF-8"),
+        ('english,chinese\ntea,茶\n"wind,风\nbook,书\n'.encode(), "line 3: unexpected end of data"),
+        ('english,chinese\n"tea,茶\n'.encode() + b"wind\n" * 30_000, "line 2: field larger than"),
+        ('english,chinese\n"a "good" tea",茶\n'.encode(), "line 2: ',' expected after '\"'"),
+        (b'"english,chinese\n', "line 1: unexpected end of data"),
     ],
 )
 def test_a_file_that_is_none(app: Flask, tmp_path: Path, content: bytes, reason: str) -> None:
@@ -120,10 +173,28 @@ def test_an_owner_who_does_not_exist(app: Flask, tmp_path: Path) -> None:
     assert all_words(app) == []
 
 
-def test_a_long_import_is_one_transaction(app: Flask, tmp_path: Path) -> None:
+@pytest.fixture
+def listen_for_a_while():
+    listeners = []
+
+    def listen(*listener) -> None:
+        listeners.append(listener)
+        event.listen(db.session, *listener)
+
+    yield listen
+    for listener in listeners:
+        event.remove(db.session, *listener)
+
+
+def test_a_long_import_is_one_transaction(app: Flask, tmp_path: Path, listen_for_a_while) -> None:
     file = tmp_path / "words.csv"
     file.write_text(HEAD + "".join(f"word{number},字,,\n" for number in range(2000)), encoding="utf-8")
+    waiting, ends = [], []
+    listen_for_a_while("before_flush", lambda session, *_: waiting.append(len(session.new)))
+    listen_for_a_while("before_commit", lambda session: ends.append(len(waiting)))
     assert "2000 words added" in run(app, "words", "import", str(file))
+    assert waiting == [500] * 4, "the bar shows the writing, not only the reading"
+    assert ends == [4]
     assert len(all_words(app)) == 2000
 
 

@@ -8,7 +8,9 @@ import os
 import pytest
 from conftest import all_words
 from flask import Flask
-from sqlalchemy import func, insert, select, text
+from flask_migrate import upgrade
+from sqlalchemy import event, func, insert, inspect, select, text
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from wordbook import create_app
 from wordbook.extensions import db
 from wordbook.models import User, Word
@@ -58,6 +60,19 @@ def test_readers_do_not_wait_for_a_writer(app: Flask) -> None:
         assert page.status_code == 200
         assert "unfinished" not in page.text
         writer.rollback()
+
+
+@pytest.mark.parametrize("answer", [0, None], ids=["the time is over", "somebody ended the wait"])
+def test_no_migration_runs_without_mysqls_lock(tmp_path, monkeypatch: pytest.MonkeyPatch, answer: int | None) -> None:
+    app = create_app({"TESTING": True, "DATABASE_URL": f"sqlite:///{tmp_path}/new.db"})
+    with app.app_context():
+        event.listen(db.engine, "connect", lambda made, _: made.create_function("GET_LOCK", 2, lambda *_: answer))
+        monkeypatch.setattr(SQLiteDialect, "name", "mysql")
+        with pytest.raises(SystemExit, match="another process"):
+            upgrade()
+        monkeypatch.undo()
+        assert inspect(db.engine).get_table_names() == []
+        db.engine.dispose()
 
 
 def test_who_leaves_leaves_the_words(app: Flask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 
 import pytest
 from flask import Flask
@@ -42,6 +43,37 @@ def test_production_starts_with_a_secret_key(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_development_server_starts_without_a_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASK_DEBUG", "1")
     assert create_app().config["SECRET_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "refusal"),
+    [
+        ("SITE_MAX_BODY", "16m", "SITE_MAX_BODY is '16m'; give bytes, such as 16777216."),
+        ("SITE_MAX_BODY", "-1", "SITE_MAX_BODY is '-1'; give bytes"),
+        ("MAIL_PORT", "smtp", "MAIL_PORT is 'smtp'; give a port, such as 25."),
+        ("PROBE_MAX_SECONDS", "5s", "PROBE_MAX_SECONDS is '5s'; give seconds"),
+        ("PROBE_MAX_SECONDS", "nan", "PROBE_MAX_SECONDS is 'nan'; give seconds"),
+        ("MAIL_USE_TLS", "yse", "MAIL_USE_TLS is 'yse'; give yes or no."),
+        ("LOG_LEVEL", "chatty", "LOG_LEVEL is 'CHATTY'; it can be DEBUG"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT is 'xml'; it can be json"),
+        ("DATABASE_URL", "postgres//me:hunter2@db/x", "DATABASE_URL is no address"),
+        ("DATABASE_URL", "oracle://me:hunter2@db/x", "DATABASE_URL is no address"),
+        ("DATABASE_URL", "nosuch://me:hunter2@db/x", "DATABASE_URL is no address"),
+        ("DATABASE_URL", "postgresql://me:p@ss@db:hunter2/x", "DATABASE_URL is no address"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name, value, refusal) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError) as refused:
+        create_app({"TESTING": True})
+    assert str(refused.value).startswith(refusal)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(("value", "use"), [("", False), ("no", False), ("0", False), ("Yes", True), ("on", True)])
+def test_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, use: bool) -> None:
+    monkeypatch.setenv("MAIL_USE_TLS", value)
+    assert create_app({"TESTING": True}).config["MAIL_USE_TLS"] is use
 
 
 def test_given_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

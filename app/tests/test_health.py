@@ -42,13 +42,16 @@ def test_not_ready_before_the_migrations(tmp_path) -> None:
         db.engine.dispose()
 
 
-def test_an_older_release_stays_ready_on_a_newer_database(tmp_path) -> None:
-    app = create_app({"TESTING": True, "DATABASE_URL": f"sqlite:///{tmp_path}/newer.db"})
+@pytest.mark.parametrize(("made", "status"), [(upgrade, 200), (stamp, 503)], ids=["newer", "another's"])
+def test_an_older_release_stays_ready_on_a_newer_database_but_not_on_anothers(tmp_path, made, status: int) -> None:
+    app = create_app({"TESTING": True, "DATABASE_URL": f"sqlite:///{tmp_path}/unknown.db"})
     with app.app_context():
-        stamp()
-        db.session.execute(text("UPDATE alembic_version SET version_num = 'of the next release'"))
+        made()
+        db.session.execute(text("UPDATE alembic_version SET version_num = 'not of this release'"))
         db.session.commit()
-    assert app.test_client().get("/readyz").status_code == 200
+    answer = app.test_client().get("/readyz")
+    assert answer.status_code == status
+    assert answer.json.get("reason") in {None, "the tables in the database are another application's"}
     with app.app_context():
         db.engine.dispose()
 

@@ -40,7 +40,7 @@ TEXT = (
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_all_libraries_write_the_same(make, library: str) -> None:
+def test_all_libraries_write_what_a_site_has_the_same(make, library: str) -> None:
     app = make(JSON_LIBRARY=library)
     with app.test_request_context():
         answer = jsonify(VALUE)
@@ -62,10 +62,24 @@ def test_the_session_goes_through_it_too(make, library: str) -> None:
     assert client.get("/get").text == "茶 (1, 2)"
 
 
-@pytest.mark.parametrize("library", ["json", "simplejson"])
-def test_nan_is_no_json(make, library: str) -> None:
-    with pytest.raises(ValueError):
-        make(JSON_LIBRARY=library).json.dumps(float("nan"))
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (0.00001, ["1e-05", "1e-05", "0.00001"]),
+        (2**70, [str(2**70), str(2**70), TypeError]),
+        (float("nan"), [ValueError, ValueError, "null"]),
+        ({2: 0, 10: 0}, ['{"2":0,"10":0}', '{"10":0,"2":0}', '{"10":0,"2":0}']),
+        ({1: 0, "a": 0}, [TypeError, '{"1":0,"a":0}', '{"1":0,"a":0}']),
+    ],
+)
+def test_where_they_differ(make, value, texts) -> None:
+    for library, text in zip(("json", "simplejson", "orjson"), texts, strict=True):
+        provider = make(JSON_LIBRARY=library).json
+        if isinstance(text, str):
+            assert provider.dumps(value) == text
+        else:
+            with pytest.raises(text):
+                provider.dumps(value)
 
 
 def test_an_unknown_library_is_named_at_the_start(make) -> None:

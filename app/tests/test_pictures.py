@@ -12,9 +12,12 @@ import pytest
 from conftest import add_word, all_words, image, log_in
 from flask import Flask
 from flask.testing import FlaskClient
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
+from sqlalchemy import delete
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
+from wordbook.extensions import db
+from wordbook.models import Word
 from wordbook.words import pictures
 
 TEA = {"english": "tea", "chinese": "茶"}
@@ -104,16 +107,14 @@ def test_what_is_no_picture_is_refused(app: Flask, anna: FlaskClient, content: b
 
 def test_a_decompression_bomb_is_not_unpacked(app: Flask, anna: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = io.BytesIO()
-    Image.new("1", (6000, 6000)).save(bomb, "PNG")
+    Image.new("1", (4001, 3250)).save(bomb, "PNG")
     assert len(bomb.getvalue()) < 10_000
-
-    def unpacked(*_: object) -> None:
-        raise AssertionError("unpacked")
-
-    monkeypatch.setattr(Image.Image, "resize", unpacked)
+    unpacked = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: unpacked.append(image.size))
     answer = upload(anna, bomb.getvalue(), "bomb.png")
     assert answer.status_code == 422
-    assert "too many pixels" in answer.text
+    assert "more than 13 million pixels" in answer.text
+    assert unpacked == []
 
 
 def test_what_hides_behind_the_pixels_is_gone(app: Flask, anna: FlaskClient) -> None:
@@ -126,9 +127,26 @@ def test_what_hides_behind_the_pixels_is_gone(app: Flask, anna: FlaskClient) -> 
     assert b"<script>" not in kept
 
 
-def test_large_pictures_are_made_smaller(app: Flask, anna: FlaskClient) -> None:
-    upload(anna, image(size=(3200, 100)), "wide.png")
-    assert Image.open(io.BytesIO(files(app)[0].read_bytes())).size == (1600, 50)
+def test_large_pictures_are_made_smaller_and_then_turned(app: Flask, anna: FlaskClient, monkeypatch) -> None:
+    turn, turned = ImageOps.exif_transpose, []
+    monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: turned.append(image.size) or turn(image))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a phone that was held upright
+    upload(anna, image("JPEG", (3200, 100), exif=exif), "wide.jpg")
+    assert turned == [(1600, 50)]
+    with Image.open(files(app)[0]) as kept:
+        assert kept.size == (50, 1600)
+
+
+def test_a_damaged_picture_is_refused(app: Flask, anna: FlaskClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "tea"
+    whole = image("JPEG", exif=exif)
+    assert upload(anna, whole, "whole.jpg").status_code == 302
+    damaged = whole.replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")  # The description is said to be the width.
+    assert damaged != whole
+    assert upload(anna, damaged, "damaged.jpg").status_code == 422
 
 
 def test_the_limit_is_exact(make, anna_id: int) -> None:
@@ -155,6 +173,17 @@ def test_the_limit_comes_from_the_environment(make, monkeypatch: pytest.MonkeyPa
     assert make().config["MAX_CONTENT_LENGTH"] == 1000
 
 
+def test_zero_is_no_limit_as_it_is_to_nginx(make, anna_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_MAX_BODY", "0")
+    app = make()
+    assert app.config["MAX_CONTENT_LENGTH"] is None
+    assert upload(log_in(app, "anna@example.com"), image(), "tea.png").status_code == 302
+    body = io.BytesIO(bytes(100_000))
+    answer = app.test_client().post("/echo", input_stream=body, environ_base={"wsgi.input_terminated": True})
+    assert answer.status_code == 413
+    assert body.read() == b"", "all was read before the answer"
+
+
 def test_a_picture_goes_with_its_word(app: Flask, anna: FlaskClient) -> None:
     upload(anna, image(), "tea.png")
     assert anna.post(f"/words/{all_words(app)[0].id}/delete").status_code == 302
@@ -178,6 +207,22 @@ def test_a_picture_does_not_stay_when_its_word_can_not_be_saved(make, anna_id: i
     anna = log_in(app, "anna@example.com")
     monkeypatch.setattr("wordbook.words.routes.Word.TEXTS", ())  # A word without texts breaks the database's rules.
     assert upload(anna, image(), "tea.png").status_code == 500
+    assert files(app) == []
+
+
+def test_a_word_that_is_deleted_while_somebody_changes_it(app: Flask, anna: FlaskClient, anna_id, monkeypatch) -> None:
+    number = add_word(app, owner_id=anna_id)
+
+    def deleted_meanwhile(given: FileStorage) -> pictures.Picture:
+        with app.app_context():
+            db.session.execute(delete(Word))
+            db.session.commit()
+        return pictures.checked(given)
+
+    monkeypatch.setattr("wordbook.words.forms.checked", deleted_meanwhile)
+    answer = upload(anna, image(), "tea.png", f"/words/{number}/edit", english="changed")
+    assert answer.status_code == 404
+    assert "anna@example.com" in answer.text
     assert files(app) == []
 
 

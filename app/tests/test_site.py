@@ -110,6 +110,21 @@ def test_a_fault_gets_a_page_without_details_also_when_the_database_is_gone(make
     assert "a private detail" not in page.text
 
 
+def test_an_error_keeps_its_headers(app: Flask, anna: FlaskClient) -> None:
+    assert set(anna.delete("/words/add").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
+    upload(anna, image(), "tea.png")
+    with anna.get(f"/media/{all_words(app)[0].picture}", headers={"Range": "bytes=9999-"}) as answer:
+        assert answer.status_code == 416
+        assert answer.headers["Content-Range"].startswith("bytes */")
+        assert answer.headers.getlist("Content-Type") == ["text/html; charset=utf-8"]
+
+
+@pytest.mark.parametrize("path", ["/", "/account/reset/token", "/no-such-page", "/api/words"])
+def test_addresses_stay_on_this_site(client: FlaskClient, path: str) -> None:
+    """A link from a mail is a key: no other site may read it in a Referer. Our own forms need one, over TLS."""
+    assert client.get(path).headers["Referrer-Policy"] == "same-origin"
+
+
 def test_redirects_are_not_taken_for_errors(app: Flask) -> None:
     app.add_url_rule("/folder/", "folder", lambda: "here")
     assert app.test_client().get("/folder").status_code == 308

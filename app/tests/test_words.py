@@ -109,8 +109,14 @@ def test_who_has_not_logged_in_is_asked_to(app: Flask, client: FlaskClient, path
     path = path.format(add_word(app))
     answer = client.post(path, data=TEA | {"english": "changed"})
     assert answer.status_code == 302
-    assert answer.location.startswith("/account/login?next=")
+    assert answer.location == "/account/login", "what was sent is gone, and /delete is no page to come back to"
     assert [word.english for word in all_words(app)] == ["tea"]
+
+
+def test_after_logging_in_one_is_back_at_the_page(client: FlaskClient) -> None:
+    answer = client.get("/words/add?a=1")
+    assert answer.location == "/account/login?next=%2Fwords%2Fadd%3Fa%3D1"
+    assert "请先登录" in client.get(answer.location).text
 
 
 @pytest.mark.parametrize("verb", ["edit", "delete"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import click
@@ -14,11 +17,17 @@ from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exists, select
 
-from wordbook.account.forms import SHORTEST_PASSWORD
+from wordbook.account.forms import LONGEST_PASSWORD, SHORTEST_PASSWORD
+from wordbook.config import ROOT
 from wordbook.extensions import db
 from wordbook.forms import clean
 from wordbook.models import User, Word, normal_email, now
 from wordbook.samples import SAMPLES
+
+# Rows that an import writes at once.
+AT_ONCE = 500
+# What Excel takes for a formula, in full width too; with apostrophes, so that each text comes back as it was.
+FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
 
 words = AppGroup("words", help="Export and import words as CSV.")
 
@@ -29,28 +38,31 @@ words = AppGroup("words", help="Export and import words as CSV.")
 def create_admin(email: str) -> None:
     """Make EMAIL an admin: a new account, or the one that exists.
 
-    The password comes from the environment variable ADMIN_PASSWORD or from a prompt, never from the command line, which
+    Only a confirmed account keeps its password; any other may be a stranger's, made with this address, and gets a new
+    one. It comes from the environment variable ADMIN_PASSWORD or from a prompt, never from the command line, which
     everybody on the host can read.
     """
     try:
-        validate_email(email, check_deliverability=False)
+        validate_email(email, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError as reason:
         raise click.BadParameter(str(reason)) from None
     user = User.by_email(email)
     db.session.commit()  # Nobody's write waits while somebody types.
-    if user is None:
+    keeps_password = user is not None and user.confirmed_at is not None
+    if not keeps_password:
         password = os.environ.get("ADMIN_PASSWORD") or click.prompt(
             "Password", hide_input=True, confirmation_prompt=True
         )
-        if len(password) < SHORTEST_PASSWORD:
-            raise click.ClickException(f"The password is shorter than {SHORTEST_PASSWORD} characters.")
-        user = User(email=normal_email(email))
+        if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            limits = f"{SHORTEST_PASSWORD} or longer than {LONGEST_PASSWORD}"
+            raise click.ClickException(f"The password is shorter than {limits} characters.")
+        user = user or User(email=normal_email(email))
         user.set_password(password)
         db.session.add(user)
     user.is_admin = True
     user.confirmed_at = user.confirmed_at or now()
     db.session.commit()
-    click.echo(f"{user.email} is an admin.")
+    click.echo(f"{user.email} is an admin, with {'the password it had' if keeps_password else 'a new password'}.")
 
 
 @click.command("seed")
@@ -66,13 +78,19 @@ def seed() -> None:
 
 
 @words.command("export")
-@click.argument("file", type=click.File("w", encoding="utf-8-sig", lazy=False), default="-")
+@click.argument("file", type=click.File("w", encoding="utf-8-sig", atomic=True), default="-")
 def export_words(file: TextIO) -> None:
-    """Write all words to FILE as CSV, in UTF-8 with the mark by which Excel knows it."""
+    """Write all words to FILE as CSV, in UTF-8 with the mark by which Excel knows it.
+
+    What Excel would calculate gets an apostrophe in front. FILE stays as it was until all is written.
+    """
+    found = list(db.session.scalars(Word.search()))
+    db.session.commit()  # Nobody's write waits for a slow disk.
     table = csv.writer(file)
     table.writerow(Word.TEXTS)
-    for word in db.session.scalars(Word.search()):
-        table.writerow(getattr(word, name) for name in Word.TEXTS)
+    with progress(found, hidden=file.isatty()) as bar:
+        for word in bar:
+            table.writerow(as_cell(getattr(word, name)) for name in Word.TEXTS)
 
 
 @words.command("import")
@@ -80,24 +98,38 @@ def export_words(file: TextIO) -> None:
 @click.option("--owner", help="The address of the account that will own them; without it only admins change them.")
 def import_words(file: TextIO, owner: str | None) -> None:
     """Add the words of FILE, all or none; those that are there already are left out."""
-    try:
-        rows = good_rows(file)
-    except UnicodeDecodeError:
-        raise click.ClickException("The file is not UTF-8.") from None
+    rows = good_rows(file)
     user = User.by_email(owner) if owner else None
     if owner and not user:
         raise click.ClickException(f"There is no account {owner}.")
     known = {tuple(pair) for pair in db.session.execute(select(Word.english, Word.chinese))}
     added = 0
-    with click.progressbar(rows, label=f"{len(rows)} words", file=sys.stderr) as bar:
+    with progress(rows) as bar:
         for row in bar:
             pair = (row["english"], row["chinese"])
             if pair not in known:
                 known.add(pair)
                 db.session.add(Word(owner=user, **row))
                 added += 1
-        db.session.commit()
+            if len(db.session.new) == AT_ONCE:
+                db.session.flush()  # The work is done here, and not unseen behind the bar; still one transaction.
+    db.session.commit()
     click.echo(f"{added} words added, {len(rows) - added} were there already.")
+
+
+def progress(rows: list[Any], hidden: bool = False) -> AbstractContextManager[Iterable[Any]]:
+    """Show on stderr how far it is: stdout may be the file."""
+    return click.progressbar(rows, label=f"{len(rows)} words", file=sys.stderr, hidden=hidden)
+
+
+def as_cell(text: str) -> str:
+    """Write a text such that Excel calculates nothing, whoever wrote it."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def as_text(cell: str) -> str:
+    """Take off again what :func:`as_cell` put in front."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def good_rows(file: TextIO) -> list[dict[str, str]]:
@@ -105,16 +137,24 @@ def good_rows(file: TextIO) -> list[dict[str, str]]:
 
     :raises click.ClickException: naming every bad line
     """
-    table = csv.DictReader(file)
-    if not {"english", "chinese"} <= set(table.fieldnames or ()):
-        raise click.ClickException("The first line must name the columns: " + ",".join(Word.TEXTS))
-    rows, bad = [], []
-    for row in table:
-        texts = {name: clean(row.get(name)) for name in Word.TEXTS}
-        reason = what_is_wrong(row, texts)
-        if reason:
-            bad.append(f"line {table.line_num}: {reason}")
-        rows.append(texts)
+    table = csv.DictReader(file, strict=True)
+    rows, bad, line = [], [], 1  # and the line where the row begins that is being read
+    try:
+        if not {"english", "chinese"} <= set(table.fieldnames or ()):
+            raise click.ClickException("The first line must name the columns: " + ",".join(Word.TEXTS))
+        line = table.line_num + 1
+        for row in table:
+            texts = {name: clean(as_text(row.get(name) or "")) for name in Word.TEXTS}
+            reason = what_is_wrong(row, texts)
+            if reason:
+                bad.append(f"line {table.line_num}: {reason}")
+            rows.append(texts)
+            line = table.line_num + 1
+    except UnicodeDecodeError:
+        raise click.ClickException("The file is not UTF-8.") from None
+    except csv.Error as reason:
+        hint = "Is a quotation mark not closed, or not doubled?"
+        raise click.ClickException(f"nothing is added.\nline {line}: {reason}. {hint}") from None
     if bad:
         raise click.ClickException("\n".join(["nothing is added.", *bad]))
     return rows
@@ -138,7 +178,7 @@ def what_is_wrong(row: dict[Any, Any], texts: dict[str, str]) -> str | None:
 def test(arguments: tuple[str, ...]) -> None:
     """Run the tests; ARGUMENTS are pytest's."""
     # A process of its own: the tests make apps with settings of their own.
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=os.path.dirname(__file__) + "/.."))
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT))
 
 
 def init_app(app: Flask) -> None:

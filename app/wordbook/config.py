@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,13 @@ from typing import Any
 
 from flask import Flask
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
+# Beside the package, not in it: a web server may be given static/ to read without a way into the code.
+ROOT = Path(__file__).resolve().parent.parent
+
+YES = {"1", "true", "yes", "on"}
+NO = {"0", "false", "no", "off"}
 SHORTEST_KEY = 16
 FOR_DEVELOPMENT = "known to everybody who reads this line"
 NO_SECRET_KEY = f"""\
@@ -32,7 +39,10 @@ CONNECT_TIMEOUT = 3
 
 
 def settings() -> dict[str, Any]:
-    """Read the settings from the environment, each with its default."""
+    """Read the settings from the environment, each with its default.
+
+    :raises RuntimeError: naming the one that makes no sense
+    """
     env = os.environ.get
     shared = env("SITE_SHARED")
     return {
@@ -41,16 +51,17 @@ def settings() -> dict[str, Any]:
         "SITE_RELEASE": env("SITE_RELEASE", "development"),
         # Links in mails carry the name that the request asked for; with this, only these names are answered.
         "TRUSTED_HOSTS": env("SITE_HOSTS", "").replace(",", " ").split() or None,
-        "MAX_CONTENT_LENGTH": int(env("SITE_MAX_BODY") or 16 * 1024 * 1024),
+        # 0 is nginx's word for "no limit", and None is Flask's.
+        "MAX_CONTENT_LENGTH": number("SITE_MAX_BODY", 16 * 1024 * 1024, "bytes") or None,
         "MEDIA_FOLDER": Path(shared, "media") if shared else None,
         "DATABASE_URL": env("DATABASE_URL") or (f"sqlite:///{shared}/data/wordbook.db" if shared else ""),
         "JSON_LIBRARY": env("JSON_LIBRARY") or "json",
         "LOG_FORMAT": env("LOG_FORMAT") or "text",
         "LOG_LEVEL": (env("LOG_LEVEL") or "INFO").upper(),
-        "PROBE_MAX_SECONDS": float(env("PROBE_MAX_SECONDS") or 0),
+        "PROBE_MAX_SECONDS": number("PROBE_MAX_SECONDS", 0.0, "seconds"),
         "MAIL_SERVER": env("MAIL_SERVER", ""),
-        "MAIL_PORT": int(env("MAIL_PORT") or 25),
-        "MAIL_USE_TLS": (env("MAIL_USE_TLS") or "no").lower() in {"1", "true", "yes", "on"},
+        "MAIL_PORT": number("MAIL_PORT", 25, "a port"),
+        "MAIL_USE_TLS": yes_no("MAIL_USE_TLS"),
         "MAIL_USERNAME": env("MAIL_USERNAME"),
         "MAIL_PASSWORD": env("MAIL_PASSWORD"),
         "MAIL_DEFAULT_SENDER": env("MAIL_DEFAULT_SENDER") or "wordbook@localhost",
@@ -68,6 +79,26 @@ def settings() -> dict[str, Any]:
         "WORDS_PER_PAGE": 10,
         "BOOTSTRAP_SERVE_LOCAL": True,
     }
+
+
+def number(name: str, default: float, kind: str) -> Any:
+    """Read a number that is not negative; whole, if its default is."""
+    text = os.environ.get(name) or default
+    try:
+        value = type(default)(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < math.inf:
+        raise RuntimeError(f"{name} is {text!r}; give {kind}, such as {default}.")
+    return value
+
+
+def yes_no(name: str) -> bool:
+    """Read a yes or a no, which is what nothing means. A slip of the pen must not switch safety off."""
+    text = os.environ.get(name) or "no"
+    if text.lower() not in YES | NO:
+        raise RuntimeError(f"{name} is {text!r}; give yes or no.")
+    return text.lower() in YES
 
 
 def require_secret_key(app: Flask) -> None:
@@ -104,9 +135,19 @@ def fill_in(app: Flask) -> None:
 
 
 def database_url(given: str) -> URL:
-    """Name the driver that is installed, where the address names none, and all of Unicode for MySQL."""
-    url = make_url(given)
-    url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
+    """Name the driver that is installed, where the address names none, and all of Unicode for MySQL.
+
+    :raises RuntimeError: without a word of the address, which holds a password
+    """
+    try:
+        url = make_url(given)
+        url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
+        url.get_dialect().import_dbapi()
+    except (ArgumentError, ValueError, ImportError):
+        raise RuntimeError(
+            "DATABASE_URL is no address of a database that has a driver here; give one such as "
+            "postgresql://user:password@host/name."
+        ) from None
     if url.get_backend_name() in {"mysql", "mariadb"}:
         url = url.update_query_dict({"charset": "utf8mb4"})
     return url

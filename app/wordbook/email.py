@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from email_validator import validate_email
 from flask import current_app, render_template
 from flask_mail import Message
 
@@ -32,7 +33,9 @@ def send(recipient: str | None, subject: str, template: str, **values: Any) -> b
         with mail.connect() as connection:
             if recipient:
                 body = render_template(f"mail/{template}.txt", **values)
-                connection.send(Message(subject, recipients=[recipient], body=body))
+                # Flask-Mail itself writes some domains (ß.de) as others, and stumbles over some Arabic and Hebrew ones.
+                address = validate_email(recipient, check_deliverability=False, allow_smtputf8=False).ascii_email
+                connection.send(Message(subject, recipients=[address], body=body))
     except OSError as error:  # smtplib's own errors are of this kind, and so are a refused connection and a timeout
         current_app.logger.error("The mail server takes no mail: %s", type(error).__name__)
         return False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from flask import Flask, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from wordbook.models import Anonymous
@@ -19,18 +22,20 @@ CHINESE = {
 
 def show(error: HTTPException) -> ResponseReturnValue:
     """Render an error; what is no error (a redirect) passes as it is."""
-    if error.code is None or error.code < 400:
-        return error
-    if isinstance(error, SecurityError):  # Asked by a name that is not ours (SITE_HOSTS): no link leads there.
+    # Who asked by a name that is not ours (SITE_HOSTS) gets a bare answer: no link of a page leads there.
+    if error.code is None or error.code < 400 or isinstance(error, SecurityError):
         return error
     if error.code == 413:
         read_rest()
+    headers = Headers(error.get_headers())  # such as Allow, of 405
+    del headers["Content-Type"]
     if request.path.startswith("/api/"):
-        return {"status": error.code, "error": error.description}, error.code
+        return {"status": error.code, "error": error.description}, error.code, headers
     if error.code >= 500:
         # Flask-Login would ask for the user before any page, and the database may be what is broken.
         g._login_user = Anonymous()
-    return render_template("error.html", error=error, chinese=CHINESE.get(error.code, "出错了")), error.code
+    page = render_template("error.html", error=error, chinese=CHINESE.get(error.code, "出错了"))
+    return page, error.code, headers
 
 
 def read_rest() -> None:
@@ -41,7 +46,7 @@ def read_rest() -> None:
     """
     if not request.environ.get("wsgi.input_terminated"):
         return  # A server that does not know where the body ends would wait for more.
-    rest = current_app.config["MAX_CONTENT_LENGTH"]
+    rest = current_app.config["MAX_CONTENT_LENGTH"] or math.inf
     while rest > 0 and (chunk := request.environ["wsgi.input"].read(64 * 1024)):
         rest -= len(chunk)
 

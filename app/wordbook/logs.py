@@ -41,6 +41,7 @@ class Formatter(logging.Formatter):
 
     @staticmethod
     def as_text(fields: dict[str, object]) -> str:
+        """Write the fields for people to read, and nothing that could pass for another line."""
         head = "{time} {level} {site} {release} ".format_map(fields) + f"{fields['request_id'] or '-'} "
         # An address may hold a line break (%0A), with which a client could write lines of its own into the log.
         message = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(fields["message"]))
@@ -52,6 +53,9 @@ def init_app(app: Flask) -> None:
     kind = app.config["LOG_FORMAT"]
     if kind not in {"json", "text"}:
         raise RuntimeError(f"LOG_FORMAT is {kind!r}; it can be json or text.")
+    level = app.config["LOG_LEVEL"]
+    if level not in logging.getLevelNamesMapping():
+        raise RuntimeError(f"LOG_LEVEL is {level!r}; it can be DEBUG, INFO, WARNING or ERROR.")
     names = (kind, app.config["SITE_NAME"], app.config["SITE_RELEASE"])
     dictConfig(
         {
@@ -67,7 +71,7 @@ def init_app(app: Flask) -> None:
             },
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             # Other libraries only warn: some of them write whole mails or statements when they are asked for more.
-            "loggers": {app.name: {"level": app.config["LOG_LEVEL"]}},
+            "loggers": {app.name: {"level": level}},
         }
     )
     app.before_request(begin)

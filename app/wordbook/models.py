@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 from flask import current_app
 from flask_login import AnonymousUserMixin, UserMixin
@@ -60,13 +60,15 @@ class User(UserMixin, db.Model):
     def checked(cls, email: str, password: str) -> Self | None:
         """Find the account that has this address and this password.
 
-        An unknown address takes as long as a wrong password, so that the time tells nobody who has an account. The
-        transaction ends first: nobody has to wait for the hash.
+        An unknown address takes as long as a wrong password, one hash, so that the time tells nobody who has an
+        account. The transaction ends first: nobody has to wait for the hash.
         """
         user = cls.by_email(email)
         db.session.commit()
-        known = user.password_hash if user else generate_password_hash("", current_app.config["PASSWORD_METHOD"])
-        return user if check_password_hash(known, password) and user else None
+        if user is None:
+            generate_password_hash(password, current_app.config["PASSWORD_METHOD"])
+            return None
+        return user if check_password_hash(user.password_hash, password) else None
 
     def set_password(self, password: str) -> None:
         """Keep the password's hash."""
@@ -106,6 +108,7 @@ class Anonymous(AnonymousUserMixin):
     """Somebody who has not logged in."""
 
     def may_change(self, word: Word) -> bool:
+        """None at all."""
         return False
 
 
@@ -134,11 +137,6 @@ class Word(db.Model):
         if text:
             words = words.where(or_(*(getattr(cls, name).icontains(text, autoescape=True) for name in cls.TEXTS)))
         return words
-
-    def as_dict(self) -> dict[str, Any]:
-        """What the API tells of a word."""
-        names = ("id", *self.TEXTS, "picture", "created_at", "updated_at")
-        return {name: getattr(self, name) for name in names}
 
 
 def normal_email(email: str) -> str:

@@ -12,13 +12,20 @@ from wordbook.models import EMAIL_LENGTH
 SHORTEST_PASSWORD = 8
 # Hashing takes longer for longer passwords; nobody types more than this.
 LONGEST_PASSWORD = 200
+# Not every mail server takes others, and an address that can't be written to can't be confirmed.
+NO_ADDRESS = (
+    "This is no e-mail address with plain letters (a-z), digits and signs before the @. "
+    "邮箱地址不正确。@ 之前只能是英文字母、数字和符号。"
+)
 
 
 class EmailForm(FlaskForm):
     """Just an address."""
 
     email = Text(
-        "E-mail 邮箱", [DataRequired(), Email(), Length(max=EMAIL_LENGTH)], render_kw={"autocomplete": "email"}
+        "E-mail 邮箱",
+        [DataRequired(), Email(NO_ADDRESS, allow_smtputf8=False), Length(max=EMAIL_LENGTH)],
+        render_kw={"autocomplete": "email"},
     )
     submit = SubmitField("Send 发送")
 

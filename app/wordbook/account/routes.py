@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import current_app, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, fresh_login_required, login_required, login_user, logout_user
+from flask_login import current_user, fresh_login_required, login_required, login_url, login_user, logout_user
 from flask_wtf import FlaskForm
 from sqlalchemy.exc import IntegrityError
 
 from wordbook import email
 from wordbook.account import bp
 from wordbook.account.forms import EmailForm, LoginForm, PasswordForm, RegisterForm
-from wordbook.extensions import db
+from wordbook.extensions import db, login
 from wordbook.forms import EmptyForm
 from wordbook.models import User, normal_email, now
 
@@ -87,6 +87,13 @@ def log_in() -> ResponseReturnValue:
             return redirect(local_address(request.args.get("next")) or url_for("words.index"))
         flash("Wrong address or password. 邮箱或密码不正确。", "danger")
     return page("Log in 登录", form, links=True)
+
+
+@login.unauthorized_handler
+def ask_to_log_in() -> ResponseReturnValue:
+    """Ask for a log-in first. It leads back to a page only: what a form had sent is gone by then."""
+    flash(login.login_message, login.login_message_category)
+    return redirect(login_url(login.login_view, request.url if request.method == "GET" else None))
 
 
 @bp.post("/logout")

@@ -29,7 +29,7 @@ def add() -> dict[str, Any]:
         abort(400, "The body is not JSON.")
     if not isinstance(body, dict):
         abort(400, 'The body is not an object such as {"a": 1, "b": 2}.')
-    return {"sum": number(body, "a") + number(body, "b")}
+    return {"sum": bounded("the sum", number(body, "a") + number(body, "b"))}
 
 
 @bp.get("/words")
@@ -57,9 +57,9 @@ def word(word_id: int) -> dict[str, Any]:
 
 
 def as_dict(word: Word) -> dict[str, Any]:
-    """A word, with its picture's address."""
-    picture = url_for("words.media", filename=word.picture) if word.picture else None
-    return word.as_dict() | {"picture": picture}
+    """What the API tells of a word."""
+    texts = {name: getattr(word, name) for name in ("id", *Word.TEXTS, "created_at", "updated_at")}
+    return texts | {"picture": url_for("words.media", filename=word.picture) if word.picture else None}
 
 
 def number(body: dict[str, Any], name: str) -> int | float:
@@ -69,6 +69,11 @@ def number(body: dict[str, Any], name: str) -> int | float:
     value = body[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         abort(400, f"{name} is not a number.")
+    return bounded(name, value)
+
+
+def bounded(name: str, value: float) -> int | float:
+    """Let a number pass; 400 for one that is too large."""
     # Asked this way round, so that NaN, which is not smaller than anything, does not pass either.
     if not abs(value) <= LARGEST_NUMBER:
         abort(400, f"{name} is too large.")

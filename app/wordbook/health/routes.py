@@ -8,10 +8,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask import current_app
+from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from wordbook.extensions import db
 from wordbook.health import bp
+from wordbook.models import Word
 
 
 def identity() -> dict[str, Any]:
@@ -41,15 +43,18 @@ def readyz() -> tuple[dict[str, Any], int]:
 def missing_migrations() -> str | None:
     """Compare the database's revision with the newest of this release.
 
-    A revision that this release does not know was made by a newer one. The older stays ready then: it still serves
-    while the newer one starts, and again after a rollback. So write migrations that the release before can live with.
+    A revision that this release does not know was made by a newer one, where there are words. The older stays ready
+    then: it still serves while the newer one starts, and again after a rollback. So write migrations that the release
+    before can live with.
     """
     scripts = ScriptDirectory(current_app.extensions["migrate"].directory)
-    found = set(MigrationContext.configure(db.session.connection()).get_current_heads())
+    connection = db.session.connection()
+    found = set(MigrationContext.configure(connection).get_current_heads())
     if found == set(scripts.get_heads()):
         return None
     try:
         scripts.get_revisions(tuple(found))
     except CommandError:
-        return None
+        words = inspect(connection).has_table(Word.__tablename__)
+        return None if words else "the tables in the database are another application's"
     return "migrations are pending: run `flask --app wsgi db upgrade`"

@@ -6,6 +6,7 @@ from flask import Response, abort, current_app, flash, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required
 from flask_moment import moment
+from sqlalchemy.orm.exc import StaleDataError
 
 from wordbook.extensions import db
 from wordbook.forms import EmptyForm, clean
@@ -100,19 +101,23 @@ def edited(word: Word, done: str) -> ResponseReturnValue:
         return render_template("words/edit.html", form=form, word=word), status
     for name in Word.TEXTS:
         setattr(word, name, form[name].data)
-    old = word.picture
+    old = new = word.picture
     if form.checked_picture:
-        word.picture = pictures.store(form.checked_picture)
+        new = pictures.store(form.checked_picture)
     elif form.without_picture.data:
-        word.picture = None
+        new = None
+    word.picture = new
     try:
         db.session.add(word)
         db.session.commit()
-    except Exception:
-        if word.picture != old:
-            pictures.remove(word.picture)
+    except Exception as reason:
+        db.session.rollback()
+        if new != old:
+            pictures.remove(new)
+        if isinstance(reason, StaleDataError):  # Somebody deleted the word meanwhile.
+            abort(404)
         raise
-    if word.picture != old:
+    if new != old:
         pictures.remove(old)
     flash(f"{done}: {word.english} {word.chinese}", "success")
     return redirect(url_for(".show", word_id=word.id))
