@@ -154,6 +154,15 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(source: Path) -> None
 # Locks
 
 
+def test_a_lock_that_is_a_link_out_of_the_source_shows_nothing_of_what_lies_there(source: Path) -> None:
+    (source.parent / "vault_password").write_text("hunter2\n", encoding="utf-8")
+    (source / "requirements.txt").unlink()
+    (source / "requirements.txt").symlink_to("../vault_password")
+    with pytest.raises(action.PackError, match="leads out of the source") as error:
+        action.check_lock(source, "requirements.txt")
+    assert "hunter2" not in str(error.value)
+
+
 def test_a_missing_lock_is_refused_with_the_command_that_makes_it(source: Path) -> None:
     (source / "requirements.txt").unlink()
     (source / "requirements.in").write_text("flask\n", encoding="utf-8")

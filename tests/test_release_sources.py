@@ -65,6 +65,29 @@ class Work:
         return self.git("rev-parse", "HEAD")
 
 
+def hand_made(folder: Path, *entries: str) -> Path:
+    """A tree of git's as its bytes, whatever git itself would say of it."""
+    content = b""
+    for entry in entries:
+        head, _, name = entry.partition("\t")
+        mode, _kind, object_id = head.split()
+        content += f"{mode.lstrip('0')} {name}\0".encode() + bytes.fromhex(object_id)
+    path = folder / "tree"
+    path.write_bytes(content)
+    return path
+
+
+def written(path: Path, url: str | None, text: str = "") -> Path:
+    """A file with this text, or the .gitmodules of a submodule at this URL below any of the paths of these tests."""
+    if url:
+        text = "".join(
+            f'[submodule "{number}"]\n\tpath = {name}\n\turl = {url}\n'
+            for number, name in enumerate(("../escape", "d/escape"))
+        )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def work(tmp_path: Path) -> Work:
     """A repository with one commit, tagged v1.0."""
@@ -358,6 +381,26 @@ def test_a_submodule_takes_nothing_of_this_machine(tmp_path: Path, monkeypatch, 
 ])  # fmt: skip
 def test_a_login_goes_to_its_own_server_alone(tmp_path: Path, own: str, other: str, whole: str) -> None:
     assert git.Repository(own, None, tmp_path)._beside(other) == whole
+
+
+@pytest.mark.parametrize("way", ["above", "through a link"])
+def test_a_tree_made_by_hand_puts_no_submodule_outside(work: Work, fetch, tmp_path: Path, way: str) -> None:
+    other = Work(tmp_path / "other")
+    gitlink = f"160000 commit {other.commit(pwned='x')}\tescape"
+    inner = work.git("hash-object", "-w", "--literally", "-t", "tree", str(hand_made(tmp_path, gitlink)))
+    modules = work.git("hash-object", "-w", str(written(tmp_path / "modules", other.url)))
+    entries = [f"100644 blob {modules}\t.gitmodules"]
+    if way == "above":
+        entries.append(f"040000 tree {inner}\t..")
+    else:
+        target = work.git("hash-object", "-w", str(written(tmp_path / "target", None, str(tmp_path))))
+        entries += [f"120000 blob {target}\td", f"040000 tree {inner}\td"]
+    outer = work.git("hash-object", "-w", "--literally", "-t", "tree", str(hand_made(tmp_path, *entries)))
+    commit = work.git("commit-tree", outer, "-m", "made by hand")
+    work.git("update-ref", "refs/heads/main", commit)
+    with pytest.raises(InputError, match="nothing of it was used"):
+        fetch(git=work.url, version="main")
+    assert not list(tmp_path.rglob("pwned"))[1:]
 
 
 def test_a_file_in_lfs_is_refused(work: Work, fetch) -> None:

@@ -125,6 +125,10 @@ def check_lock(source: Path, requirements: str) -> bytes:
         raise PackError("requirements: the lock file must lie in the source; name it relative to the source")
     if not path.is_file():
         raise PackError(f"requirements: {requirements} is not in the source. {_remedy(source, requirements)}")
+    if source.resolve() not in path.resolve().parents:
+        raise PackError(
+            f"requirements: {requirements} is a link that leads out of the source; put the file itself there"
+        )
     content = path.read_bytes()
     if path.name == "uv.lock":
         if not path.with_name("pyproject.toml").is_file():
@@ -319,8 +323,9 @@ class ActionModule(ActionBase):
         for name in files:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RELEASE_NAMES:
                 raise PackError(f"files: {name!r} is no name for a file of a release")
-        lock = check_lock(folder, requirements)
+        # Before any file of it is read: a link that leads out of the source would show what lies there.
         entries = collect(folder)
+        lock = check_lock(folder, requirements)
         lock_name = Path(os.path.normpath(requirements)).as_posix()
         server_lock = (ROLE / "files" / "gunicorn.txt").read_bytes()
         needs_server = not names_package(lock, requirements, args.get("server", "gunicorn"))

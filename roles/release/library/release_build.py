@@ -51,6 +51,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+site: {description: The site's key., type: str, returned: always}
 needed: {description: Whether a release has to be started and put live., type: bool, returned: always}
 reason: {description: Why, in plain words., type: str, returned: always}
 release: {description: ID of the release to start, or of the live one., type: str, returned: always}
@@ -342,6 +343,7 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
             held.let_go()
         result = {
             "changed": bool(cleaned),
+            "site": layout.name,
             "needed": decision.needed,
             "build": decision.build,
             "reason": decision.reason,

@@ -51,7 +51,7 @@ def perform(params: dict, check_mode: bool) -> dict:
     needed = restart or release_id != site.live_release()
     if needed and not restart and not check_mode:
         hooks.check_schema(site, params["user"], release_id, params["schema"], params["timeout"])
-    return {"release": release_id, "needed": needed, "changed": False}
+    return {"site": site.name, "release": release_id, "needed": needed, "changed": False}
 
 
 def main() -> None:

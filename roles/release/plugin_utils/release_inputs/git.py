@@ -14,12 +14,12 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 
 from release_inputs import InputError
 from release_inputs.once import locked, name_of
-from release_inputs.tree import Item, write
+from release_inputs.tree import Item, safe_name, write
 from release_inputs.words import clean_url, is_url, last_lines, login, masked
 
 # Seconds that one command may take, and that a server may take to be reached.
@@ -244,7 +244,12 @@ class Repository:
         for entry in filter(None, listed.split("\0")):
             words, _, path = entry.partition("\t")
             mode, _kind, name = words.split()
+            safe_name(path)
             found[path] = (mode, name)
+        for path in found:
+            # git itself makes no such tree; one made by hand leads a submodule's files through a link.
+            if any(str(parent) in found for parent in PurePosixPath(path).parents):
+                raise InputError(f"source.git: {path} lies below something that is no folder; nothing of it was used")
         return found
 
     def _items(self, commit: str, entries: dict[str, tuple[str, str]], prefix: str) -> Iterator[Item]:
