@@ -140,7 +140,7 @@ class Hammer:
         clients: int = 8,
         seconds: float = 120,
         requests: int = 200_000,
-        pause: float = 0.01,
+        pause: float = 0.02,
         timeout: float = 40,
     ) -> None:
         self.address, self.port, self.host, self.site = address, port, host, site

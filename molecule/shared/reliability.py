@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +21,14 @@ class Table:
 
     path: Path
     rows: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, what: str, kind: str, report: Report) -> None:
         """One more."""
         harmed, booked_badly = len(report.failed) + len(report.wrong), len(report.lost) + len(report.doubled)
         cells = [what, kind, report.requests, report.posts, harmed, booked_badly, report.idle_closes]
         cells += [report.rest, report.during, f"{report.away * 1000:.0f}"]
-        self.rows.append("| " + " | ".join(map(str, cells)) + " |\n")
-        self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text(HEAD + "".join(self.rows))
+        with self.lock:
+            self.rows.append("| " + " | ".join(map(str, cells)) + " |\n")
+            self.path.parent.mkdir(exist_ok=True)
+            self.path.write_text(HEAD + "".join(self.rows))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hammer import Hammer, Report
 from reliability import Table
 from support import PROJECT, Machine, Run, Site, command_of, play
 
 SOURCE = PROJECT / "molecule/deploy/till"
+T = TypeVar("T")
+U = TypeVar("U")
 KINDS = ("sync", "gthread", "gevent")
 
 
@@ -35,6 +38,16 @@ class Till(Site):
         """The page of a run for this site alone."""
         return {self.name: {**self.entry, "source": {"path": str(self.code)}}}
 
+    @property
+    def templates(self) -> Path:
+        """The operator's overrides for it, if there are any."""
+        return self.folder / "templates" / self.name
+
+    def copy(self, folder: Path) -> Till:
+        """The same site from another folder, with a page of its own: what is changed there is not changed here."""
+        shutil.copytree(self.code, folder / self.name)
+        return replace(self, entry=copy.deepcopy(self.entry), folder=folder)
+
     def write(self, line: str, file: str = "wsgi.py") -> None:
         """Change its code by another line at the end."""
         with (self.code / file).open("a") as code:
@@ -42,7 +55,8 @@ class Till(Site):
 
     def words(self, *words: str) -> list[str]:
         """The arguments that make a run one for this site."""
-        return [f"--extra-vars={word}" for word in (f"site={self.name}", *words)]
+        overrides = [f"operator_templates={self.templates.parent}"] if self.templates.exists() else []
+        return [f"--extra-vars={word}" for word in (f"site={self.name}", *overrides, *words)]
 
     def run(self, verb: str, *words: str) -> Run:
         """Run a verb's playbook for it."""
@@ -78,6 +92,14 @@ def make(machine: Machine, kind: str, folder: Path) -> Till:
     till = Till(machine, f"till_{kind}", entry, folder)
     shutil.copytree(SOURCE, till.code, ignore=shutil.ignore_patterns("__pycache__"))
     return till
+
+
+def in_lanes(tills: list[Till], jobs: list[T], do: Callable[[Till, T], U]) -> list[U]:
+    """Share the jobs out among the sites: one after the other on each site, the sites side by side."""
+    shares = [jobs[number :: len(tills)] for number in range(len(tills))]
+    with ThreadPoolExecutor(len(tills)) as pool:
+        lanes = pool.map(lambda till, share: [do(till, job) for job in share], tills, shares)
+    return [outcome for lane in lanes for outcome in lane]
 
 
 def at_once(tills: list[Till], job: Callable[[Till], Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from reliability import Table
 from support import PROJECT, Site
-from tills import Load, Till, add_package, at_once, under_load
+from tills import Load, Till, add_package, at_once, in_lanes, under_load
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -33,47 +33,48 @@ def test_new_code(tills: list[Till], table: Table) -> None:
     nobody_noticed(load, tills)
 
 
-def test_another_setting_of_gunicorn(tills: list[Till], table: Table) -> None:
-    for till in tills:
-        till.entry["workers"] = 3
-    with under_load(tills, "a setting of gunicorn", table) as load:
-        at_once(tills, lambda till: till.well("deploy"))
-    nobody_noticed(load, tills)
-    assert [len(till.workers) for till in tills] == [3, 3, 3]
+def another_lock(till: Till) -> None:
+    """One more package, without which the code does not run."""
+    add_package(till.code / "requirements.txt", "blinker", PROJECT / "molecule/deploy/ledger/requirements.txt")
+    till.write("import blinker")
 
 
-def test_another_environment(tills: list[Till], table: Table) -> None:
-    for till in tills:
-        till.entry["env"] = {"MOOD": "glad"}
-    with under_load(tills, "the environment", table) as load:
-        at_once(tills, lambda till: till.well("deploy"))
-    nobody_noticed(load, tills)
-    assert [till.get("/price").json["mood"] for till in tills] == ["glad"] * 3
+CHANGES = {
+    "a setting of gunicorn": lambda till: till.entry.update(workers=3),
+    "the environment": lambda till: till.entry.update(env={"MOOD": "glad"}),
+    "a dependency": another_lock,
+}
 
 
-def test_another_dependency(tills: list[Till], table: Table) -> None:
-    for till in tills:
-        add_package(till.code / "requirements.txt", "blinker", PROJECT / "molecule/deploy/ledger/requirements.txt")
-        till.write("import blinker")
-    with under_load(tills, "a dependency", table) as load:
-        at_once(tills, lambda till: till.well("deploy"))
-    nobody_noticed(load, tills)
+@pytest.fixture(scope="module")
+def changed(tills: list[Till], table: Table) -> dict[str, tuple[Till, Load]]:
+    """Each change, on one of the sites."""
+
+    def deploy(till: Till, what: str) -> tuple[str, tuple[Till, Load]]:
+        CHANGES[what](till)
+        with under_load([till], what, table) as load:
+            till.well("deploy")
+        return what, (till, load)
+
+    return dict(in_lanes(tills, list(CHANGES), deploy))
 
 
-def test_the_way_back(tills: list[Till], table: Table) -> None:
-    before = [till.release for till in tills]
-    with under_load(tills, "a rollback", table) as load:
-        at_once(tills, lambda till: till.well("rollback"))
-    nobody_noticed(load, tills)
-    assert not set(before) & {till.release for till in tills}
+def test_another_setting_of_gunicorn(changed: dict[str, tuple[Till, Load]]) -> None:
+    till, load = changed["a setting of gunicorn"]
+    nobody_noticed(load, [till])
+    assert len(till.workers) == 3
 
 
-def test_new_processes(tills: list[Till], table: Table) -> None:
-    before = [till.master for till in tills]
-    with under_load(tills, "a restart", table) as load:
-        at_once(tills, lambda till: till.well("restart"))
-    nobody_noticed(load, tills, releases=1)
-    assert not set(before) & {till.master for till in tills}
+def test_another_environment(changed: dict[str, tuple[Till, Load]]) -> None:
+    till, load = changed["the environment"]
+    nobody_noticed(load, [till])
+    assert till.get("/price").json["mood"] == "glad"
+
+
+def test_another_dependency(changed: dict[str, tuple[Till, Load]]) -> None:
+    till, load = changed["a dependency"]
+    nobody_noticed(load, [till])
+    till.machine.output("test -d %s/live/release/packages/blinker", till.root)
 
 
 def test_rotated_logs(tills: list[Till], table: Table) -> None:
@@ -97,6 +98,7 @@ def test_a_setting_of_nginx_reloads_it_and_may_close_idle_connections(tills: lis
     assert load.harm == {}
     for till in tills:
         assert till.is_well()
+        assert load.reports[till.name].releases == {till.release}, "it needed no new one"
         assert_each_post_once(till, load)
 
 
@@ -107,6 +109,22 @@ def assert_each_post_once(till: Till, load: Load) -> None:
     assert max(paths.values()) == 1
     assert len({line.rpartition(" id=")[2] for line in lines}) == len(lines) == load.reports[till.name].posts
     assert all(" upstream_status=200 " in line for line in lines)
+
+
+def test_the_way_back(tills: list[Till], table: Table) -> None:
+    before = [till.release for till in tills]
+    with under_load(tills, "a rollback", table) as load:
+        at_once(tills, lambda till: till.well("rollback"))
+    nobody_noticed(load, tills)
+    assert not set(before) & {till.release for till in tills}
+
+
+def test_new_processes(tills: list[Till], table: Table) -> None:
+    before = [till.master for till in tills]
+    with under_load(tills, "a restart", table) as load:
+        at_once(tills, lambda till: till.well("restart"))
+    nobody_noticed(load, tills, releases=1)
+    assert not set(before) & {till.master for till in tills}
 
 
 def test_the_other_sites_went_on(ledgers: list[Site]) -> None:
