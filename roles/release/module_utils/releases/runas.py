@@ -9,6 +9,7 @@ import pwd
 import resource
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,28 +41,33 @@ def run_as(
         }
     elif os.geteuid() != account.pw_uid:
         raise PermissionError(f"only root can run a program as {user}")
-    process = subprocess.Popen(
-        list(command),
-        cwd=cwd,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        umask=0o027,
-        preexec_fn=confine,
-        **drop,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        # The whole session, also what the site's import may have left in the background.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    # Files, not pipes: what the command leaves in the background would keep those open, and nobody would see its end.
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
+    ):
+        process = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            umask=0o027,
+            preexec_fn=confine,
+            **drop,
+        )
+        try:
+            process.wait(timeout)
+        finally:
+            # The whole session, also what the site's import may have left in the background.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(process.args, process.returncode, out.read(), err.read())
 
 
 def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
