@@ -19,9 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import environment, fingerprint, layout, store, venv
 from ansible.module_utils.releases.runas import run_as
 from conftest import load
+from supervised import eventually
 
 action = load("roles/release/action_plugins/release_build.py")
 module = load("roles/release/library/release_build.py")
@@ -681,6 +683,13 @@ def test_what_runs_as_the_site_has_nothing_of_roots(tmp_path: Path) -> None:
     assert "'A': '1'" in rest
     status = run_as("nobody", ["/bin/cat", "/proc/self/status"], cwd=Path("/"), environment={})
     assert "NoNewPrivs:\t1" in status.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a site's user")
+def test_what_it_leaves_in_the_background_holds_nobody_up_and_ends() -> None:
+    done = run_as("nobody", ["sh", "-c", "sleep 600 & echo $!"], cwd=Path("/"), environment={}, timeout=60)
+    assert done.returncode == 0
+    eventually(lambda: process.is_gone(int(done.stdout)))
 
 
 def test_a_release_is_built_checked_and_then_found_to_be_right(

@@ -284,6 +284,25 @@ def test_what_a_stopped_release_has_forked_keeps_no_port(host: Host) -> None:
     at_rest(host, "r2")
 
 
+# A helper that a release starts and forgets; every second one does not heed SIGTERM.
+HELPERS = """
+import subprocess, sys
+helpers = [subprocess.Popen(["sh", "-c", trap + "echo on; while :; do sleep 0.1; done"], stdout=subprocess.PIPE)
+           for trap in ("", "trap '' TERM; ") if "--check-config" not in sys.argv]
+assert all(helper.stdout.readline() for helper in helpers)
+"""
+
+
+def test_what_a_stopped_release_has_started_ends_with_it(host: Host) -> None:
+    host.deploy("r1", top=HELPERS)
+    server = get(host.sock)["pid"]
+    uid = process.user(server)
+    assert len(process.group(server, uid)) >= 4, "the server, a worker, and two helpers"
+    host.deploy("r2")
+    assert process.group(server, uid) == []
+    at_rest(host, "r2")
+
+
 def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reliability import Table
 from rounds import Clients, machine_of
 from support import PROJECT, SITES, Machine, Site, page
+from tills import KINDS, Till, at_once, make
 
 SOURCE = PROJECT / "molecule/deploy/ledger"
 
@@ -52,3 +54,17 @@ def clients(ledgers: list[Site]) -> Iterator[Clients]:
     """Clients at work on the first host."""
     with Clients(ledgers[0]) as at_work:
         yield at_work
+
+
+@pytest.fixture(scope="session")
+def table() -> Table:
+    """What was tried under load, and what came of it."""
+    return Table(PROJECT / "build/reliability.md")
+
+
+@pytest.fixture(scope="session")
+def tills(east: Machine, tmp_path_factory: pytest.TempPathFactory) -> list[Till]:
+    """A site of each worker class, live on the first host. They are on no page but their own."""
+    tills = [make(east, kind, tmp_path_factory.mktemp("tills")) for kind in KINDS]
+    at_once(tills, lambda till: till.well("deploy"))
+    return tills

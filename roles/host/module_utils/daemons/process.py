@@ -64,6 +64,14 @@ def user(pid: int) -> int | None:
     return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("Uid:")), None)
 
 
+def group(leader: int, uid: int) -> list[int]:
+    """The processes of a user in the process group that this one has led, without those that have ended."""
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    # state, parent, group
+    members = [pid for pid in pids if (found := fields(pid))[2:3] == [str(leader)] and found[0] != "Z"]
+    return [pid for pid in members if user(pid) == uid]
+
+
 def command(pid: int) -> str:
     """What a process calls itself; empty if it is gone."""
     try:

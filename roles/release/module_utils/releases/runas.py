@@ -41,8 +41,11 @@ def run_as(
         }
     elif os.geteuid() != account.pw_uid:
         raise PermissionError(f"only root can run a program as {user}")
-    # Into files: at the end of a pipe one would wait for whatever the program has left in the background.
-    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+    # Files, not pipes: what the command leaves in the background would keep those open, and nobody would see its end.
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
+    ):
         process = subprocess.Popen(
             list(command),
             cwd=cwd,
@@ -56,17 +59,15 @@ def run_as(
             **drop,
         )
         try:
-            process.wait(timeout=timeout)
+            process.wait(timeout)
         finally:
             # The whole session, also what the site's import may have left in the background.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        said = []
-        for stream in (out, err):
-            stream.seek(0)
-            said.append(stream.read())
-    return subprocess.CompletedProcess(process.args, process.returncode, *said)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(process.args, process.returncode, out.read(), err.read())
 
 
 def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:

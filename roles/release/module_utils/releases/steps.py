@@ -53,13 +53,19 @@ def traces(site: Layout, slot: str) -> list[str]:
     return found
 
 
-def orphan(site: Layout, slot: str) -> int | None:
-    """The PID that the launcher noted for a slot, if that very process still runs."""
+def noted(site: Layout, slot: str) -> process.Process | None:
+    """The process that the launcher noted for a slot, whether it still runs or not."""
     try:
         note = json.loads(site.pid(slot).read_text(encoding="utf-8"))
-        return note["pid"] if process.Process(note["pid"], note["start"]).alive else None
+        return process.Process(note["pid"], note["start"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def orphan(site: Layout, slot: str) -> int | None:
+    """The PID that the launcher noted for a slot, if that very process still runs."""
+    server = noted(site, slot)
+    return server.pid if server and server.alive else None
 
 
 def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
@@ -75,6 +81,29 @@ def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     site.pid(slot).unlink(missing_ok=True)
+
+
+def end_group(site: Layout, slot: str, server: int | None, patience: float = 3) -> None:
+    """End what a stopped server's code has started and left running: nothing of a release outlives its slot.
+
+    supervisor made the server the head of a process group; its number is nobody else's as long as one of them runs.
+    Whatever left the group (`setsid`) is not found.
+
+    :param server: PID that the server had
+    """
+    try:
+        uid = pwd.getpwnam(site.manifest(site.release_in(slot) or "")["user"]).pw_uid
+    except KeyError:
+        return
+    if server is None or not process.is_gone(server):
+        return
+    for word in (signal.SIGTERM, signal.SIGKILL):
+        for pid in process.group(server, uid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, word)
+        deadline = time.monotonic() + patience
+        while process.group(server, uid) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def end_leftovers(site: Layout, slot: str) -> None:
@@ -104,7 +133,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
     """
     found = bool(traces(site, slot))
     site.token(slot).unlink(missing_ok=True)
-    supervisor = Supervisor()
+    supervisor, server = Supervisor(), noted(site, slot)
     try:
         supervisor.remove(f"{site.name}-{slot}")
     except SupervisorError:
@@ -112,6 +141,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
         if supervisor.running():
             raise
     end_orphan(site, slot)
+    end_group(site, slot, server.pid if server else None)
     end_leftovers(site, slot)
     if site.program(slot).exists():
         site.program(slot).unlink()
