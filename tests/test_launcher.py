@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import json
 import os
+import platform
+import pty
 import pwd
 import signal
 import socket
 import stat
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -171,6 +175,123 @@ def test_a_command_without_anything_live_says_so(bare_host: Host) -> None:
     done = launch(bare_host, "run", "--", "true")
     assert done.returncode == 1
     assert "leads to no release" in done.stderr
+
+
+# What a site's code might try in root's terminal; the last two are what any program may do there.
+TYPIST = """
+import ctypes, errno, fcntl, json, os, subprocess, sys, termios
+def code(request, argument):
+    try:
+        fcntl.ioctl(0, request, argument)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+libc = ctypes.CDLL(None, use_errno=True)
+def raw(number, request):
+    ctypes.set_errno(0)
+    libc.syscall(ctypes.c_long(number), ctypes.c_long(0), ctypes.c_ulong(request), ctypes.c_char_p(b"x"))
+    return errno.errorcode.get(ctypes.get_errno(), "done")
+number = {"x86_64": 16, "aarch64": 29}[os.uname().machine]
+child = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSTI, b'x')"
+print(json.dumps({
+    "uid": os.getuid(),
+    "TIOCSTI": code(termios.TIOCSTI, b"x"),
+    "upper half": raw(number, 1 << 32 | termios.TIOCSTI),
+    "TIOCLINUX": code(termios.TIOCLINUX, b"\\3"),
+    "x32": raw(0x40000000 | 514, termios.TIOCSTI),
+    "child": subprocess.run([sys.executable, "-c", child], stderr=subprocess.DEVNULL).returncode,
+    "TIOCGWINSZ": code(termios.TIOCGWINSZ, bytes(8)),
+    "tcgetattr": len(termios.tcgetattr(0)),
+}))
+"""
+# ioctl of i386: push rbx; mov eax, 54; xor ebx, ebx; mov ecx, TIOCSTI; mov edx, address; int 0x80; pop rbx; ret.
+INT_80 = """
+import ctypes, mmap
+low = mmap.mmap(-1, 4096, prot=7, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40)  # MAP_32BIT
+address = ctypes.addressof(ctypes.c_char.from_buffer(low))
+code = b"\\x53\\xb8" + (54).to_bytes(4, "little") + b"\\x31\\xdb\\xb9" + (0x5412).to_bytes(4, "little")
+low.write(code + b"\\xba" + address.to_bytes(4, "little") + b"\\xcd\\x80\\x5b\\xc3")
+print(ctypes.CFUNCTYPE(ctypes.c_int)(address)())
+"""
+
+
+def on_terminal(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as root's shell does: on a terminal, which is its controlling one."""
+    master, slave = pty.openpty()
+    try:
+        return subprocess.run(
+            list(map(str, command)),
+            stdin=slave,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            **options,
+        )
+    finally:
+        os.close(slave)
+        os.close(master)
+
+
+@pytest.fixture
+def typing(bare_host: Host) -> Host:
+    """A host with a live release, whose kernel lets any user type into its own terminal."""
+    done = on_terminal("/usr/bin/python3", "-c", TYPIST, user=USER, group=GROUP, extra_groups=[])
+    if platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("the launcher has no filter for this machine")
+    free = json.loads(done.stdout)
+    if free["TIOCSTI"] != "done":
+        pytest.skip("this kernel forbids TIOCSTI by itself (dev.tty.legacy_tiocsti)")
+    assert (free["uid"], free["upper half"], free["child"]) == (pwd.getpwnam(USER).pw_uid, "done", 0)
+    fill(bare_host, "blue")
+    bare_host.site.live.symlink_to("slots/blue")
+    return bare_host
+
+
+def test_a_command_cannot_type_into_roots_shell(typing: Host) -> None:
+    done = on_terminal(typing.by_hand, typing.site.root, "run", "--", "/usr/bin/python3", "-c", TYPIST)
+    assert json.loads(done.stdout) == {
+        "uid": pwd.getpwnam(USER).pw_uid,
+        "TIOCSTI": "EPERM",
+        "upper half": "EPERM",
+        "TIOCLINUX": "EPERM",
+        "x32": "EPERM",
+        "child": 1,
+        "TIOCGWINSZ": "done",
+        "tcgetattr": 7,
+    }, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="int 0x80 is x86's")
+def test_nor_can_it_by_a_32_bit_call(typing: Host) -> None:
+    free = on_terminal("/usr/bin/python3", "-c", INT_80, user=USER, group=GROUP, extra_groups=[])
+    if free.stdout != "0\n":
+        pytest.skip("this kernel has no 32-bit calls")
+    done = on_terminal(typing.by_hand, typing.site.root, "run", "--", "/usr/bin/python3", "-c", INT_80)
+    assert (done.returncode, done.stdout) == (-signal.SIGSYS, "")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "legacy", "outcome"),
+    [(True, "0\n", "warned"), (True, "1\n", "refused"), (True, None, "refused"), (False, "1\n", "silent")],
+)
+def test_without_seccomp_it_is_the_kernels_setting_that_counts(
+    plugin, tmp_path: Path, monkeypatch, capsys, terminal: bool, legacy: str | None, outcome: str
+) -> None:
+    launcher = plugin("roles/release/files/launcher.py")
+    monkeypatch.setattr(launcher, "IOCTL", {})
+    monkeypatch.setattr(launcher, "has_terminal", lambda: terminal)
+    monkeypatch.setattr(launcher, "LEGACY_TIOCSTI", tmp_path / "legacy_tiocsti")
+    if legacy is not None:
+        (tmp_path / "legacy_tiocsti").write_text(legacy)
+    if outcome == "refused":
+        with pytest.raises(launcher.LauncherError, match="could type into this terminal"):
+            launcher.forbid_typing()
+    else:
+        launcher.forbid_typing()
+        assert ("only dev.tty.legacy_tiocsti guards" in capsys.readouterr().err) == (outcome == "warned")
 
 
 def test_a_killed_master_comes_back(host: Host) -> None:

@@ -14,6 +14,7 @@ anything that went wrong.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import grp
 import json
@@ -35,7 +36,13 @@ REFUSED = 77
 # supervisor counts an exit as one of `exitcodes` only once the program was up for `startsecs` (ours: 1); before that it
 # is a failed start, to be tried again and again.
 REFUSAL_PAUSE = 2.0
+PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
+# By machine: AUDIT_ARCH_…, as which seccomp knows it, and the number of its system call ioctl. All are little-endian.
+IOCTL = {"x86_64": (0xC000003E, 16), "aarch64": (0xC00000B7, 29)}
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 SO_ATTACH_REUSEPORT_CBPF = 51
 FIRST_FD = 3
 
@@ -270,6 +277,67 @@ def drop_privileges(uid: int, gid: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
+def keystroke_filter(audit_arch: int, ioctl: int) -> bytes:
+    """A seccomp program, an array of struct sock_filter: TIOCSTI and TIOCLINUX fail with EPERM, all else is allowed."""
+    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_RET|K
+    kill, refuse, allow = 0x80000000, 0x00050000 | errno.EPERM, 0x7FFF0000
+    # Code, how many instructions to skip if true, and if false, operand. In struct seccomp_data the call's number is
+    # at 0, the machine at 4, and at 24 the lower half of the second argument: the kernel looks at no more of it.
+    program = [
+        (load, 0, 0, 4),
+        (equal, 1, 0, audit_arch),
+        (give, 0, 0, kill),  # a 32-bit call has other numbers, and would be a way around
+        (load, 0, 0, 0),
+        (at_least, 5, 0, 0x40000000),  # so has x32, which counts as x86_64
+        (equal, 0, 3, ioctl),
+        (load, 0, 0, 24),
+        (equal, 2, 0, TIOCSTI),
+        (equal, 1, 0, TIOCLINUX),
+        (give, 0, 0, allow),
+        (give, 0, 0, refuse),
+    ]
+    return b"".join(struct.pack("@HBBI", *instruction) for instruction in program)
+
+
+def has_terminal() -> bool:
+    """Whether there is a controlling terminal: a process can type into no other, whatever its stdin is."""
+    # Field 7, see process_start().
+    return int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[4]) != 0
+
+
+def forbid_typing() -> None:
+    """Let nothing that runs from here on push keystrokes into the terminal.
+
+    It is root's, and what the site's code typed there would be read by root's shell. The filter stays over exec and
+    for all children. (Needs no_new_privs.)
+    """
+    machine = os.uname().machine
+    # A 32-bit Python on a 64-bit kernel would be killed as foreign.
+    if machine in IOCTL and sys.maxsize > 2**32:
+        instructions = keystroke_filter(*IOCTL[machine])
+        program = ctypes.create_string_buffer(instructions)
+        # struct sock_fprog: how many instructions (of 8 bytes), and their address.
+        head = ctypes.create_string_buffer(struct.pack("@HP", len(instructions) // 8, ctypes.addressof(program)))
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head, 0, 0) == 0:
+            return
+        reason = f"seccomp: {os.strerror(ctypes.get_errno())}"
+    else:
+        reason = f"no seccomp filter for a {machine}"
+    if not has_terminal():
+        return
+    try:
+        harmless = LEGACY_TIOCSTI.read_text(encoding="ascii").strip() == "0"
+    except OSError:  # before Linux 6.2, which always allows it
+        harmless = False
+    if not harmless:
+        raise LauncherError(
+            f"the site's code could type into this terminal as you ({reason}); set the sysctl dev.tty.legacy_tiocsti "
+            "to 0 (Linux 6.2 and later), or start this without a terminal (setsid -w …)"
+        )
+    print(f"launcher: only dev.tty.legacy_tiocsti guards this terminal ({reason})", file=sys.stderr, flush=True)
+
+
 def retire_orphan(site: str, slot: str) -> None:
     """Ask an older server of this slot to end, and note who is the server now.
 
@@ -348,6 +416,7 @@ def run(root: Path, arguments: list[str]) -> NoReturn:
         environment["TERM"] = os.environ["TERM"]  # a shell wants to know its terminal
     os.chdir(release / "app")
     drop_privileges(uid, gid)
+    forbid_typing()
     execute(arguments, environment)
 
 
