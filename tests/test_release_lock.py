@@ -184,6 +184,18 @@ def test_without_proc_the_answer_is_the_same_all_the_same(monkeypatch: pytest.Mo
     assert abs(one["began"] - time.time()) < 3600
 
 
+@pytest.mark.parametrize(("uid", "first", "known"), [(1000, "", False), (1000, "init", True), (0, "", True)])
+def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
+    monkeypatch: pytest.MonkeyPatch, uid: int, first: str, known: bool
+) -> None:
+    read = this_run.text
+    monkeypatch.setattr(this_run, "text", lambda path: first if path == "/proc/1/cmdline" else read(path))
+    monkeypatch.setattr(this_run, "runs", lambda: {this_run.named(os.getpid())})
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    found = this_run.identity(os.getpid())
+    assert (found["machine"] != "", found["process"] != "") == (known, known)
+
+
 def test_the_default_of_the_patience_stands_in_step() -> None:
     defaults = yaml.safe_load((PROJECT / "roles/release/defaults/main.yml").read_text())
     assert defaults["release_lock_patience"] == run.PATIENCE
