@@ -106,6 +106,14 @@ def test_a_process_id_means_nothing_on_another_machine(site: Layout) -> None:
         step(site, replace(AFTER, machine=""))
 
 
+def test_the_note_of_a_run_of_one_step_is_dead_as_soon_as_the_kernel_gives_the_lock(site: Layout) -> None:
+    console = Run("c1", "restart", "root", "web1", time.time(), step=True)
+    with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
+        step(site, BOB)
+    assert lock.read(site)["holder"]["id"] == "c1", "it was killed: nothing took its note away"
+    assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
+
+
 def test_a_silent_run_is_taken_over_when_the_patience_ends(site: Layout) -> None:
     step(site, ALICE)
     silent(site, 599)
