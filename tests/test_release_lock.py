@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.releases import history, kept, layout, lock, run
+from ansible.module_utils.releases import fingerprint, history, hooks, kept, layout, lock, run
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.run import Run
 from conftest import PROJECT, load
 
 this_run = load("roles/preflight/lookup_plugins/this_run.py")
+release_choose = load("roles/release/library/release_choose.py")
 
 ALICE = Run("a1", "deploy", "alice", "laptop", 1795230000.9, "m1", "10:1", frozenset({"10:1"}))
 BOB = Run("b1", "rollback", "bob", "desk", 1795230001.0, "m2", "20:1", frozenset({"20:1"}))
@@ -252,6 +253,7 @@ def releases(site: Layout) -> Layout:
         folder.mkdir(parents=True)
         (folder / ".complete").touch()
         (folder / "release.json").write_text(json.dumps({"created": name, "source": "folder app", "by": "eve@pc"}))
+        (folder / ".fingerprint").write_text(fingerprint.record(folder, {}))
     slot = site.slot("blue")
     slot.mkdir(parents=True)
     (slot / "release").symlink_to("../../releases/20261103T000000Z-aaaa")
@@ -296,6 +298,39 @@ def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
     releases.previous.unlink()
     with pytest.raises(kept.StepError, match="no release was live before 20261103T000000Z-aaaa"):
         kept.choose(releases, "previous")
+
+
+@pytest.mark.parametrize("wanted", ["previous", "bbbb"])
+def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, wanted: str) -> None:
+    folder = releases.release("20261102T000000Z-bbbb")
+    (folder / "app.py").write_text("edited by hand")
+    with pytest.raises(kept.StepError) as caught:
+        kept.choose(releases, wanted)
+    assert "the files of the release 20261102T000000Z-bbbb are no longer as they were" in str(caught.value)
+    assert "Choose another one, or deploy its version again. There are: 20261101" in str(caught.value)
+    (folder / "release.json").unlink()
+    with pytest.raises(kept.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"):
+        kept.choose(releases, wanted)
+
+
+def test_what_is_live_may_be_restarted_as_it_is(releases: Layout) -> None:
+    (releases.release("20261103T000000Z-aaaa") / "app.py").write_text("edited by hand")
+    assert kept.choose(releases, "live") == "20261103T000000Z-aaaa"
+    assert kept.choose(releases, "20261103") == "20261103T000000Z-aaaa"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x"), KeyError("no such user: shop")])
+def test_what_goes_wrong_while_one_looks_is_said_in_words(
+    releases: Layout, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    params = {"site": "shop", "root": str(releases.root), "user": "shop", "schema": "check", "timeout": 5}
+    for place, name in ((hooks, "check_schema"), (fingerprint, "damage")):
+        monkeypatch.setattr(place, name, fails)
+        with pytest.raises(kept.StepError, match=r"shop: the release 20261102T000000Z-bbbb cannot be .*Nothing was st"):
+            release_choose.perform(params | {"wanted": "previous"}, False)
 
 
 def test_the_report_tells_who_put_what_live(releases: Layout) -> None:
