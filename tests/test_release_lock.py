@@ -300,6 +300,12 @@ def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
         kept.choose(releases, "previous")
 
 
+def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout) -> None:
+    releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
+    with pytest.raises(kept.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"):
+        kept.choose(releases, "previous")
+
+
 @pytest.mark.parametrize("wanted", ["previous", "bbbb"])
 def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, wanted: str) -> None:
     folder = releases.release("20261102T000000Z-bbbb")

@@ -34,6 +34,11 @@ def choose(site: Layout, wanted: str) -> str:
         found = previous(site)
         if not found:
             raise StepError(f"{site.name}: no release was live before {live or 'this one'}. {_listed(site, names)}")
+        if found == live:
+            raise StepError(
+                f"{site.name}: it is not known which release was live before {live}, since a run was cut off in mid "
+                f"switch. Say which one you mean: -e release=ID. {_listed(site, names)}"
+            )
         if not is_whole(site, found):
             raise StepError(f"{site.name}: the previous release {found} is gone or not whole. {_listed(site, names)}")
         return _sound(site, found, names)
