@@ -12,6 +12,7 @@ import subprocess
 import pytest
 from ansible.module_utils.releases import home, layout
 from ansible.module_utils.releases.home import Home, Removal
+from ansible.module_utils.releases.lock import site_lock
 from ansible.module_utils.releases.steps import StepError
 from supervised import Host, get
 
@@ -271,6 +272,20 @@ def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypat
     removal = Removal("shop", accounts.run)
     removal.remove()
     assert layout.Path(removal.archive, "last-words").exists()
+
+
+def test_the_lock_is_there_until_all_else_is_gone(
+    empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(empty_host, accounts)
+    site, seen = empty_host.site, []
+    purge = Removal._purge_archives
+    monkeypatch.setattr(Removal, "_purge_archives", lambda removal: (seen.append(site.lock.exists()), purge(removal)))
+    with site_lock(site, last=True):
+        Removal("shop", accounts.run, purge=True).remove()
+    assert seen == [True]
+    assert not site.record.exists()
+    assert not site.lock.exists()
 
 
 def test_what_is_not_ours_is_not_removed(empty_host: Host, accounts: Accounts) -> None:

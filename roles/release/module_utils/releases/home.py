@@ -282,7 +282,7 @@ class Removal:
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
             self._user(record.get("user", ""))
-            for path in (site.lock, site.run_note, *(site.pid(slot) for slot in SLOTS)):
+            for path in (site.run_note, *(site.pid(slot) for slot in SLOTS)):
                 if not self.check_mode:
                     path.unlink(missing_ok=True)
         if self.purge:
@@ -290,6 +290,7 @@ class Removal:
         # Last of all: a run that is cut off before this one starts over.
         if record and self._note(f"forget the site in {layout.REGISTRY / f'{self.name}.json'}"):
             (layout.REGISTRY / f"{self.name}.json").unlink(missing_ok=True)
+            site.lock.unlink(missing_ok=True)  # without its file it keeps nobody out any more
         return self.changes
 
     def _note(self, words: str) -> bool:
