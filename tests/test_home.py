@@ -305,6 +305,19 @@ def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, 
     assert precious.exists()
 
 
+def test_two_sites_at_once_write_the_console_each_under_a_name_of_its_own(
+    empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (used.append(layout.Path(old).name), replace(old, new)))
+    for name in ("shop", "blog"):
+        (layout.LIBRARY / "console").unlink(missing_ok=True)
+        Home(layout.Layout(name, empty_host.folder / "srv" / name), name, accounts.run)._console()
+    ours = [path for path in used if "console" in path]
+    assert len(ours) == len(set(ours)) == 2
+    assert os.access(layout.LIBRARY / "console", os.X_OK)
+
+
 def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Accounts) -> None:
     file = empty_host.folder / "etc/logrotate.d/shop"
     bring(empty_host, accounts)

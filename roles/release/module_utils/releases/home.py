@@ -222,7 +222,8 @@ class Home:
             same = False
         if not same and self._note(f"write {program}"):
             program.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            temporary = program.with_name(".console.new")
+            # Sites are brought side by side, each under its own lock.
+            temporary = program.with_name(f".console.{self.site.name}.new")
             temporary.write_bytes(content)
             temporary.chmod(0o755)
             os.replace(temporary, program)
