@@ -159,6 +159,15 @@ def test_commands_go_through_the_launcher(recorded: Host, becomes: None, argumen
     assert words[-len(ending) :] == ending
 
 
+@pytest.mark.parametrize("arguments", [[], ["-f"]])
+def test_logs_needs_no_path_to_search(recorded: Host, becomes: None, arguments: list) -> None:
+    with pytest.raises(Become) as caught:
+        console.main(["shop-ctl", "logs", *arguments])
+    words = caught.value.args[0]
+    assert words[0] == "/usr/bin/tail"
+    assert ("-F" in words) == bool(arguments)
+
+
 @pytest.mark.parametrize(
     ("url", "words", "environment"),
     [

@@ -125,7 +125,7 @@ def logs(site: Layout, arguments: list[str]) -> NoReturn:
     if arguments not in ([], ["-f"]):
         raise ConsoleError("logs takes nothing but -f")
     files = [str(site.logs / name) for name in NAMES]
-    execute(["tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
+    execute(["/usr/bin/tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
 
 
 def shell(site: Layout, arguments: list[str]) -> NoReturn:
