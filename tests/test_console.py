@@ -84,7 +84,40 @@ def test_restart_waits_for_whoever_is_at_work(recorded: Host, capsys: pytest.Cap
     with site_lock(recorded.site, me=Run("a1", "deploy", "alice", "laptop", 0)):
         pass
     assert console.main(["shop-ctl", "restart"]) == 1
-    assert "alice@laptop has been deploying it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "alice@laptop has been deploying it" in said
+    assert "if you know that it is dead, run a playbook with -e lock=take" in said
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, steps.StepError])
+def test_a_restart_that_is_stopped_before_the_switch_leaves_no_started_slot(
+    recorded: Host, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    recorded.deploy("r1")
+    pid = get(recorded.sock)["pid"]
+
+    def stopped(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(steps, "switch", stopped)
+    assert console.main(["shop-ctl", "restart"]) == (130 if error is KeyboardInterrupt else 1)
+    assert get(recorded.sock)["pid"] == pid
+    assert steps.abort(recorded.site, check_mode=True)["removed"] == {}
+    with site_lock(recorded.site):
+        pass
+
+
+def test_a_killed_restart_is_taken_over_by_the_next(recorded: Host, capsys: pytest.CaptureFixture) -> None:
+    recorded.deploy("r1")
+    assert console.main(["shop-ctl", "restart"]) == 0
+    pid = os.fork()
+    if pid == 0:
+        console._restart = lambda *_: os.kill(os.getpid(), 9)
+        console.main(["shop-ctl", "restart"])
+        os._exit(1)
+    os.waitpid(pid, 0)
+    assert console.main(["shop-ctl", "restart"]) == 0
+    assert "took over" in capsys.readouterr().err
 
 
 def test_a_restart_that_does_not_get_healthy_leaves_what_is_live(recorded: Host) -> None:
@@ -124,6 +157,15 @@ def test_commands_go_through_the_launcher(recorded: Host, becomes: None, argumen
     words = caught.value.args[0]
     assert words[:3] == [str(layout.LIBRARY / "launcher"), str(recorded.site.root), "run"]
     assert words[-len(ending) :] == ending
+
+
+@pytest.mark.parametrize("arguments", [[], ["-f"]])
+def test_logs_needs_no_path_to_search(recorded: Host, becomes: None, arguments: list) -> None:
+    with pytest.raises(Become) as caught:
+        console.main(["shop-ctl", "logs", *arguments])
+    words = caught.value.args[0]
+    assert words[0] == "/usr/bin/tail"
+    assert ("-F" in words) == bool(arguments)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import subprocess
 import pytest
 from ansible.module_utils.releases import home, layout
 from ansible.module_utils.releases.home import Home, Removal
+from ansible.module_utils.releases.lock import site_lock
 from ansible.module_utils.releases.steps import StepError
 from supervised import Host, get
 
@@ -273,6 +274,20 @@ def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypat
     assert layout.Path(removal.archive, "last-words").exists()
 
 
+def test_the_lock_is_there_until_all_else_is_gone(
+    empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(empty_host, accounts)
+    site, seen = empty_host.site, []
+    purge = Removal._purge_archives
+    monkeypatch.setattr(Removal, "_purge_archives", lambda removal: (seen.append(site.lock.exists()), purge(removal)))
+    with site_lock(site, last=True):
+        Removal("shop", accounts.run, purge=True).remove()
+    assert seen == [True]
+    assert not site.record.exists()
+    assert not site.lock.exists()
+
+
 def test_what_is_not_ours_is_not_removed(empty_host: Host, accounts: Accounts) -> None:
     empty_host.site.root.mkdir()
     accounts.known.add("shop")
@@ -288,6 +303,19 @@ def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, 
     (layout.REGISTRY / "shop.archives").write_text(json.dumps([str(precious)]))
     Removal("shop", accounts.run, purge=True).remove()
     assert precious.exists()
+
+
+def test_two_sites_at_once_write_the_console_each_under_a_name_of_its_own(
+    empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (used.append(layout.Path(old).name), replace(old, new)))
+    for name in ("shop", "blog"):
+        (layout.LIBRARY / "console").unlink(missing_ok=True)
+        Home(layout.Layout(name, empty_host.folder / "srv" / name), name, accounts.run)._console()
+    ours = [path for path in used if "console" in path]
+    assert len(ours) == len(set(ours)) == 2
+    assert os.access(layout.LIBRARY / "console", os.X_OK)
 
 
 def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Accounts) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.releases import history, kept, layout, lock, run
+from ansible.module_utils.releases import fingerprint, history, hooks, kept, layout, lock, run
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.run import Run
 from conftest import PROJECT, load
 
 this_run = load("roles/preflight/lookup_plugins/this_run.py")
+release_choose = load("roles/release/library/release_choose.py")
 
 ALICE = Run("a1", "deploy", "alice", "laptop", 1795230000.9, "m1", "10:1", frozenset({"10:1"}))
 BOB = Run("b1", "rollback", "bob", "desk", 1795230001.0, "m2", "20:1", frozenset({"20:1"}))
@@ -106,6 +107,14 @@ def test_a_process_id_means_nothing_on_another_machine(site: Layout) -> None:
         step(site, replace(AFTER, machine=""))
 
 
+def test_the_note_of_a_run_of_one_step_is_dead_as_soon_as_the_kernel_gives_the_lock(site: Layout) -> None:
+    console = Run("c1", "restart", "root", "web1", time.time(), step=True)
+    with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
+        step(site, BOB)
+    assert lock.read(site)["holder"]["id"] == "c1", "it was killed: nothing took its note away"
+    assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
+
+
 def test_a_silent_run_is_taken_over_when_the_patience_ends(site: Layout) -> None:
     step(site, ALICE)
     silent(site, 599)
@@ -184,6 +193,18 @@ def test_without_proc_the_answer_is_the_same_all_the_same(monkeypatch: pytest.Mo
     assert abs(one["began"] - time.time()) < 3600
 
 
+@pytest.mark.parametrize(("uid", "first", "known"), [(1000, "", False), (1000, "init", True), (0, "", True)])
+def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
+    monkeypatch: pytest.MonkeyPatch, uid: int, first: str, known: bool
+) -> None:
+    read = this_run.text
+    monkeypatch.setattr(this_run, "text", lambda path: first if path == "/proc/1/cmdline" else read(path))
+    monkeypatch.setattr(this_run, "runs", lambda: {this_run.named(os.getpid())})
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    found = this_run.identity(os.getpid())
+    assert (found["machine"] != "", found["process"] != "") == (known, known)
+
+
 def test_the_default_of_the_patience_stands_in_step() -> None:
     defaults = yaml.safe_load((PROJECT / "roles/release/defaults/main.yml").read_text())
     assert defaults["release_lock_patience"] == run.PATIENCE
@@ -232,6 +253,7 @@ def releases(site: Layout) -> Layout:
         folder.mkdir(parents=True)
         (folder / ".complete").touch()
         (folder / "release.json").write_text(json.dumps({"created": name, "source": "folder app", "by": "eve@pc"}))
+        (folder / ".fingerprint").write_text(fingerprint.record(folder, {}))
     slot = site.slot("blue")
     slot.mkdir(parents=True)
     (slot / "release").symlink_to("../../releases/20261103T000000Z-aaaa")
@@ -276,6 +298,45 @@ def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
     releases.previous.unlink()
     with pytest.raises(kept.StepError, match="no release was live before 20261103T000000Z-aaaa"):
         kept.choose(releases, "previous")
+
+
+def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout) -> None:
+    releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
+    with pytest.raises(kept.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"):
+        kept.choose(releases, "previous")
+
+
+@pytest.mark.parametrize("wanted", ["previous", "bbbb"])
+def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, wanted: str) -> None:
+    folder = releases.release("20261102T000000Z-bbbb")
+    (folder / "app.py").write_text("edited by hand")
+    with pytest.raises(kept.StepError) as caught:
+        kept.choose(releases, wanted)
+    assert "the files of the release 20261102T000000Z-bbbb are no longer as they were" in str(caught.value)
+    assert "Choose another one, or deploy its version again. There are: 20261101" in str(caught.value)
+    (folder / "release.json").unlink()
+    with pytest.raises(kept.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"):
+        kept.choose(releases, wanted)
+
+
+def test_what_is_live_may_be_restarted_as_it_is(releases: Layout) -> None:
+    (releases.release("20261103T000000Z-aaaa") / "app.py").write_text("edited by hand")
+    assert kept.choose(releases, "live") == "20261103T000000Z-aaaa"
+    assert kept.choose(releases, "20261103") == "20261103T000000Z-aaaa"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x"), KeyError("no such user: shop")])
+def test_what_goes_wrong_while_one_looks_is_said_in_words(
+    releases: Layout, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    params = {"site": "shop", "root": str(releases.root), "user": "shop", "schema": "check", "timeout": 5}
+    for place, name in ((hooks, "check_schema"), (fingerprint, "damage")):
+        monkeypatch.setattr(place, name, fails)
+        with pytest.raises(kept.StepError, match=r"shop: the release 20261102T000000Z-bbbb cannot be .*Nothing was st"):
+            release_choose.perform(params | {"wanted": "previous"}, False)
 
 
 def test_the_report_tells_who_put_what_live(releases: Layout) -> None:

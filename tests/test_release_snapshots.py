@@ -101,6 +101,22 @@ def test_the_last_three_stay_and_none_is_overwritten(site: Layout) -> None:
     assert sorted(path.name for path in (site.shared / "data/.snapshots").iterdir()) == ["r2", "r3", "r3-2"]
 
 
+def test_the_copy_from_before_a_releases_first_try_stays(site: Layout) -> None:
+    top = site.shared / "data/.snapshots"
+    for number in range(6):
+        if number == 1:
+            make(site.shared / "data/b2.sqlite")  # what the first try's hooks did
+            own(site.shared)
+        copies = take(site, "r1")
+        assert all(Path(copy).exists() for copy in copies), "the newest copy stays too"
+    assert len(list(top.iterdir())) == 3
+    assert not (top / "r1/b2.sqlite").exists()
+    for name in ("r2", "r2", "r2", "r2"):
+        take(site, name)
+    assert len(list(top.iterdir())) == 3
+    assert (top / "r2").exists()
+
+
 def test_without_a_database_nothing_is_made(site: Layout) -> None:
     shutil.rmtree(site.shared / "data")
     assert take(site, "r1") == []

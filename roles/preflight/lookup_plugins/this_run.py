@@ -22,7 +22,8 @@ short_description: This run of ansible-playbook, as the steps of role release wa
 description:
   - As JSON, for the variable C(SITES_RUN) in the environment of a step's module. Nothing in it is secret.
   - It names the run by the controller's process, so that nothing has to be kept from task to task. Where processes
-    cannot be listed (no /proc), a run that was cut off is known by its silence alone.
+    cannot be listed (no /proc, or one that hides those of other users), a run that was cut off is known by its silence
+    alone.
 options:
   _terms:
     description: What the run does to a site, such as C(deploy).
@@ -83,7 +84,7 @@ def identity(pid: int) -> dict[str, Any]:
     process, alive = named(pid), runs()
     host = socket.gethostname()
     machine = digest(*map(text, ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")), link("self/ns/pid"), host)
-    known = process in alive
+    known = process in alive and others_seen()
     return {
         "id": digest(machine, process or f"{pid} {started(pid)}"),
         "who": os.environ.get("SUDO_USER") or user(),
@@ -106,6 +107,11 @@ def runs() -> set[str]:
     """Every process that could be a run of Ansible."""
     pids = [path.name for path in PROC.iterdir() if path.name.isdigit()] if PROC.is_dir() else []
     return {named(pid) for pid in pids if "ansible" in text(f"/proc/{pid}/cmdline")} - {""}
+
+
+def others_seen() -> bool:
+    """Whether processes of other users can be seen: where /proc is mounted with hidepid, only root sees them."""
+    return os.geteuid() == 0 or text("/proc/1/cmdline") != ""
 
 
 def began(process: str) -> float:

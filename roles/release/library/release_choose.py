@@ -14,7 +14,8 @@ DOCUMENTATION = r"""
 module: release_choose
 short_description: Find the kept release that an operator wants live, and ask whether it can be
 description:
-  - Looks for the release on this host, and runs the site's C(hooks.schema) with it. Nothing starts here.
+  - Looks for the release on this host, refuses one whose files are not as they were built, and runs the site's
+    C(hooks.schema) with it. Nothing starts here.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
@@ -50,7 +51,13 @@ def perform(params: dict, check_mode: bool) -> dict:
     restart = params["wanted"] == "live"
     needed = restart or release_id != site.live_release()
     if needed and not restart and not check_mode:
-        hooks.check_schema(site, params["user"], release_id, params["schema"], params["timeout"])
+        try:
+            hooks.check_schema(site, params["user"], release_id, params["schema"], params["timeout"])
+        except (OSError, KeyError, ValueError) as error:  # its environment, its user, the words of the command
+            raise StepError(
+                f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
+                "Nothing was started. Correct that or choose another one; if you know that the database suits it: -e schema=ok"
+            ) from error
     return {"site": site.name, "release": release_id, "needed": needed, "changed": False}
 
 

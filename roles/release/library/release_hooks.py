@@ -16,7 +16,8 @@ short_description: Run commands of a release as its site
 description:
   - In order, in the release's C(app/), as the site's user and with the release's environment. The first that fails ends
     it. No shell runs them; the programs of the release's venv are found by name.
-  - What a command prints is kept in the result without the environment's values. What it leaves in the background ends.
+  - What a command prints is kept in the result without the environment's values. What it leaves in the
+    background ends, unless it made a process group of its own.
   - Before C(before_start) the SQLite databases below C(shared/data) are copied to C(shared/data/.snapshots/RELEASE).
   - In check mode nothing runs.
 options:

@@ -6,6 +6,7 @@ restarts a site the way a playbook does, through the other slot.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -93,8 +94,10 @@ def status(site: Layout, _arguments: list[str]) -> int:
 def restart(site: Layout, _arguments: list[str]) -> int:
     """New processes of the live release in the other slot, then the switch: the same path as a deploy's."""
     who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    me = Run(uuid.uuid4().hex[:16], "restart", who, socket.gethostname().split(".")[0], time.time())
+    me = Run(uuid.uuid4().hex[:16], "restart", who, socket.gethostname().split(".")[0], time.time(), step=True)
     with site_lock(site, last=True, me=me) as held:
+        if held.remark:
+            print(held.remark, file=sys.stderr)
         release_id = kept.choose(site, "live")
         try:
             return _restart(site, release_id, held)
@@ -105,8 +108,13 @@ def restart(site: Layout, _arguments: list[str]) -> int:
 
 def _restart(site: Layout, release_id: str, held: Held) -> int:
     print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
-    slot = steps.start(site, release_id)["slot"]
-    steps.switch(site, slot, release_id)
+    try:
+        slot = steps.start(site, release_id)["slot"]
+        steps.switch(site, slot, release_id)
+    except BaseException:  # no run comes after this one that would take the started slot away
+        with contextlib.suppress(steps.StepError, SupervisorError):
+            steps.abort(site)
+        raise
     held.note("ok", release=release_id, previous=release_id)
     print(f"{site.name}: live in slot {slot}, with new processes")
     return 0
@@ -117,7 +125,7 @@ def logs(site: Layout, arguments: list[str]) -> NoReturn:
     if arguments not in ([], ["-f"]):
         raise ConsoleError("logs takes nothing but -f")
     files = [str(site.logs / name) for name in NAMES]
-    execute(["tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
+    execute(["/usr/bin/tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
 
 
 def shell(site: Layout, arguments: list[str]) -> NoReturn:

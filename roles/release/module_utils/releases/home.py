@@ -222,7 +222,8 @@ class Home:
             same = False
         if not same and self._note(f"write {program}"):
             program.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            temporary = program.with_name(".console.new")
+            # Sites are brought side by side, each under its own lock.
+            temporary = program.with_name(f".console.{self.site.name}.new")
             temporary.write_bytes(content)
             temporary.chmod(0o755)
             os.replace(temporary, program)
@@ -282,7 +283,7 @@ class Removal:
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
             self._user(record.get("user", ""))
-            for path in (site.lock, site.run_note, *(site.pid(slot) for slot in SLOTS)):
+            for path in (site.run_note, *(site.pid(slot) for slot in SLOTS)):
                 if not self.check_mode:
                     path.unlink(missing_ok=True)
         if self.purge:
@@ -290,6 +291,7 @@ class Removal:
         # Last of all: a run that is cut off before this one starts over.
         if record and self._note(f"forget the site in {layout.REGISTRY / f'{self.name}.json'}"):
             (layout.REGISTRY / f"{self.name}.json").unlink(missing_ok=True)
+            site.lock.unlink(missing_ok=True)  # without its file it keeps nobody out any more
         return self.changes
 
     def _note(self, words: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 
-from ansible.module_utils.releases import history
+from ansible.module_utils.releases import fingerprint, history
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.steps import StepError, is_whole
 from ansible.module_utils.releases.store import complete
@@ -21,6 +21,8 @@ def previous(site: Layout) -> str:
 def choose(site: Layout, wanted: str) -> str:
     """The ID that an operator's word stands for: ``previous``, ``live``, an ID or a part of only one.
 
+    What is to go live anew must be as it was built; what is live already may be anything.
+
     :raises StepError: with the IDs that there are
     """
     live, names = site.live_release() or "", complete(site)
@@ -32,12 +34,17 @@ def choose(site: Layout, wanted: str) -> str:
         found = previous(site)
         if not found:
             raise StepError(f"{site.name}: no release was live before {live or 'this one'}. {_listed(site, names)}")
+        if found == live:
+            raise StepError(
+                f"{site.name}: it is not known which release was live before {live}, since a run was cut off in mid "
+                f"switch. Say which one you mean: -e release=ID. {_listed(site, names)}"
+            )
         if not is_whole(site, found):
             raise StepError(f"{site.name}: the previous release {found} is gone or not whole. {_listed(site, names)}")
-        return found
+        return _sound(site, found, names)
     fitting = [name for name in names if wanted == name] or [name for name in names if wanted in name]
     if len(fitting) == 1:
-        return fitting[0]
+        return fitting[0] if fitting[0] == live else _sound(site, fitting[0], names)
     if fitting:
         raise StepError(f"{site.name}: {wanted} fits several releases. {_listed(site, fitting)}")
     close = difflib.get_close_matches(wanted, names, n=1)
@@ -46,6 +53,20 @@ def choose(site: Layout, wanted: str) -> str:
         f"{site.name}: the release {wanted} is not on this host: it was never here, or is no longer kept "
         f"(keep_releases).{hint} {_listed(site, names)}"
     )
+
+
+def _sound(site: Layout, found: str, names: list[str]) -> str:
+    """The release itself, if it is still as it was built."""
+    remedy = f"Nothing was started. Choose another one, or deploy its version again. {_listed(site, names)}"
+    if not is_whole(site, found):
+        raise StepError(f"{site.name}: the release {found} is not whole. {remedy}")
+    try:
+        damage = fingerprint.damage(site.release(found))
+    except (OSError, KeyError) as error:
+        raise StepError(f"{site.name}: the release {found} cannot be read ({error}). {remedy}") from error
+    if damage:
+        raise StepError(f"{site.name}: the {damage} of the release {found} are no longer as they were built. {remedy}")
+    return found
 
 
 def _listed(site: Layout, names: list[str]) -> str:

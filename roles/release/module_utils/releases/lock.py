@@ -22,7 +22,7 @@ from ansible.module_utils.releases.run import Run
 # As many runs are remembered as having been taken over.
 REMEMBERED = 20
 # What stays in the note of a run, besides since when it holds the site and its last sign of life.
-KEPT = ("id", "action", "who", "controller", "machine", "process")
+KEPT = ("id", "action", "who", "controller", "machine", "process", "step")
 VERBS = {"deploy": "deploying", "rollback": "rolling back", "restart": "restarting"}
 
 
@@ -83,9 +83,12 @@ def describe(holder: dict, now: float) -> str:
 
 
 def is_dead(holder: dict, me: Run | None, now: float) -> str:
-    """Why the run that holds the site does not go on any more, as far as this one can tell; empty if it may."""
+    """Why the run that holds the site does not go on any more, as far as this one can tell; empty if it may.
+
+    To be called with the kernel's lock in hand, which a run of one step would still have.
+    """
     known = me is not None and holder["machine"] == me.machine != "" and holder["process"]
-    if known and holder["process"] not in me.alive:
+    if holder.get("step") or (known and holder["process"] not in me.alive):
         return "its process has ended"
     patience = me.patience if me else run.PATIENCE
     if now - holder["seen"] > patience:
@@ -108,7 +111,7 @@ def claim(site: Layout, me: Run | None) -> Held:
         if not why:
             raise Busy(
                 f"{site.name}: {describe(holder, now)}. Nothing was done here. Wait until that run ends, then run "
-                "again; if you know that it is dead: -e lock=take"
+                "again; if you know that it is dead, run a playbook with -e lock=take"
             )
         held.remark = f"{site.name}: took over from {holder['who']}@{holder['controller']}: {why}"
         note["ousted"] = [*note["ousted"], holder["id"]][-REMEMBERED:]

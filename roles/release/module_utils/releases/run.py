@@ -20,6 +20,7 @@ class Run:
     :param machine: names the controller, its boot and its process namespace: only there do process IDs mean anything
     :param process: the controller's process, ``PID:START``; empty where its like cannot be listed
     :param alive: the processes on the controller that a run could be, when this run's step was sent
+    :param step: whether the run is one single step, which has the kernel's lock for as long as it lives
     """
 
     id: str
@@ -32,6 +33,7 @@ class Run:
     alive: frozenset[str] = field(default=frozenset(), repr=False)
     patience: float = PATIENCE
     take: bool = False
+    step: bool = False
 
     @property
     def author(self) -> str:

@@ -19,9 +19,12 @@ PR_SET_NO_NEW_PRIVS = 38
 def run_as(
     user: str, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` as ``user`` and nobody more: its groups, no new privileges, no core dump, nothing inherited.
+    """Run ``command`` as ``user`` and nobody more.
 
-    :raises subprocess.TimeoutExpired: after ``timeout`` seconds; what it started is ended with it
+    With its own group alone, no new privileges, no core dump, no file or variable of ours. What it leaves in the
+    background is ended with it, unless it made a process group of its own.
+
+    :raises subprocess.TimeoutExpired: after ``timeout`` seconds
     """
     account = pwd.getpwnam(user)
     # Loaded here, since between fork and exec nothing may be imported.
@@ -61,7 +64,7 @@ def run_as(
         try:
             process.wait(timeout)
         finally:
-            # The whole session, also what the site's import may have left in the background.
+            # The whole group, also what the site's import may have left in the background.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -17,7 +17,7 @@ TIMEOUT = 600
 # Runs as the site's user, who can neither read nor overwrite what is not the site's own, wherever a link leads. The
 # system's Python, without the site's packages.
 SCRIPT = r"""
-import contextlib, json, os, shutil, sqlite3, sys, time, urllib.parse
+import contextlib, json, os, re, shutil, sqlite3, sys, time, urllib.parse
 
 data, name, keep = sys.argv[1], sys.argv[2], int(sys.argv[3])
 top = os.path.join(data, ".snapshots")
@@ -78,7 +78,11 @@ for path in found:
     copies.append(os.path.join(final, relative))
 os.rename(temporary, final)
 every = sorted((os.path.join(top, each) for each in os.listdir(top)), key=os.path.getmtime)
-for old in every[:-keep]:
+# The first copy of this release is of data that its hooks had not touched yet: copies of later tries go before it.
+stay = (os.path.join(top, name), final)
+tries = [path for path in every if re.fullmatch(re.escape(name) + r"-\d+", os.path.basename(path))]
+others = [path for path in every if path not in tries]
+for old in [path for path in tries + others if path not in stay][:max(0, len(every) - keep)]:
     shutil.rmtree(old)
 print(json.dumps({"copies": copies}))
 """
