@@ -56,7 +56,7 @@ def perform(params: dict, check_mode: bool) -> dict:
         except (OSError, KeyError, ValueError) as error:  # its environment, its user, the words of the command
             raise StepError(
                 f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
-                "Nothing was started. Correct that or choose another one; if you know that the database suits it: -e schema=ok"
+                "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
             ) from error
     return {"site": site.name, "release": release_id, "needed": needed, "changed": False}
 
