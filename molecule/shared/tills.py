@@ -86,10 +86,11 @@ class Till(Site):
         return self.machine.output(command, hammer.name, self.name).splitlines()
 
 
-def make(machine: Machine, kind: str, folder: Path) -> Till:
+def make(machine: Machine, kind: str, folder: Path, name: str = "") -> Till:
     """A till before its first deploy."""
-    entry = {"server_names": [f"{kind}.test"], "worker_class": kind, "workers": 2, "requirements": "requirements.txt"}
-    till = Till(machine, f"till_{kind}", entry, folder)
+    name = name or f"till_{kind}"
+    entry = {"server_names": [f"{name}.test"], "worker_class": kind, "workers": 2, "requirements": "requirements.txt"}
+    till = Till(machine, name, entry, folder)
     shutil.copytree(SOURCE, till.code, ignore=shutil.ignore_patterns("__pycache__"))
     return till
 
