@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from faults import CATCH, FAULTS, MOMENTS, with_slow_hooks
+from killing import kill, let_end
 from reliability import Table
 from support import PROJECT, Machine, Run, until
 from tills import Load, Till, in_lanes, under_load
@@ -63,15 +62,13 @@ def test_each_site_is_well_afterwards_with_one_program(tills: list[Till], refuse
 
 def kill_at(moment: str, till: Till) -> None:
     """Deploy, and kill the run here and its step on the host in the middle."""
-    controller = subprocess.Popen(
-        till.deploying(), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    run = subprocess.Popen(till.deploying(), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         step = till.machine.output("python3 -c %s %s %s", CATCH, till.name, moment)
     finally:
-        os.killpg(controller.pid, signal.SIGKILL)
-        controller.wait()
+        kill(run)
     till.machine.output("kill -KILL %s", step)
+    let_end(run, [till.machine])
 
 
 @pytest.fixture(scope="module")
@@ -129,17 +126,17 @@ def crash(tills: list[Till], table: Table, what: str, command: str) -> None:
         assert (report.wrong, report.lost, report.doubled) == ([], [], [])
 
 
-def kill(pids: list[int]) -> str:
+def killing(pids: list[int]) -> str:
     """The command."""
     return " ".join(map(str, ["kill -KILL", *pids]))
 
 
 def test_killed_workers_cost_no_more_than_what_they_were_at(tills: list[Till], table: Table) -> None:
-    crash(tills, table, "kill -9 of a worker", kill([min(till.workers) for till in tills]))
+    crash(tills, table, "kill -9 of a worker", killing([min(till.workers) for till in tills]))
 
 
 def test_killed_servers_come_back(tills: list[Till], table: Table) -> None:
-    crash(tills, table, "kill -9 of gunicorn's master", kill([till.master for till in tills]))
+    crash(tills, table, "kill -9 of gunicorn's master", killing([till.master for till in tills]))
 
 
 def test_a_killed_nginx_comes_back(tills: list[Till], table: Table) -> None:

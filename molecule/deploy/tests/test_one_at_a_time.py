@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Callable
 
 import pytest
+from killing import kill, let_end
 from rounds import history, releases, run, well
 from support import PROJECT, Site, command_of, until
 
@@ -28,9 +27,7 @@ def holder(site: Site) -> dict | None:
 def begin(sites: dict) -> subprocess.Popen:
     """Start a deploy and go on."""
     command = command_of("playbooks/deploy.yml", "--extra-vars=site=ledger", sites=sites)
-    return subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_the_second_of_two_is_told_who_is_at_work_and_the_first_goes_on(ledgers: list[Site], version: Callable) -> None:
@@ -50,12 +47,10 @@ def test_the_second_of_two_is_told_who_is_at_work_and_the_first_goes_on(ledgers:
 def test_a_dead_run_of_the_same_controller_holds_nobody_up(ledgers: list[Site], version: Callable) -> None:
     first = begin(version("killed", hooks=SLOW))
     until(lambda: all(holder(site) for site in ledgers), "it holds both hosts")
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    kill(first)
+    # Nobody takes a step at work for dead.
+    let_end(first, [site.machine for site in ledgers])
     assert all(holder(site) for site in ledgers)
-    # What was under way on a host ends there by itself; nobody takes a step at work for dead.
-    for site in ledgers:
-        until(lambda s=site: s.machine.host.run("flock -n /run/sites/ledger.lock true").rc == 0, "it is at rest")
     done = well("deploy", sites=version("after"))
     assert "its process has ended" in done.output
     assert any("result=cut-off" in line for line in history(ledgers[0])[-2:])

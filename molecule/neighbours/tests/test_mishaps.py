@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from killing import kill, let_end
 from support import PROJECT, SITES, Machine, Site, command_of, page, play, until
 
 pytestmark = pytest.mark.breaks
@@ -72,12 +71,10 @@ def test_a_run_that_is_killed_while_the_new_release_starts(chat: Site, newer: di
     before = chat.release
     idle = {"blue": "green", "green": "blue"}[chat.slot]
     command = command_of("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=newer)
-    run = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, start_new_session=True)
+    run = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
     until(lambda: f"chat-{idle}" in chat.programs or chat.release != before, "the idle slot is being started")
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    kill(run)
     assert chat.answering_release in (before, chat.release)
-    # What was under way on the host ends there by itself; until then, a second run is told to wait.
-    until(lambda: chat.machine.host.run("flock --nonblock /run/sites/chat.lock true").rc == 0, "the host is at rest")
-    assert chat.answering_release == chat.release
+    let_end(run, [chat.machine])
+    until(lambda: chat.answering_release == chat.release, "the live release answers")
     goes_live(chat, newer if chat.release == before else page(), chat.release)
