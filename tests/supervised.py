@@ -173,6 +173,7 @@ class Host:
             "listen": [],
             "backlog": 64,
             "tls": False,
+            "going_live": "overlap",
             "health": health,
             "command": [
                 "/usr/bin/python3",

@@ -66,10 +66,10 @@ class Clients:
 def test_the_first_release_goes_live(host: Host) -> None:
     release_id = host.release("r1")
     started = steps.start(host.site, release_id)
-    assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200"}
+    assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200", "away": 0}
     assert host.site.live_slot() is None
     switched = steps.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first
-    assert switched == {"changed": True, "slot": "blue", "previous": ""}
+    assert switched == {"changed": True, "slot": "blue", "previous": "", "away": 0}
     assert host.site.live.readlink() == Path("slots/blue")
     at_rest(host, "r1")
 
@@ -148,7 +148,7 @@ def test_check_mode_changes_nothing(host: Host) -> None:
     release_id = host.release("r1")
     assert steps.start(host.site, release_id, check_mode=True)["changed"]
     assert steps.switch(host.site, "blue", release_id, check_mode=True)["changed"]
-    assert steps.abort(host.site, check_mode=True) == {"changed": False, "removed": {}}
+    assert not steps.abort(host.site, check_mode=True)["changed"]
     assert host.programs() == []
     assert not host.site.slot("blue").exists()
 
@@ -362,7 +362,7 @@ def test_a_run_cut_off_before_the_switch_is_made_good(host: Host) -> None:
     assert set(steps.status(host.site)["unfinished"]) == {"green"}
     assert steps.abort(host.site)["changed"]
     at_rest(host, "r1")
-    assert steps.abort(host.site) == {"changed": False, "removed": {}}
+    assert steps.abort(host.site) == {"changed": False, "removed": {}, "remark": "", "away": 0}
 
 
 def test_a_run_cut_off_after_the_rename_is_made_good(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

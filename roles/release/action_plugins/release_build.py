@@ -46,12 +46,13 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What the module gets as it is; the rest of the task's arguments is this plugin's own.
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
-    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "keep_releases", "packages",
+    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "going_live", "keep_releases",
+    "packages",
 )  # fmt: skip
 # What makes another server config, besides the rendered files.
 CONFIG = (
     "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
-    "max_body",
+    "max_body", "going_live",
 )  # fmt: skip
 # What a release has in any case.
 RELEASE_NAMES = ("app", "venv", "packages", "environment")

@@ -8,7 +8,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.releases import hooks
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
-from ansible.module_utils.releases.steps import StepError, abort
+from ansible.module_utils.releases.steps import StepError, abort, go_back
 
 DOCUMENTATION = r"""
 module: release_abort
@@ -16,6 +16,7 @@ short_description: Take away every slot of a site that is not live
 description:
   - For a deploy that failed on another host, and for what a run that was cut off left behind. Stops the slot's server,
     removes its program and its start token. What is live is not touched. Nothing to do is no change.
+  - Of a site that may not run twice at once, what this run has made live goes, and what was live before comes back.
   - Runs the site's C(hooks.on_failure), best effort, and ends the run's hold of the site.
 options:
   site: {description: The site's name., type: str, required: true}
@@ -37,6 +38,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed: {description: "What there was, by slot.", type: dict, returned: always}
+remark: {description: What came of a live slot that had been stopped, type: str, returned: always}
+away: {description: Seconds that nobody answered because of that., type: float, returned: always}
 ran: {description: "One entry a command: command, seconds, said.", type: list, elements: dict, returned: always}
 """
 
@@ -60,10 +63,14 @@ def main() -> None:
     ran: list[dict] = []
     try:
         with site_lock(site, enabled=not module.check_mode, last=True) as held:
+            if not module.check_mode:
+                go_back(site)
             result = abort(site, check_mode=module.check_mode)
+            if result["remark"]:
+                module.warn(result["remark"])
             if not module.check_mode:
                 if given["reason"]:
-                    held.note("failed", release=given["release"], reason=given["reason"])
+                    held.note("failed", release=given["release"], reason=given["reason"], away=result["away"])
                 for command in given["commands"]:
                     try:
                         ran += hooks.run(site, given["user"], given["release"], [command], given["timeout"])

@@ -22,6 +22,11 @@ options:
   worker_class: {description: The server's worker class., type: str, default: gthread}
   listen: {description: Further TCP listeners., type: list, elements: str, default: []}
   backlog: {description: How many connections may wait., type: int, default: 2048}
+  going_live:
+    description: Whether this release may run beside another one while it goes live; C(release.json) keeps it.
+    type: str
+    choices: [overlap, replace]
+    default: overlap
   tls: {description: Whether the server itself speaks TLS., type: bool, default: false}
   socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
   aliases: {description: Folders that nginx serves., type: dict, default: {}}
@@ -58,6 +63,7 @@ release: {description: ID of the release to start, or of the live one., type: st
 slot: {description: The idle slot if something is needed, else the live one., type: str, returned: always}
 build: {description: Whether the release still has to be built (only without a payload)., type: bool, returned: always}
 target: {description: "What wheels must fit: markers, platform and libc.", type: dict, returned: for a wheelhouse}
+remark: {description: What was healed of a run that was cut off, type: str, returned: always}
 pruned: {description: Old releases that were removed., type: list, returned: when a release was built}
 """
 
@@ -249,6 +255,7 @@ class Build:
             "wsgi": params["wsgi"],
             "listen": params["listen"],
             "backlog": params["backlog"],
+            "going_live": params["going_live"],
             "tls": params["tls"],
             "health": {**params["health"], "scheme": "https" if params["tls"] else "http"},
         }
@@ -336,13 +343,15 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
     parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
     with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
+        remark = "" if check_mode else steps.recover(layout)
         decision = decide(layout, parts)
         if not decision.needed:
             # Nothing will start, so nothing else clears what a run that was cut off left in the idle slot.
             cleaned += steps.abort(layout, check_mode)["removed"]
             held.let_go()
         result = {
-            "changed": bool(cleaned),
+            "changed": bool(cleaned or remark),
+            "remark": remark,
             "site": layout.name,
             "needed": decision.needed,
             "build": decision.build,
@@ -377,6 +386,7 @@ def main() -> None:
             "worker_class": {"type": "str", "default": "gthread"},
             "listen": {"type": "list", "elements": "str", "default": []},
             "backlog": {"type": "int", "default": 2048},
+            "going_live": {"type": "str", "choices": ["overlap", "replace"], "default": "overlap"},
             "tls": {"type": "bool", "default": False},
             "socket_group": {"type": "str", "default": "www-data"},
             "aliases": {"type": "dict", "default": {}},
@@ -395,7 +405,10 @@ def main() -> None:
     os.umask(0o022)
     payload = module.params["payload"]
     try:
-        module.exit_json(**perform(module.params, module.check_mode))
+        result = perform(module.params, module.check_mode)
+        if result["remark"]:
+            module.warn(result["remark"])
+        module.exit_json(**result)
     except Busy as error:
         module.fail_json(msg=str(error))
     except (BuildError, store.UnpackError, steps.StepError) as error:

@@ -79,11 +79,14 @@ def main() -> None:
         with site_lock(site, enabled=not module.check_mode) as held:
             if held.remark:
                 module.warn(held.remark)
+            if remark := "" if module.check_mode else steps.recover(site):
+                module.warn(remark)
             result = perform(module.params, module.check_mode)
             if not result["needed"]:
                 # Nothing comes after this step; but what a run that was cut off has left must not stay.
-                steps.abort(site, module.check_mode)
+                result["changed"] = steps.abort(site, module.check_mode)["changed"]
                 held.let_go()
+            result["changed"] |= bool(remark)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -15,7 +15,9 @@ short_description: Start a release in a site's idle slot and wait until it is he
 description:
   - Links the release into the idle slot, places and adds its supervisor program, and asks its socket for the health
     page. If the release does not get healthy, the slot is cleared again and the last lines of its log are shown.
-  - What is live is never touched. What an earlier run left in the idle slot is cleared first.
+  - What is live is not touched. What an earlier run left in the idle slot is cleared first.
+  - Only where this release or the live one says C(going_live=replace) does the live one stop before. The new one is
+    then live as soon as it is healthy; if it does not get that, the old one comes back.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
@@ -35,6 +37,7 @@ EXAMPLES = r"""
 RETURN = r"""
 slot: {description: The slot that the release runs in now., type: str, returned: always}
 health: {description: What the health page answered., type: str, returned: always}
+away: {description: Seconds that nobody answered because the live slot had to stop., type: float, returned: always}
 """
 
 

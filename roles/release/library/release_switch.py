@@ -15,6 +15,7 @@ short_description: Make a started slot the live one
 description:
   - Renames the site's one pointer, waits until nginx has left the old server, stops that and removes its program.
   - nginx is not reloaded; it finds the new socket by its path.
+  - Of a site that may not run twice at once M(release_start) had to do the switch; this ends it.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
@@ -40,6 +41,10 @@ EXAMPLES = r"""
 RETURN = r"""
 slot: {description: The live slot., type: str, returned: always}
 previous: {description: The release that was live before; empty at the first., type: str, returned: always}
+away:
+  description: Seconds that nobody answered, of a site that may not run twice at once; else 0.
+  type: float
+  returned: always
 """
 
 
@@ -63,10 +68,11 @@ def main() -> None:
             try:
                 result = switch(site, given["slot"], given["release"], given["drain"], check_mode=module.check_mode)
             except StepError as error:
-                held.note("failed", release=given["release"], reason=str(error))
+                if not module.check_mode:
+                    held.note("failed", release=given["release"], reason=str(error))
                 raise
             if not module.check_mode:
-                held.note("ok", release=given["release"], previous=result["previous"])
+                held.note("ok", release=given["release"], previous=result["previous"], away=result["away"])
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

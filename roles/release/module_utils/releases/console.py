@@ -29,7 +29,8 @@ from ansible.module_utils.releases.supervisor import SupervisorError
 USAGE = """usage: {name} COMMAND
 
   status           what is live, since when, whether it answers, and what was done last
-  restart          new processes of the live release; no request is lost
+  restart          new processes of the live release; no request is lost, unless the site is one that
+                   may not run twice at once (going_live: replace)
   logs [-f]        the last lines of its logs; -f follows them
   shell            a shell as the site, in app/, with its environment
   flask ...        the site's flask command
@@ -79,7 +80,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("slot", found["slot"] or "-"),
         ("release", found["release"] or "-"),
         ("live since", found["since"] or "-"),
-        ("previous", kept.previous(site) or "-"),
+        ("previous", found["previous"] or "-"),
         ("supervisor", found["state"] or "-"),
         ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
         *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
@@ -110,13 +111,14 @@ def _restart(site: Layout, release_id: str, held: Held) -> int:
     print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
     try:
         slot = steps.start(site, release_id)["slot"]
-        steps.switch(site, slot, release_id)
+        away = steps.switch(site, slot, release_id)["away"]
     except BaseException:  # no run comes after this one that would take the started slot away
         with contextlib.suppress(steps.StepError, SupervisorError):
             steps.abort(site)
         raise
-    held.note("ok", release=release_id, previous=release_id)
-    print(f"{site.name}: live in slot {slot}, with new processes")
+    held.note("ok", release=release_id, previous=release_id, away=away)
+    cost = f"; nobody answered for {away:.1f} s (going_live: replace)" if away else ""
+    print(f"{site.name}: live in slot {slot}, with new processes{cost}")
     return 0
 
 

@@ -25,7 +25,7 @@ def path(site: Layout) -> Path:
 
 def append(
     site: Layout, action: str, result: str, *, by: str = "", release: str = "", previous: str = "",
-    seconds: float | None = None, reason: str = "",
+    seconds: float | None = None, away: float = 0, reason: str = "",
 ) -> None:  # fmt: skip
     """Add a line to the file and to the host's journal. Best effort: no deploy fails for want of its record."""
     fields = {
@@ -34,6 +34,7 @@ def append(
         "release": release,
         "previous": previous,
         "seconds": "" if seconds is None else f"{seconds:.1f}",
+        "away": f"{away:.1f}" if away else "",
         # The first line only: what follows are quotations from logs.
         "reason": (reason.strip().splitlines() or [""])[0][:REASON_LENGTH],
     }

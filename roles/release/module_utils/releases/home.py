@@ -283,7 +283,7 @@ class Removal:
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
             self._user(record.get("user", ""))
-            for path in (site.run_note, *(site.pid(slot) for slot in SLOTS)):
+            for path in (site.run_note, site.stopped, *(site.pid(slot) for slot in SLOTS)):
                 if not self.check_mode:
                     path.unlink(missing_ok=True)
         if self.purge:

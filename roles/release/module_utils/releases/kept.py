@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 
 from ansible.module_utils.releases import fingerprint, history
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.steps import StepError, is_whole
 from ansible.module_utils.releases.store import complete
-
-
-def previous(site: Layout) -> str:
-    """The release that was live before this one; empty if there is none."""
-    with contextlib.suppress(OSError):
-        return site.previous.read_text(encoding="utf-8").strip()
-    return ""
 
 
 def choose(site: Layout, wanted: str) -> str:
@@ -31,7 +23,7 @@ def choose(site: Layout, wanted: str) -> str:
             raise StepError(f"{site.name}: nothing is live yet; deploy it first")
         return live
     if wanted == "previous":
-        found = previous(site)
+        found = site.previous_release()
         if not found:
             raise StepError(f"{site.name}: no release was live before {live or 'this one'}. {_listed(site, names)}")
         if found == live:
@@ -70,7 +62,7 @@ def _sound(site: Layout, found: str, names: list[str]) -> str:
 
 
 def _listed(site: Layout, names: list[str]) -> str:
-    live, before = site.live_release(), previous(site)
+    live, before = site.live_release(), site.previous_release()
     marks = {live: " (live)", before: " (previous)"}
     return f"There are: {', '.join(name + marks.get(name, '') for name in names) or 'none'}."
 
@@ -79,7 +71,7 @@ def report(site: Layout, lines: int = 10) -> dict:
     """What is kept, newest first, with who put it live when; and the last lines of the history."""
     log = history.read(site)
     went_live = {line["release"]: line for line in log if line.get("result") == "ok" and line.get("release")}
-    live, before = site.live_release(), previous(site)
+    live, before = site.live_release(), site.previous_release()
     releases = []
     for name in reversed(complete(site)):
         manifest, line = site.manifest(name), went_live.get(name, {})

@@ -53,6 +53,13 @@ class Layout:
         """A record (a release's ID), for rollback; nothing serves from it."""
         return self.root / "previous"
 
+    def previous_release(self) -> str:
+        """What the record says; empty if there is none."""
+        try:
+            return self.previous.read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
+
     @property
     def shared(self) -> Path:
         return self.root / "shared"
@@ -77,6 +84,11 @@ class Layout:
     def run_note(self) -> Path:
         """Which run holds the site, from its first step to its last."""
         return RUN / f"{self.name}.run"
+
+    @property
+    def stopped(self) -> Path:
+        """Which slot was stopped so that another one can start, where a site may not run twice at once."""
+        return RUN / f"{self.name}.stopped"
 
     @property
     def log(self) -> Path:

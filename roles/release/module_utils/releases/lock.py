@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from ansible.module_utils.daemons import runtime
 from ansible.module_utils.releases import history, layout, run
@@ -44,7 +45,7 @@ class Held:
         """How long the run has held the site."""
         return max(0.0, time.time() - self.since)
 
-    def note(self, result: str, **fields: str) -> None:
+    def note(self, result: str, **fields: Any) -> None:
         """Write down how the run went."""
         action = self.run.action if self.run else "deploy"
         by = self.run.author if self.run else ""

@@ -13,11 +13,12 @@ import pwd
 import re
 import signal
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.daemons import process, runtime
-from ansible.module_utils.releases import gate, layout, ports
+from ansible.module_utils.releases import gate, layout, ports, replacing
 from ansible.module_utils.releases.environment import mask, parse_environment
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_program
@@ -125,6 +126,13 @@ def end_leftovers(site: Layout, slot: str) -> None:
         time.sleep(0.05)
 
 
+def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
+    """End what supervisord does not see of a slot that it has stopped."""
+    end_orphan(site, slot)
+    end_group(site, slot, server.pid if server else None)
+    end_leftovers(site, slot)
+
+
 def clear_slot(site: Layout, slot: str) -> bool:
     """Stop what runs in a slot and take away all that would start it again. True if there was anything.
 
@@ -140,9 +148,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
         # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
         if supervisor.running():
             raise
-    end_orphan(site, slot)
-    end_group(site, slot, server.pid if server else None)
-    end_leftovers(site, slot)
+    end_rest(site, slot, server)
     if site.program(slot).exists():
         site.program(slot).unlink()
         with contextlib.suppress(SupervisorError):
@@ -160,10 +166,13 @@ def is_whole(site: Layout, release_id: str) -> bool:
 def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
     """Start a release in the idle slot and wait until it is healthy; otherwise leave no trace of it.
 
-    :returns: ``{"changed", "slot", "health"}``
+    Of a site that may not run twice at once the live slot stops before that, and comes back if the new one does not get
+    well. If it does, it is live at once, since nobody else is there to answer; `switch` ends that, `go_back` undoes it.
+
+    :returns: ``{"changed", "slot", "health", "away"}``
     """
     slot = site.idle_slot()
-    result = {"changed": True, "slot": slot, "health": ""}
+    result = {"changed": True, "slot": slot, "health": "", "away": 0.0}
     if not is_whole(site, release_id):
         if check_mode:  # the build before this one wrote nothing either
             return result
@@ -179,46 +188,126 @@ def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
         raise StepError(f"{site.name}: {error}") from error
     if check_mode:
         return result
+    recover(site)
     try:
         clear_slot(site, slot)
     except SupervisorError as error:
         raise StepError(f"{site.name}: {error}") from error
     _check_ports(site, manifest)
-    seen = _log_position(site)
+    seen, last_words = _log_position(site), ""
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
         write_token(site, slot, supervisord)
         program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
         write_file(site.program(slot), program, 0o640)
+        if replacing.wanted(site, release_id):
+            stop_live(site)
         supervisor.add(f"{site.name}-{slot}")
         well, words = gate.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
         if not well:
-            raise StepError(
-                f"{site.name}: release {release_id} did not get healthy in slot {slot}: {words}. "
-                f"{_what_serves(site)} Correct it and deploy again.{_last_words(site, release_id, seen)}"
-            )
+            last_words = f" Correct it and deploy again.{_last_words(site, release_id, seen)}"
+            raise StepError(f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}")
+        away = _replace_live(site, slot, release_id)
     except BaseException as error:
+        go_back(site)
         with contextlib.suppress(SupervisorError):
             clear_slot(site, slot)
-        if isinstance(error, (SupervisorError, OSError)):
-            raise StepError(f"{site.name}: {error}") from error
+        back = bring_back(site)
+        if isinstance(error, (StepError, SupervisorError, OSError)):
+            raise StepError(f"{site.name}: {error}{back.words}{last_words}") from error
         raise
-    return result | {"health": words}
+    return result | {"health": words, "away": away}
+
+
+def stop_live(site: Layout) -> None:
+    """Stop what is live, for a release that may not run beside it. Its program's file stays, so a boot starts it."""
+    slot = site.live_slot() or ""
+    note = replacing.Stopped(slot, site.live_release() or "", site.previous_release(), time.time())
+    replacing.write(site, note)
+    server = noted(site, slot)
+    Supervisor().stop(f"{site.name}-{slot}")
+    end_rest(site, slot, server)
+
+
+def _replace_live(site: Layout, slot: str, release_id: str) -> float:
+    """Make a slot live for which the live one was stopped; for how many seconds nobody answered."""
+    if (stopped := replacing.read(site)) is None:
+        return 0.0
+    away = time.time() - stopped.since
+    replacing.write(site, replace(stopped, away=away))
+    _point(site, slot, release_id)
+    return away
+
+
+def _point(site: Layout, slot: str, release_id: str) -> None:
+    """The switch itself.
+
+    The way back is written before the rename, so that no run cut off between the two loses it. New processes of the
+    same release leave it as it is.
+    """
+    before = site.live_release() or ""
+    if before and before != release_id:
+        write_file(site.previous, before + "\n", 0o644)
+    replace_link(site.live, f"slots/{slot}")
+    site.token(slot).unlink(missing_ok=True)
+
+
+def go_back(site: Layout) -> None:
+    """Name the slot live again that was stopped for another one; `bring_back` starts it, once the other is gone."""
+    stopped = replacing.read(site)
+    if stopped is None or stopped.slot == site.live_slot() or site.release_in(stopped.slot) != stopped.release:
+        return
+    if stopped.previous:
+        write_file(site.previous, stopped.previous + "\n", 0o644)
+    else:
+        site.previous.unlink(missing_ok=True)
+    replacing.write(site, replace(stopped, since=time.time() - stopped.away))  # meanwhile the other one answered
+    replace_link(site.live, f"slots/{stopped.slot}")
+
+
+@dataclass(frozen=True)
+class Back:
+    """What came of a stopped slot, in words, and for how many seconds nobody answered."""
+
+    words: str = ""
+    away: float = 0.0
+
+
+def bring_back(site: Layout) -> Back:
+    """Start the live slot again if it was stopped for another one, and wait until it is healthy."""
+    stopped = replacing.read(site)
+    if stopped is None:
+        return Back()
+    if stopped.slot != site.live_slot():  # the other one is live by now
+        site.stopped.unlink(missing_ok=True)
+        return Back()
+    manifest = site.manifest(stopped.release)
+    try:
+        Supervisor().resume(f"{site.name}-{stopped.slot}")
+        site.stopped.unlink(missing_ok=True)
+        well, words = gate.healthy(site, stopped.slot, manifest, timeout=manifest["health"]["timeout"])
+    except (SupervisorError, KeyError) as error:
+        well, words = False, str(error)
+    away = time.time() - stopped.since
+    if well:
+        return Back(f" It was stopped and runs again; the site was away for {away:.1f} s.", away)
+    return Back(f" BUT IT WAS STOPPED AND DOES NOT ANSWER AGAIN: {words}; supervisor goes on trying.", away)
 
 
 def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_mode: bool = False) -> dict:
     """Make a started slot live with one rename, let the old one end its requests, and take that away.
 
-    :returns: ``{"changed", "slot", "previous"}``
+    :returns: ``{"changed", "slot", "previous", "away"}``
     """
     old = site.live_slot()
     before = site.live_release() or ""
-    result = {"changed": True, "slot": slot, "previous": before}
-    if old == slot:  # an earlier run came this far
+    result = {"changed": True, "slot": slot, "previous": before, "away": 0.0}
+    if old == slot:  # its start had to come this far already, or an earlier run did
         if site.live_release() != release_id:
             raise StepError(f"{site.name}: slot {slot} is live with release {before}, not {release_id}; deploy again")
-        result["previous"] = ""
+        stopped = replacing.read(site)
+        result["previous"], result["away"] = (stopped.release, stopped.away) if stopped else ("", 0.0)
         result["changed"] = abort(site, check_mode)["changed"]
         return result
     if check_mode:
@@ -236,12 +325,7 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
         raise StepError(
             f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} Deploy again"
         )
-    # Before the rename, so that no run cut off between the two loses the way back. New processes of the same release
-    # leave the way back as it is.
-    if before and before != release_id:
-        write_file(site.previous, before + "\n", 0o644)
-    replace_link(site.live, f"slots/{slot}")
-    site.token(slot).unlink(missing_ok=True)
+    _point(site, slot, release_id)
     if old:
         time.sleep(drain)
     try:
@@ -254,10 +338,12 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
 def abort(site: Layout, check_mode: bool = False) -> dict:
     """Take away whatever a run that did not end left behind: all slots but the live one, and every token.
 
-    :returns: ``{"changed", "removed": {slot: what there was}}``
+    If it had stopped the live one, that starts again.
+
+    :returns: ``{"changed", "removed": {slot: what there was}, "remark", "away"}``
     """
     live = site.live_slot()
-    removed = {}
+    removed: dict[str, list[str]] = {}
     for slot in SLOTS:
         if slot != live:
             found = traces(site, slot)
@@ -273,7 +359,22 @@ def abort(site: Layout, check_mode: bool = False) -> dict:
                 site.token(slot).unlink(missing_ok=True)
         if found:
             removed[slot] = found
-    return {"changed": bool(removed), "removed": removed}
+    back = Back()
+    if stopped := replacing.read(site):
+        if stopped.slot == live:
+            removed.setdefault(live, []).append("stopped for another release")
+        if not check_mode:
+            back = bring_back(site)
+    remark = f"{site.name}: release {site.live_release()} is live.{back.words}" if back.words else ""
+    return {"changed": bool(removed), "removed": removed, "remark": remark, "away": back.away}
+
+
+def recover(site: Layout) -> str:
+    """Heal what a run that was cut off has stopped, before anything else is done; in words, if anything was.
+
+    Only that: what else it left is taken away when its time comes, or serves as it is.
+    """
+    return abort(site)["remark"] if replacing.read(site) else ""
 
 
 def status(site: Layout, timeout: float = 3) -> dict:
@@ -286,15 +387,13 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "slot": slot or "",
         "release": release_id or "",
         "since": "",
-        "previous": "",
+        "previous": site.previous_release(),
         "state": "",
         "managed": False,
         "healthy": False,
         "detail": "",
         "unfinished": {},
     }
-    with contextlib.suppress(OSError):
-        report["previous"] = site.previous.read_text(encoding="utf-8").strip()
     if slot is None:
         return report | {"detail": "nothing is live yet", "unfinished": abort(site, check_mode=True)["removed"]}
     changed = datetime.fromtimestamp(os.lstat(site.live).st_mtime, tz=UTC)

@@ -18,6 +18,7 @@ PYTHON = "/usr/bin/python3"
 
 CANT_REREAD = 92
 BAD_NAME = 10
+ALREADY_STARTED = 60
 NOT_RUNNING = 70
 ALREADY_ADDED = 90
 STILL_RUNNING = 91
@@ -115,6 +116,38 @@ class Supervisor(Supervisord):
                 time.sleep(0.1)
                 continue
             return True
+
+    def stop(self, program: str, patience: float = 60) -> None:
+        """Stop one program that supervisord goes on knowing, so that the next boot, or `resume`, starts it again."""
+        deadline, exited = time.monotonic() + patience, 0
+        while (info := self.info(program)) is not None and info["statename"] not in ("STOPPED", "FATAL", "UNKNOWN"):
+            if info["statename"] == "EXITED":
+                # For a second supervisord may still think of starting it again.
+                exited += 1
+                if exited > 15:
+                    return
+            try:
+                self.call("stopProcess", program)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode not in (BAD_NAME, NOT_RUNNING) or time.monotonic() > deadline:
+                    raise SupervisorError(f"supervisord does not stop {program}: {fault.faultString}") from fault
+                time.sleep(0.1)
+
+    def resume(self, program: str, patience: float = 60) -> None:
+        """Start a program that was stopped; one that runs goes on."""
+        deadline = time.monotonic() + patience
+        while (info := self.info(program)) is not None and info["statename"] == "STOPPING":
+            if time.monotonic() > deadline:
+                raise SupervisorError(f"{program} does not stop, so it cannot be started again")
+            time.sleep(0.1)
+        if info is None:
+            self.add(program)
+            return
+        try:
+            self.call("startProcess", program, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != ALREADY_STARTED:
+                raise SupervisorError(f"supervisord does not start {program}: {fault.faultString}") from fault
 
     def reread(self) -> None:
         """Make supervisord forget what is no longer on disk. A neighbour's broken file is no reason to fail here."""
