@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.daemons import process, runtime
-from ansible.module_utils.releases import gate, layout, ports, replacing
+from ansible.module_utils.releases import gate, layout, memory, ports, replacing
 from ansible.module_utils.releases.environment import mask, parse_environment
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_program
@@ -194,6 +194,9 @@ def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
     except SupervisorError as error:
         raise StepError(f"{site.name}: {error}") from error
     _check_ports(site, manifest)
+    alone = replacing.wanted(site, release_id)
+    if not alone:
+        _check_memory(site, supervisord)
     seen, last_words = _log_position(site), ""
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -201,7 +204,7 @@ def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
         write_token(site, slot, supervisord)
         program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
         write_file(site.program(slot), program, 0o640)
-        if replacing.wanted(site, release_id):
+        if alone:
             stop_live(site)
         supervisor.add(f"{site.name}-{slot}")
         well, words = gate.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
@@ -441,6 +444,13 @@ def _check_ports(site: Layout, manifest: dict) -> None:
     problems = [ports.problem(address, uid, live) for address in manifest.get("listen", [])]
     if any(problems):
         raise StepError(f"{site.name}: {'; '.join(filter(None, problems))}. {_what_serves(site)}")
+
+
+def _check_memory(site: Layout, supervisord: int) -> None:
+    """Two at once need memory for two; what runs tells how much that is."""
+    server = orphan(site, site.live_slot() or "")
+    if server and (words := memory.shortage(server, supervisord)):
+        raise StepError(f"{site.name}: {words}. Nothing was started. {_what_serves(site)}")
 
 
 def _log_position(site: Layout) -> tuple[int, int]:

@@ -1,0 +1,109 @@
+"""Two servers at once need memory for two: what one takes, what is left, and what is said where it does not do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.releases import memory, steps
+from supervised import Host, get
+
+MB = 1 << 20
+# Takes 64 MB, and has two children that share them.
+FAMILY = """
+import os, sys, time
+taken = bytearray(os.urandom(1 << 20) * 64)
+children = [os.fork() or time.sleep(600) for _ in range(2)]
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def family() -> Iterator[int]:
+    """The PID of a process with children."""
+    parent = subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, start_new_session=True)
+    assert parent.stdout.readline() == b"ready\n"
+    yield parent.pid
+    for pid in memory.tree(parent.pid):
+        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+    parent.wait()
+
+
+def test_what_processes_share_counts_once(family: int) -> None:
+    assert len(memory.tree(family)) == 3
+    assert 64 * MB <= memory.used(family) < 128 * MB
+
+
+def test_where_no_map_may_be_looked_at_the_kernels_sum_does(
+    family: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pid in memory.tree(family):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "status").write_text(Path(f"/proc/{pid}/status").read_text())
+    monkeypatch.setattr(memory, "PROC", tmp_path)
+    assert memory.used(family) >= 192 * MB, "what is shared, three times"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/\n", {}, []),
+        ("0::/app\n", {"app": ("max", 10, 0)}, []),
+        ("0::/app\n", {"app": (100, 60, 15)}, [55]),
+        ("0::/app\n", {"app": (100, 60, 0), ".": (90, 70, 0)}, [40, 20]),
+        ("0::/app\n", {"app": (100, 160, 0)}, [0]),
+        ("0::/\n4:memory:/app\n", {"unified": (100, 60, 0), "memory/app": (80, 50, 1)}, [40, 31]),
+        # In a container: the path is the host's, and leads nowhere.
+        ("0::/lxc/box/system.slice\n", {".": (100, 60, 0)}, [40]),
+        ("4:memory:/docker/f00\n1:cpu:/\n", {"memory": (100, 60, 0), "cpu": (5, 1, 0)}, [40]),
+    ],
+)
+def test_every_control_group_around_it_counts(tmp_path: Path, own: str, files: dict, expected: list[int]) -> None:
+    for group, (limit, taken, cache) in files.items():
+        lay_down(tmp_path / group, limit, taken, cache, v1=group.startswith("memory"))
+    assert list(memory.left(tmp_path, own)) == expected
+
+
+def lay_down(folder: Path, limit: object, taken: int, cache: int, *, v1: bool) -> None:
+    """A control group's files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if v1 else ("memory.max", "memory.current")
+    for name, content in zip(names, (limit, taken), strict=True):
+        (folder / name).write_text(f"{content}\n")
+    (folder / "memory.stat").write_text(f"anon 7\n{'total_' if v1 else ''}inactive_file {cache}\n")
+
+
+def test_what_the_machine_has_is_the_most(family: int, tmp_path: Path) -> None:
+    assert MB < memory.available(family, tmp_path) <= memory._fields(Path("/proc/meminfo"))["MemTotal"]
+    assert memory.shortage(family, family) == ""
+
+
+def test_of_a_process_that_ended_nothing_is_known() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert memory.shortage(ended.pid, ended.pid) == ""
+
+
+@pytest.fixture
+def scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 MB are left to whatever supervisord starts."""
+    for name, v1 in ((".", False), ("unified", False), ("memory", True)):
+        lay_down(tmp_path / name, 100 * MB, 97 * MB, 0, v1=v1)
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+
+
+def test_no_second_server_starts_where_there_is_no_room_for_it(host: Host, scarce: None) -> None:
+    host.deploy("r1")  # of the first one nothing is known
+    before = get(host.sock)["pid"]
+    words = r"shop: what is live uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"
+    with pytest.raises(steps.StepError, match=words):
+        steps.start(host.site, host.release("r2"))
+    assert steps.traces(host.site, "green") == []
+    assert get(host.sock)["pid"] == before
+    # The remedy that it names.
+    slot = steps.start(host.site, host.release("r3", going_live="replace"))["slot"]
+    assert get(host.site.socket(slot))["release"] == "r3"
