@@ -54,7 +54,7 @@ class Host:
         }
 
     def ensure(self, check_mode: bool = False, **params):
-        wanted = {"files": {}, "links": {}, "absent": [], "stock_links": [], "assumed": {}, **params}
+        wanted = {"files": {}, "links": {}, "absent": [], "stock_links": [], "assumed": {}, "test_only": False} | params
         return self.nginx.ensure(wanted, self.places, check_mode)
 
     def path(self, name: str) -> str:
@@ -111,6 +111,15 @@ def test_a_broken_file_is_found_through_absolute_and_relative_includes(host: Hos
         host.ensure(**host.site("nonsense on;\n"))
 
 
+def test_a_file_can_be_judged_without_being_laid_down(host: Host):
+    host.ensure(files=host.main())
+    before = host.snapshot()
+    assert host.ensure(**host.site("server { listen 127.0.0.1:1; }\n"), test_only=True)["changed"] is False
+    with pytest.raises(host.nginx.Refused, match="no_such_directive"):
+        host.ensure(**host.site("no_such_directive on;\n"), test_only=True)
+    assert host.snapshot() == before
+
+
 def test_a_port_that_is_taken_brings_the_old_files_back(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
@@ -165,6 +174,7 @@ def test_check_mode_works_on_a_bare_host(host: Host, tmp_path):
         "absent": [],
         "stock_links": [],
         "assumed": {},
+        "test_only": False,
     }
     done = host.nginx.ensure(params, bare, True)
     assert done["changed"] and not done["tested"] and not done["installed"]

@@ -34,6 +34,7 @@ def refused(tills: list[Till], table: Table, tmp_path_factory: pytest.TempPathFa
 
     def deploy(till: Till, what: str) -> tuple[str, Outcome]:
         spoiled = till.copy(tmp_path_factory.mktemp("fault"))
+        spoiled.write("# other code as well")
         spoiled.entry |= FAULTS[what].settings
         FAULTS[what].spoil(spoiled)
         before = till.release

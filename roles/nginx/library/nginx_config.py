@@ -58,6 +58,10 @@ options:
     description: Files that an earlier step would have laid down; only check mode needs them, for the test.
     type: dict
     default: {}
+  test_only:
+    description: Have nginx judge what would lie there, and change nothing.
+    type: bool
+    default: false
   conf_dir: {description: nginx's configuration., type: path, default: /etc/nginx}
   binary: {description: nginx itself., type: path, default: /usr/sbin/nginx}
   pid_file: {description: The running master's., type: path, default: /run/nginx.pid}
@@ -317,6 +321,8 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
         }
         if result["tested"]:
             test(changes, params["assumed"] if check_mode else {}, places, check_mode)
+        if params["test_only"]:
+            return result | {"changed": False, "paths": [], "reloaded": False, "diff": []}
         if check_mode:
             return result
         with placed(changes):
@@ -338,6 +344,7 @@ def main() -> None:
         "absent": {"type": "list", "elements": "path", "default": []},
         "stock_links": {"type": "list", "elements": "path", "default": []},
         "assumed": {"type": "dict", "default": {}},
+        "test_only": {"type": "bool", "default": False},
     }
     module, result = entry.perform(ensure, Places, options)
     module.exit_json(**result)
