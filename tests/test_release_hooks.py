@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.daemons import process
+from ansible.module_utils.releases import steps
 from ansible.module_utils.releases.environment import format_environment
 from ansible.module_utils.releases.steps import StepError
 from conftest import load
+from module_run import run
+from supervised import Host
 
 module = load("roles/release/library/release_hooks.py")
+release_choose = load("roles/release/library/release_choose.py")
 SECRET = "canary 100% 'of' it"
 
 
@@ -76,3 +80,29 @@ def test_a_script_that_cannot_be_run_is_told_so(params: dict, mode: int, text: s
     script.chmod(mode)
     with pytest.raises(StepError, match=r"the hook `\./migrate` cannot be run \(.*executable "):
         module.perform(params | {"commands": ["./migrate"]})
+
+
+def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_run(host: Host) -> None:
+    (host.site.shared).mkdir()
+
+    def hooks(commands: list[str]) -> dict:
+        named = {"site": "shop", "root": str(host.site.root), "user": "nobody"}
+        return run(module, **named, release=host.site.live_release(), when="after_live", commands=commands)
+
+    def choose() -> dict:
+        found = run(release_choose, site="shop", root=str(host.site.root), user="nobody", wanted="r1")
+        return {key: found[key] for key in ("needed", "after_live")}
+
+    slot = steps.start(host.site, host.release("r1"), after_live=True)["slot"]
+    assert not host.site.owes_hooks(), "it is not live yet"
+    steps.switch(host.site, slot, "r1")
+    assert choose() == {"needed": False, "after_live": True}
+    steps.switch(host.site, steps.start(host.site, "r1")["slot"], "r1", drain=0)
+    assert choose() == {"needed": False, "after_live": True}, "a restart in between loses it not"
+    assert "failed with exit code 1" in hooks(["false"])["msg"]
+    assert choose() == {"needed": False, "after_live": False}, "it was told; once is enough"
+    # One that never went live owes nothing.
+    steps.start(host.site, host.release("r2"), after_live=True)
+    steps.abort(host.site)
+    steps.switch(host.site, steps.start(host.site, "r2")["slot"], "r2", drain=0)
+    assert not host.site.owes_hooks()

@@ -58,6 +58,7 @@ EXAMPLES = r"""
 RETURN = r"""
 site: {description: The site's key., type: str, returned: always}
 needed: {description: Whether a release has to be started and put live., type: bool, returned: always}
+after_live: {description: Whether an earlier run still owes the hooks after going live, type: bool, returned: always}
 reason: {description: Why, in plain words., type: str, returned: always}
 release: {description: ID of the release to start, or of the live one., type: str, returned: always}
 slot: {description: The idle slot if something is needed, else the live one., type: str, returned: always}
@@ -348,12 +349,14 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
         if not decision.needed:
             # Nothing will start, so nothing else clears what a run that was cut off left in the idle slot.
             cleaned += steps.abort(layout, check_mode)["removed"]
-            held.let_go()
+            if not layout.owes_hooks():
+                held.let_go()
         result = {
             "changed": bool(cleaned or remark),
             "remark": remark,
             "site": layout.name,
             "needed": decision.needed,
+            "after_live": not decision.needed and layout.owes_hooks(),
             "build": decision.build,
             "reason": decision.reason,
             "release": decision.release,

@@ -38,6 +38,7 @@ EXAMPLES = r"""
 RETURN = r"""
 release: {description: The release's ID., type: str, returned: always}
 needed: {description: Whether something has to be started., type: bool, returned: always}
+after_live: {description: Whether an earlier run still owes the hooks after going live, type: bool, returned: always}
 """
 
 
@@ -58,7 +59,8 @@ def perform(params: dict, check_mode: bool) -> dict:
                 f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
                 "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
             ) from error
-    return {"site": site.name, "release": release_id, "needed": needed, "changed": False}
+    owed = not needed and site.owes_hooks()
+    return {"site": site.name, "release": release_id, "needed": needed, "after_live": owed, "changed": False}
 
 
 def main() -> None:
@@ -85,7 +87,8 @@ def main() -> None:
             if not result["needed"]:
                 # Nothing comes after this step; but what a run that was cut off has left must not stay.
                 result["changed"] = steps.abort(site, module.check_mode)["changed"]
-                held.let_go()
+                if not result["after_live"]:
+                    held.let_go()
             result["changed"] |= bool(remark)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))

@@ -19,6 +19,7 @@ description:
   - What a command prints is kept in the result without the environment's values. What it leaves in the
     background ends, unless it made a process group of its own.
   - Before C(before_start) the SQLite databases below C(shared/data) are copied to C(shared/data/.snapshots/RELEASE).
+  - C(after_live) settles what M(release_start) has noted.
   - In check mode nothing runs.
 options:
   site: {description: The site's name., type: str, required: true}
@@ -95,6 +96,9 @@ def main() -> None:
                 if module.params["when"] == "after_live":
                     held.note("hook-failed", release=module.params["release"], reason=str(error))
                 raise
+            finally:  # also when one of them failed: that is told, and not tried again
+                if module.params["when"] == "after_live" and (slot := site.live_slot()):
+                    site.owed(slot).unlink(missing_ok=True)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(result["ran"]), **result)

@@ -22,6 +22,12 @@ options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   release: {description: ID of a release that was built., type: str, required: true}
+  after_live:
+    description:
+      - Whether M(release_hooks) follows on this host once the release is live. It is noted, so that a later run makes
+        good for one that is cut off in between.
+    type: bool
+    default: false
 author: The project's authors
 """
 
@@ -48,13 +54,14 @@ def main() -> None:
             "site": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
+            "after_live": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     site = Layout(module.params["site"], Path(module.params["root"]))
     try:
         with site_lock(site, enabled=not module.check_mode):
-            result = start(site, module.params["release"], check_mode=module.check_mode)
+            result = start(site, module.params["release"], module.params["after_live"], module.check_mode)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -43,6 +43,15 @@ class Layout:
     def socket(self, slot: str) -> Path:
         return self.slot(slot) / "sock"
 
+    def owed(self, slot: str) -> Path:
+        """Tells that the hooks that come after this slot went live have not run yet."""
+        return self.slot(slot) / "after_live"
+
+    def owes_hooks(self) -> bool:
+        """Whether a run was cut off between the switch and the hooks that come after it."""
+        slot = self.live_slot()
+        return slot is not None and self.owed(slot).exists()
+
     @property
     def live(self) -> Path:
         """The only pointer that says what is live: a link to one of the slots."""

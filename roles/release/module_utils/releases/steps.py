@@ -153,7 +153,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
         site.program(slot).unlink()
         with contextlib.suppress(SupervisorError):
             supervisor.reread()
-    for name in ("sock", "sock.new", "release", ".release.new"):
+    for name in ("sock", "sock.new", "release", ".release.new", "after_live"):
         (site.slot(slot) / name).unlink(missing_ok=True)
     return found
 
@@ -163,12 +163,13 @@ def is_whole(site: Layout, release_id: str) -> bool:
     return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
 
 
-def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
+def start(site: Layout, release_id: str, after_live: bool = False, check_mode: bool = False) -> dict:
     """Start a release in the idle slot and wait until it is healthy; otherwise leave no trace of it.
 
     Of a site that may not run twice at once the live slot stops before that, and comes back if the new one does not get
     well. If it does, it is live at once, since nobody else is there to answer; `switch` ends that, `go_back` undoes it.
 
+    :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
     :returns: ``{"changed", "slot", "health", "away"}``
     """
     slot = site.idle_slot()
@@ -201,6 +202,9 @@ def start(site: Layout, release_id: str, check_mode: bool = False) -> dict:
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
+        # New processes of the same release owe what the old ones do.
+        if after_live or (site.live_release() == release_id and site.owes_hooks()):
+            write_file(site.owed(slot), "", 0o600)
         write_token(site, slot, supervisord)
         program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
         write_file(site.program(slot), program, 0o640)
