@@ -125,6 +125,15 @@ def test_a_silent_run_is_taken_over_when_the_patience_ends(site: Layout) -> None
     assert "gave no sign of life for more than 600 s" in step(site, BOB).remark
 
 
+def test_a_run_that_waits_for_another_host_may_be_silent_for_longer(site: Layout) -> None:
+    step(site, replace(ALICE, silence=5000))
+    silent(site, 4999)
+    with pytest.raises(Busy):
+        step(site, BOB)
+    silent(site, 2)
+    assert "gave no sign of life for more than 5000 s" in step(site, BOB).remark
+
+
 def test_a_step_at_work_is_never_taken_over(site: Layout) -> None:
     step(site, ALICE)
     silent(site, 10_000)

@@ -34,6 +34,10 @@ options:
     default: 600
     vars:
       - name: release_lock_patience
+  silence:
+    description: Seconds that the run may give no sign of life on a host while it is at work on others.
+    type: float
+    default: 0
   lock:
     description: C(take) takes a site's lock from whoever has it.
     type: str
@@ -74,6 +78,7 @@ class LookupModule(LookupBase):
         values = {
             **identity(pid),
             "patience": self.get_option("release_lock_patience"),
+            "silence": self.get_option("silence"),
             "take": self.get_option("lock") == "take",
         }
         return [json.dumps({**values, "action": str(term)}, sort_keys=True) for term in terms]

@@ -23,7 +23,7 @@ from ansible.module_utils.releases.run import Run
 # As many runs are remembered as having been taken over.
 REMEMBERED = 20
 # What stays in the note of a run, besides since when it holds the site and its last sign of life.
-KEPT = ("id", "action", "who", "controller", "machine", "process", "step")
+KEPT = ("id", "action", "who", "controller", "machine", "process", "silence", "step")
 VERBS = {"deploy": "deploying", "rollback": "rolling back", "restart": "restarting"}
 
 
@@ -91,7 +91,7 @@ def is_dead(holder: dict, me: Run | None, now: float) -> str:
     known = me is not None and holder["machine"] == me.machine != "" and holder["process"]
     if holder.get("step") or (known and holder["process"] not in me.alive):
         return "its process has ended"
-    patience = me.patience if me else run.PATIENCE
+    patience = max(me.patience if me else run.PATIENCE, holder.get("silence", 0))
     if now - holder["seen"] > patience:
         return f"it gave no sign of life for more than {patience:.0f} s"
     return "you said lock=take" if me and me.take else ""

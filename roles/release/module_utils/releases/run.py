@@ -20,6 +20,8 @@ class Run:
     :param machine: names the controller, its boot and its process namespace: only there do process IDs mean anything
     :param process: the controller's process, ``PID:START``; empty where its like cannot be listed
     :param alive: the processes on the controller that a run could be, when this run's step was sent
+    :param patience: seconds of silence after which this run takes another one for dead
+    :param silence: seconds that this run itself may be silent on one host, while it waits for another one
     :param step: whether the run is one single step, which has the kernel's lock for as long as it lives
     """
 
@@ -32,6 +34,7 @@ class Run:
     process: str = ""
     alive: frozenset[str] = field(default=frozenset(), repr=False)
     patience: float = PATIENCE
+    silence: float = 0.0
     take: bool = False
     step: bool = False
 
