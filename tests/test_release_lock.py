@@ -15,6 +15,8 @@ from ansible.module_utils.releases import fingerprint, history, hooks, kept, lay
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.run import Run
+from ansible_run import run as ansible
+from ansible_run import write_inventory
 from conftest import PROJECT, load
 
 this_run = load("roles/preflight/lookup_plugins/this_run.py")
@@ -217,6 +219,37 @@ def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
 def test_the_default_of_the_patience_stands_in_step() -> None:
     defaults = yaml.safe_load((PROJECT / "roles/release/defaults/main.yml").read_text())
     assert defaults["release_lock_patience"] == run.PATIENCE
+
+
+SAID = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Know the role's plugins
+      ansible.builtin.import_role: {name: preflight, tasks_from: choose, rolespec_validate: false}
+      when: false
+    - ansible.builtin.debug:
+        msg: "said: {{ query('command_line', 'release', 'schema') | join('/') }}/{{ run.take }}."
+      vars:
+        run: "{{ lookup('this_run', 'deploy') | from_json }}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "//False"), (("release=r1", "schema=ok", "lock=take"), "r1/ok/True")],
+)
+def test_what_is_said_for_one_run_is_said_on_the_command_line(tmp_path: Path, words: tuple, said: str) -> None:
+    inventory = write_inventory(tmp_path / "page", {"release": "trixie", "schema": "ok", "lock": "take"})
+    (tmp_path / "said.yml").write_text(SAID)
+    output = ansible(tmp_path / "said.yml", "-i", inventory, *(option for word in words for option in ("-e", word)))
+    assert f"said: {said}." in output
+
+
+def test_another_word_for_the_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "said.yml").write_text(SAID)
+    output = ansible(tmp_path / "said.yml", "-i", write_inventory(tmp_path, {}), "-e", "lock=steal", check=False)
+    assert "the only word is `take`" in output
 
 
 # --- What was done --------------------------------------------------------------------------------------------------

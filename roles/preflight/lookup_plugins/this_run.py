@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.vars import load_extra_vars
 
 DOCUMENTATION = """
 name: this_run
@@ -24,6 +26,7 @@ description:
   - It names the run by the controller's process, so that nothing has to be kept from task to task. Where processes
     cannot be listed (no /proc, or one that hides those of other users), a run that was cut off is known by its silence
     alone.
+  - C(-e lock=take) on the command line takes a site's lock from whoever has it.
 options:
   _terms:
     description: What the run does to a site, such as C(deploy).
@@ -38,13 +41,6 @@ options:
     description: Seconds that the run may give no sign of life on a host while it is at work on others.
     type: float
     default: 0
-  lock:
-    description: C(take) takes a site's lock from whoever has it.
-    type: str
-    choices: [wait, take]
-    default: wait
-    vars:
-      - name: lock
 """
 
 EXAMPLES = """
@@ -79,9 +75,16 @@ class LookupModule(LookupBase):
             **identity(pid),
             "patience": self.get_option("release_lock_patience"),
             "silence": self.get_option("silence"),
-            "take": self.get_option("lock") == "take",
+            "take": self.taken(),
         }
         return [json.dumps({**values, "action": str(term)}, sort_keys=True) for term in terms]
+
+    def taken(self) -> bool:
+        """Whether the command line says to take the lock; the inventory must not say so for every run."""
+        word = load_extra_vars(self._loader).get("lock", "wait")
+        if word not in ("wait", "take"):
+            raise AnsibleError("-e lock=…: the only word is `take`, which takes a site's lock from whoever has it")
+        return word == "take"
 
 
 def identity(pid: int) -> dict[str, Any]:
