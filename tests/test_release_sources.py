@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import io
@@ -674,6 +675,46 @@ def test_an_archive_comes_over_the_network_once_and_its_login_stays_secret(
         with pytest.raises(InputError, match=says) as error:
             fetch(archive=wrong, sha256="1" * 64)
         assert CANARY not in str(error.value)
+
+
+@pytest.mark.parametrize("date", [(1980, 0, 0, 0, 0, 0), (2107, 15, 31, 31, 63, 58), (1980, 1, 0, 0, 0, 0)])
+def test_a_zip_of_a_machine_without_a_clock_is_unpacked(tmp_path: Path, fetch, date: tuple) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        made.writestr(zipfile.ZipInfo("wsgi.py", date), "app = 1\n")
+    folder, _ = fetch(archive="a.zip", sha256=archive.digest(tmp_path / "a.zip"))
+    assert 315446400 <= listing(folder)["wsgi.py"][1] < 2**32
+
+
+@pytest.mark.parametrize("when", [-1e300, 1e300, float("inf"), float("nan"), -5])
+def test_a_tarball_with_an_absurd_time_is_unpacked(tmp_path: Path, fetch, when: float) -> None:
+    made = member("wsgi.py")
+    made.pax_headers = {"mtime": str(when)}
+    folder, _ = fetch(**tarball(tmp_path / "a.tar.gz", (made, b"app = 1\n")))
+    assert listing(folder)["wsgi.py"][1] in (0, 2**32 - 1)
+
+
+def test_a_download_that_drips_in_is_given_up(tmp_path: Path, fetch, monkeypatch) -> None:
+    def drip() -> None:
+        peer, _ = listener.accept()
+        with peer, contextlib.suppress(OSError):
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not over.wait(0.05):
+                peer.sendall(b"x")
+
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(archive, "PATIENCE", 1)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(InputError, match="did not come within"):
+                fetch(archive=f"http://127.0.0.1:{listener.getsockname()[1]}/a.tar.gz", sha256="1" * 64)
+        finally:
+            over.set()
+            thread.join()
 
 
 # --- The whole, through Ansible ---------------------------------------------------------------------------------------

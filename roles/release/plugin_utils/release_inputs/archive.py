@@ -88,7 +88,8 @@ def _download(url: str, target: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     try:
         with contextlib.closing(open_url(url, timeout=STALL, http_agent="sites")) as answer, target.open("wb") as out:
-            while block := answer.read(BLOCK):
+            # What has come, and not a whole block: the deadline holds for what drips in as well.
+            while block := answer.read1(BLOCK):
                 out.write(block)
                 if time.monotonic() > deadline:
                     raise InputError(f"source.archive: {words} did not come within {PATIENCE // 60} minutes")
@@ -149,17 +150,30 @@ def _below(items: Iterable[Item], skip: tuple[str, ...]) -> Iterator[Item]:
         yield replace(item, name="/".join(parts[len(skip) :]), target=target)
 
 
+def _moment(seconds: float) -> int:
+    """A time that every file system knows, whatever an archive says: from 1970 to 2106."""
+    return 0 if seconds != seconds else int(min(max(seconds, 0), 2**32 - 1))
+
+
+def _dos_moment(date: tuple[int, int, int, int, int, int]) -> int:
+    """A zip's time. It knows no zone: as if it were UTC, so that it is the same everywhere."""
+    try:
+        return _moment(calendar.timegm((*date, 0, 0, 0)))
+    except ValueError:  # a month 0, as writers without a clock put it
+        return calendar.timegm((1980, 1, 1, 0, 0, 0))
+
+
 def _tarred(tar: tarfile.TarFile) -> Iterator[Item]:
     for member in tar:
         executable = bool(member.mode & 0o100)
         if member.isdir():
             yield Item(member.name, "folder")
         elif member.isfile():
-            yield Item(member.name, "file", int(member.mtime), executable, content=tar.extractfile(member))
+            yield Item(member.name, "file", _moment(member.mtime), executable, content=tar.extractfile(member))
         elif member.issym():
             yield Item(member.name, "link", target=member.linkname)
         elif member.islnk():
-            yield Item(member.name, "copy", int(member.mtime), executable, member.linkname)
+            yield Item(member.name, "copy", _moment(member.mtime), executable, member.linkname)
         else:
             raise InputError(f"source: {member.name!r} is neither a file, a folder nor a link; leave it out")
 
@@ -167,8 +181,7 @@ def _tarred(tar: tarfile.TarFile) -> Iterator[Item]:
 def _zipped(opened: zipfile.ZipFile) -> Iterator[Item]:
     for info in opened.infolist():
         mode = info.external_attr >> 16
-        # A zip knows no time zone: as if it were UTC, so that it is the same everywhere.
-        mtime = calendar.timegm((*info.date_time, 0, 0, 0))
+        mtime = _dos_moment(info.date_time)
         if info.is_dir():
             yield Item(info.filename, "folder")
         elif stat.S_ISLNK(mode):
