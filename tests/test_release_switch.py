@@ -16,9 +16,14 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import gate, ports, steps, supervisor
+from ansible.module_utils.releases import gate, history, ports, steps, supervisor
 from ansible.module_utils.releases.lock import Busy, site_lock
+from conftest import load
+from module_run import run
 from supervised import Host, SlotConnection, eventually, get
+
+release_choose = load("roles/release/library/release_choose.py")
+release_switch = load("roles/release/library/release_switch.py")
 
 
 def at_rest(host: Host, release_id: str) -> None:
@@ -151,6 +156,24 @@ def test_check_mode_changes_nothing(host: Host) -> None:
     assert not steps.abort(host.site, check_mode=True)["changed"]
     assert host.programs() == []
     assert not host.site.slot("blue").exists()
+
+
+def test_check_mode_writes_no_history(host: Host) -> None:
+    host.deploy("r1")
+    asked = {"site": "shop", "root": str(host.site.root), "slot": "blue", "release": "r9"}
+    assert "slot blue is live with release r1, not r9" in run(release_switch, check_mode=True, **asked)["msg"]
+    assert history.read(host.site) == []
+    assert run(release_switch, **asked)["failed"]
+    assert history.read(host.site)[-1]["result"] == "failed"
+
+
+def test_a_choice_that_takes_away_what_was_left_has_changed_something(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    asked = {"site": "shop", "root": str(host.site.root), "user": "nobody", "wanted": "r1"}
+    assert run(release_choose, **asked)["changed"]
+    at_rest(host, "r1")
+    assert not run(release_choose, **asked)["changed"]
 
 
 def test_a_neighbours_broken_file_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
