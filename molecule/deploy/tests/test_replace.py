@@ -1,0 +1,54 @@
+"""A site that may not run twice at once: away for a moment while it changes, and back if it cannot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rounds import history, releases, run, well
+from support import Site
+
+pytestmark = pytest.mark.breaks
+testinfra_hosts = ["ansible://east"]
+
+# Boots on a host unless this file is there.
+LAME = """
+import os, sys
+if os.path.exists("/srv/ledger/shared/data/lame") and "--check-config" not in sys.argv:
+    raise RuntimeError("lame here")
+"""
+
+
+def test_it_is_told_how_long_nobody_answered(ledgers: list[Site], version: Callable) -> None:
+    before = releases(ledgers)
+    done = well("deploy", sites=version("alone", going_live="replace"))
+    assert len(re.findall(r"ledger: away for \d+\.\d s", done.output)) == len(ledgers)
+    live = releases(ledgers)
+    assert live != before
+    # The page says nothing of it any more; the release does.
+    assert "ledger: away for " in well("restart").output
+    assert releases(ledgers) == live
+    assert "ledger: away for " in well("rollback").output
+    assert releases(ledgers) == before
+    for site in ledgers:
+        assert all(" away=" in line for line in history(site)[-3:])
+
+
+def test_where_one_host_cannot_go_all_come_back(ledgers: list[Site], version: Callable) -> None:
+    before, (east, west) = releases(ledgers), ledgers
+    sites = version("lame", going_live="replace", health={"timeout": 15})
+    with (Path(sites["ledger"]["source"]["path"]) / "wsgi.py").open("a") as code:
+        code.write(LAME)
+    west.machine.output("install -o ledger /dev/null %s/shared/data/lame", west.root)
+    try:
+        done = run("deploy", sites=sites)
+    finally:
+        west.machine.output("rm %s/shared/data/lame", west.root)
+    assert done.rc != 0
+    assert "lame here" in done.output
+    assert "It was stopped and runs again; the site was away for " in done.output
+    assert releases(ledgers) == before
+    assert "deploy result=failed" in history(east)[-1]
+    assert " away=" in history(east)[-1]
