@@ -19,7 +19,7 @@ class Stopped:
     """The slot that was live and is stopped.
 
     :param previous: what the record of the previous release said then
-    :param since: when it stopped, in seconds since 1970
+    :param since: when it stopped, in seconds since the boot: all processes see one clock, which nobody sets
     :param away: for how many seconds nobody answered, once the other one does
     """
 

@@ -230,7 +230,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
 def stop_live(site: Layout) -> None:
     """Stop what is live, for a release that may not run beside it. Its program's file stays, so a boot starts it."""
     slot = site.live_slot() or ""
-    note = replacing.Stopped(slot, site.live_release() or "", site.previous_release(), time.time())
+    note = replacing.Stopped(slot, site.live_release() or "", site.previous_release(), time.monotonic())
     replacing.write(site, note)
     server = noted(site, slot)
     Supervisor().stop(f"{site.name}-{slot}")
@@ -241,7 +241,7 @@ def _replace_live(site: Layout, slot: str, release_id: str) -> float:
     """Make a slot live for which the live one was stopped; for how many seconds nobody answered."""
     if (stopped := replacing.read(site)) is None:
         return 0.0
-    away = time.time() - stopped.since
+    away = time.monotonic() - stopped.since
     replacing.write(site, replace(stopped, away=away))
     _point(site, slot, release_id)
     return away
@@ -269,7 +269,7 @@ def go_back(site: Layout) -> None:
         write_file(site.previous, stopped.previous + "\n", 0o644)
     else:
         site.previous.unlink(missing_ok=True)
-    replacing.write(site, replace(stopped, since=time.time() - stopped.away))  # meanwhile the other one answered
+    replacing.write(site, replace(stopped, since=time.monotonic() - stopped.away))  # meanwhile the other one answered
     replace_link(site.live, f"slots/{stopped.slot}")
 
 
@@ -296,7 +296,7 @@ def bring_back(site: Layout) -> Back:
         well, words = gate.healthy(site, stopped.slot, manifest, timeout=manifest["health"]["timeout"])
     except (SupervisorError, KeyError) as error:
         well, words = False, str(error)
-    away = time.time() - stopped.since
+    away = max(0.0, time.monotonic() - stopped.since)
     if well:
         return Back(f" It was stopped and runs again; the site was away for {away:.1f} s.", away)
     return Back(f" BUT IT WAS STOPPED AND DOES NOT ANSWER AGAIN: {words}; supervisor goes on trying.", away)
