@@ -433,6 +433,22 @@ def test_a_dead_slot_is_not_switched_to(host: Host) -> None:
     assert get(host.sock)["release"] == "r1"
 
 
+def test_a_program_that_takes_its_time_to_end_is_waited_for(host: Host) -> None:
+    """As long as supervisord itself waits, however short the patience with one that is not ending."""
+    program = host.folder / "conf.d/slow.conf"
+    program.write_text(
+        "[program:slow]\ncommand = /bin/sh -c \"trap '' TERM; echo deaf; while :; do sleep 0.1; done\"\n"
+        f"stopwaitsecs = 3\nkillasgroup = true\nstdout_logfile = {host.folder}/slow.log\n"
+    )
+    daemon = supervisor.Supervisor()
+    daemon.add("slow")
+    eventually((host.folder / "slow.log").read_text)
+    pid = daemon.info("slow")["pid"]
+    assert daemon.remove("slow", patience=0.1)
+    assert daemon.info("slow") is None
+    assert process.is_gone(pid)
+
+
 def test_one_run_at_a_time(bare_host: Host) -> None:
     words = f"another run is at work.*PID {os.getpid()}"
     with site_lock(bare_host.site), pytest.raises(Busy, match=words), site_lock(bare_host.site):
