@@ -12,12 +12,15 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import gate, ports, steps, supervisor
+from ansible.module_utils.releases import gate, layout, ports, steps, supervisor
 from ansible.module_utils.releases.lock import Busy, site_lock
+from module_run import run
 from supervised import Host, SlotConnection, eventually, get
 
 
@@ -466,6 +469,28 @@ def test_status_tells_what_is_live(host: Host) -> None:
     host.shut()
     found = steps.status(host.site)
     assert (found["healthy"], found["state"]) == (False, "no supervisord")
+
+
+def test_one_status_tells_of_all_sites_and_waits_for_them_side_by_side(
+    bare_host: Host, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = plugin("roles/release/library/release_status.py")
+    for name in ("b", "a"):
+        record = {"name": name, "root": str(bare_host.folder / name)}
+        (bare_host.folder / f"registry/{name}.json").write_text(json.dumps(record))
+    both = threading.Barrier(2, timeout=60)
+
+    def asked(site: layout.Layout, timeout: float) -> dict:
+        both.wait()  # breaks unless the other one is asked meanwhile
+        return {"site": site.name, "root": str(site.root), "timeout": timeout}
+
+    monkeypatch.setattr(module, "status", asked)
+    found = run(module)["sites"]
+    assert found == [{"site": name, "root": str(bare_host.folder / name), "timeout": 3} for name in ("a", "b")]
+    named = run(module, sites=["b", "gone", "a"], timeout=1)["sites"]
+    assert [(site["site"], site.get("detail")) for site in named] == [
+        ("b", None), ("gone", "not on this host"), ("a", None)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
