@@ -119,12 +119,13 @@ def test_only_what_a_step_names_changes_in_the_source(folder: Path) -> None:
     (cases.Step("deploy", 3, "pluggy"), "another revision"),
     (cases.Step("dependency", 2, "iniconfig"), "does not have the package iniconfig"),
     (cases.Step("restart", 2, "pluggy"), "still has the processes"),
-    (cases.Step("nothing", 2, "pluggy"), None),
+    (cases.Step("nothing", 2, "pluggy"), "1 tasks"),
+    (cases.Step("rollback", 2, "pluggy"), None),
 ])  # fmt: skip
-def test_a_run_that_did_nothing_is_no_result(step: cases.Step, words: str | None) -> None:
+def test_a_run_that_did_not_do_what_is_timed_is_no_result(step: cases.Step, words: str | None) -> None:
     page = {"revision": 2, "packages": ["pluggy"], "server": 7}
     if words is None:
-        source.check("web1", step, page, page)
+        source.check("web1", step, page, page, changed=1)
     else:
         with pytest.raises(BenchError, match=words):
-            source.check("web1", step, page, page)
+            source.check("web1", step, page, page, changed=1)

@@ -16,14 +16,16 @@ class Case:
     """One kind of run.
 
     :param baseline: empty where the usual way has nothing to set against it
+    :param changes: whether a host is another one afterwards
     :param drains: whether an old release gets its time to end its requests
     :param earlier: seconds that the best-known roles put together (nginx, supervisor, pip, releases) took for it,
-        measured earlier on another machine with two cores
+        measured earlier on a 2-core machine
     """
 
     title: str
     bundle: str
     baseline: str = "bench/baseline/site.yml"
+    changes: bool = True
     drains: bool = False
     earlier: float | None = None
 
@@ -34,14 +36,14 @@ class Case:
 
 CASES = {
     "bare": Case("a bare host", "site.yml", earlier=42),
-    "nothing": Case("nothing to do", "site.yml", earlier=19),
-    "idle": Case("nothing to do, the sites only", "playbooks/deploy.yml"),
+    "nothing": Case("nothing to do", "site.yml", changes=False, earlier=19),
+    "idle": Case("nothing to do, the sites only", "playbooks/deploy.yml", changes=False),
     "code": Case("new code, the whole job", "site.yml", drains=True, earlier=9.5),
     "deploy": Case("new code, the sites only", "playbooks/deploy.yml", drains=True),
     "rollback": Case("back to the code before", "playbooks/rollback.yml", drains=True),
     "dependency": Case("one package more, the sites only", "playbooks/deploy.yml", drains=True),
     "restart": Case("new processes", "playbooks/restart.yml", "bench/baseline/restart.yml", drains=True),
-    "floor": Case("Ansible alone", "bench/floor.yml", ""),
+    "floor": Case("Ansible alone", "bench/floor.yml", "", changes=False),
 }
 # Small packages that the site does not need, and whose hashes the tests' own lock knows.
 PACKAGES = ("iniconfig", "pathspec", "pluggy")

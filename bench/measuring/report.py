@@ -122,7 +122,7 @@ def report(runs: Sequence[Run], facts: dict[str, Any], arguments: argparse.Names
         "",
         f"Medians, with the range, of {arguments.rounds} round(s) on fresh containers, the sides taking turns.",
         f"Seconds, and tasks that ran. Own work is what is left without Ansible alone and without the {drain():g} s in",
-        "which the old release ends its requests. Best-known roles: measured earlier, on another 2-core machine.",
+        "which the old release ends its requests. Best-known roles: measured earlier on a 2-core machine.",
         "",
         table(runs),
         "",

@@ -9,7 +9,7 @@ import tarfile
 import urllib.request
 from typing import Any
 
-from measuring.cases import PACKAGES, Step
+from measuring.cases import CASES, PACKAGES, Step
 from measuring.commands import ROOT, WORK, BenchError
 from measuring.hosts import Host
 
@@ -67,8 +67,14 @@ def ask(target: Host) -> dict[str, Any]:
         raise BenchError(f"{target.name} does not answer after the run: {error}") from error
 
 
-def check(host: str, step: Step, before: dict[str, Any], page: dict[str, Any]) -> None:
-    """Make sure that a host did what was timed: a fast run that did nothing would be no result."""
+def check(host: str, step: Step, before: dict[str, Any], page: dict[str, Any], changed: int) -> None:
+    """Make sure that a host did what was timed and no more: a fast run that did nothing would be no result.
+
+    :param before: what the page said before the run
+    :param changed: how many tasks changed something
+    """
+    if changed and not CASES[step.case].changes:
+        raise BenchError(f"{host} was changed ({changed} tasks) where there was nothing to do")
     if page.get("revision") != step.revision:
         raise BenchError(f"{host} serves another revision than the one just deployed")
     if step.package and step.package not in page["packages"]:
