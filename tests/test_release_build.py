@@ -733,6 +733,41 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert len(list(site.releases.iterdir())) == 1
 
 
+def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
+    site: layout.Layout, source: Path, tmp_path: Path
+) -> None:
+    live = lay_down(site, "A", PARTS)
+    (live / "venv/lib/other.py").write_text("other = 1\n", encoding="utf-8")
+    python = Path(os.path.realpath(sys.executable))
+    venv.compile_bytecode(python, [live / "venv/lib"])
+    (live / fingerprint.FILE).write_text(fingerprint.record(live, PARTS), encoding="utf-8")
+    site.slot("blue").mkdir(parents=True)
+    layout.replace_link(site.slot("blue") / "release", "../../releases/A")
+    layout.replace_link(site.live, "slots/blue")
+    build = module.Build(site, params(site, None), PARTS, payload_of(source, tmp_path, {}), venv.Toolbox(python=python))
+
+    def compiled(name: str) -> dict[str, Path]:
+        """A release with one package that came from the cache again and one that is another now."""
+        release = site.release(name)
+        (release / "venv/lib").mkdir(parents=True)
+        (release / "app").mkdir()
+        (release / "venv/lib/flask.py").hardlink_to(live / "venv/lib/flask.py")
+        (release / "venv/lib/other.py").write_text("other = 2\n", encoding="utf-8")
+        build.compile(release, release / "app")
+        return {path.name.split(".")[0]: path for path in (release / "venv/lib/__pycache__").iterdir()}
+
+    before, after = live / "venv/lib/__pycache__", compiled("B")
+    assert set(after) == {"flask", "other"}
+    assert after["flask"].samefile(before / after["flask"].name)
+    assert not after["other"].samefile(before / after["other"].name)
+    assert not fingerprint.damage(live), "the live release is what it was"
+
+    with (before / after["flask"].name).open("ab") as edited:  # its head still fits the source
+        edited.write(b"edited on the host")
+    mended = compiled("C")
+    assert not mended["flask"].samefile(before / mended["flask"].name), "nothing is taken from a changed release"
+
+
 def passable(tmp_path: Path) -> None:
     """Let another user pass through to a test's folder, as to a site's."""
     if os.geteuid() == 0:

@@ -12,11 +12,13 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import gate, history, ports, steps, supervisor
+from ansible.module_utils.releases import gate, history, layout, ports, steps, supervisor
 from ansible.module_utils.releases.lock import Busy, site_lock
 from conftest import load
 from module_run import run
@@ -456,6 +458,22 @@ def test_a_dead_slot_is_not_switched_to(host: Host) -> None:
     assert get(host.sock)["release"] == "r1"
 
 
+def test_a_program_that_takes_its_time_to_end_is_waited_for(host: Host) -> None:
+    """As long as supervisord itself waits, however short the patience with one that is not ending."""
+    program = host.folder / "conf.d/slow.conf"
+    program.write_text(
+        "[program:slow]\ncommand = /bin/sh -c \"trap '' TERM; echo deaf; while :; do sleep 0.1; done\"\n"
+        f"stopwaitsecs = 3\nkillasgroup = true\nstdout_logfile = {host.folder}/slow.log\n"
+    )
+    daemon = supervisor.Supervisor()
+    daemon.add("slow")
+    eventually((host.folder / "slow.log").read_text)
+    pid = daemon.info("slow")["pid"]
+    assert daemon.remove("slow", patience=0.1)
+    assert daemon.info("slow") is None
+    assert process.is_gone(pid)
+
+
 def test_one_run_at_a_time(bare_host: Host) -> None:
     words = f"another run is at work.*PID {os.getpid()}"
     with site_lock(bare_host.site), pytest.raises(Busy, match=words), site_lock(bare_host.site):
@@ -473,6 +491,28 @@ def test_status_tells_what_is_live(host: Host) -> None:
     host.shut()
     found = steps.status(host.site)
     assert (found["healthy"], found["state"]) == (False, "no supervisord")
+
+
+def test_one_status_tells_of_all_sites_and_waits_for_them_side_by_side(
+    bare_host: Host, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = plugin("roles/release/library/release_status.py")
+    for name in ("b", "a"):
+        record = {"name": name, "root": str(bare_host.folder / name)}
+        (bare_host.folder / f"registry/{name}.json").write_text(json.dumps(record))
+    both = threading.Barrier(2, timeout=60)
+
+    def asked(site: layout.Layout, timeout: float) -> dict:
+        both.wait()  # breaks unless the other one is asked meanwhile
+        return {"site": site.name, "root": str(site.root), "timeout": timeout}
+
+    monkeypatch.setattr(module, "status", asked)
+    found = run(module)["sites"]
+    assert found == [{"site": name, "root": str(bare_host.folder / name), "timeout": 3} for name in ("a", "b")]
+    named = run(module, sites=["b", "gone", "a"], timeout=1)["sites"]
+    assert [(site["site"], site.get("detail")) for site in named] == [
+        ("b", None), ("gone", "not on this host"), ("a", None)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

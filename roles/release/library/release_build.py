@@ -227,7 +227,7 @@ class Build:
             write_file(release / name, content, 0o640, self.gid)
         write_file(release / "release.json", json.dumps(self.manifest(release, now), indent=2) + "\n", 0o644)
         self.install(release, app)
-        venv.compile_bytecode(self.tools.python, [release / "venv" / "lib", app])
+        self.compile(release, app)
         store.set_modes(app, self.gid, store.app_folders(self.params["aliases"]))
         self.check(release, environment)
 
@@ -282,6 +282,17 @@ class Build:
             shutil.rmtree(wheels)
         # What packages lie in, under a name without Python's version: `aliases` lead there.
         (release / "packages").symlink_to(f"venv/lib/python{self.parts['python']}/site-packages")
+
+    def compile(self, release: Path, app: Path) -> None:
+        """Compile the packages and the code; most packages are what they were in the live release, so take those over.
+
+        Not from a release that was changed on the host: a rebuild is to mend that.
+        """
+        live, taken = self.layout.live_release(), 0
+        if live and not fingerprint.damage(self.layout.release(live)):
+            taken = venv.take_over_bytecode(self.layout.release(live) / "venv", release / "venv")
+        # To start more processes costs more than they save where little is left to do.
+        venv.compile_bytecode(self.tools.python, [release / "venv" / "lib", app], jobs=1 if taken else 0)
 
     def unpack_wheels(self, release: Path) -> Path:
         """The wheels that came with the payload, beside the venv and gone afterwards."""

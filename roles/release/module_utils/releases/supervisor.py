@@ -99,23 +99,31 @@ class Supervisor(Supervisord):
     def remove(self, program: str, patience: float = 60) -> bool:
         """Stop one program and forget it; True if there was one.
 
-        supervisord itself waits for the program (its stopwaitsecs) and kills it then.
+        supervisord is not asked to wait: it would notice the end at its next look, once a second, and tell us at the
+        one after that. Each question makes it look.
 
-        :param patience: how much longer to wait for a program that somebody else is stopping
+        :param patience: how much longer to wait for a program that is not ending: one that is, supervisord itself
+            kills after its stopwaitsecs
         """
         deadline = time.monotonic() + patience
         while True:
             try:
-                self.call("stopProcessGroup", program)
+                self.call("stopProcessGroup", program, False)
                 self.call("removeProcessGroup", program)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode == BAD_NAME:
                     return False
+                if self._is_ending(program):
+                    deadline = time.monotonic() + patience
                 if fault.faultCode not in (STILL_RUNNING, NOT_RUNNING) or time.monotonic() > deadline:
                     raise SupervisorError(f"supervisord does not let go of {program}: {fault.faultString}") from fault
-                time.sleep(0.1)
+                time.sleep(0.05)
                 continue
             return True
+
+    def _is_ending(self, program: str) -> bool:
+        every = self.call("getAllProcessInfo")
+        return any(info["group"] == program and info["statename"] == "STOPPING" for info in every)
 
     def stop(self, program: str, patience: float = 60) -> None:
         """Stop one program that supervisord goes on knowing, so that the next boot, or `resume`, starts it again."""

@@ -1,0 +1,145 @@
+"""The figures as a table to paste, and all of them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from measuring.cases import CASES, SIDES, drain
+from measuring.commands import ROOT, WORK, BenchError, command, find_ansible
+from measuring.runs import Run
+
+NONE = "-"
+
+
+def own_work(runs: Sequence[Run], case: str) -> list[float]:
+    """The seconds of each of the bundle's runs that are neither the drain nor Ansible's own."""
+    floor = seconds(runs, "bundle", "floor")
+    if case == "floor" or not floor:
+        return []
+    rest = statistics.median(floor) + (drain() if CASES[case].drains else 0.0)
+    return [each - rest for each in seconds(runs, "bundle", case)]
+
+
+def seconds(runs: Sequence[Run], side: str, case: str) -> list[float]:
+    """How long each run of a case took on one side."""
+    return [run.seconds for run in runs if (run.side, run.case) == (side, case)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the range if there is one."""
+    if not values:
+        return NONE
+    middle = f"{statistics.median(values):.1f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.1f}-{max(values):.1f})"
+
+
+def counts(values: Sequence[int]) -> str:
+    """A count that is the same in each run, or its range."""
+    if not values:
+        return NONE
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)}-{max(values)}"
+
+
+def table(runs: Sequence[Run]) -> str:
+    """The measurements as a Markdown table, a row for each case."""
+    sides = [side for side in SIDES if any(run.side == side for run in runs)]
+    head = ["run"]
+    for side in sides:
+        head += [SIDES[side], "tasks", *(["own work"] if side == "bundle" else [])]
+    head += [*(["ratio"] if len(sides) == len(SIDES) else []), "best-known roles"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for name, case in CASES.items():
+        row = [case.title]
+        for side in sides:
+            row += [
+                spread(seconds(runs, side, name)),
+                counts([run.ran for run in runs if (run.side, run.case) == (side, name)]),
+                *([spread(own_work(runs, name))] if side == "bundle" else []),
+            ]
+        if len(sides) == len(SIDES):
+            row.append(ratio(*(seconds(runs, side, name) for side in sides)))
+        rows.append([*row, f"{case.earlier:g}" if case.earlier else NONE])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """How much of the other's time."""
+    return f"{statistics.median(ours) / statistics.median(theirs):.2f}" if ours and theirs else NONE
+
+
+def slowest(runs: Sequence[Run], side: str, case: str) -> str:
+    """Where the time of one side's case went, in the last such run."""
+    tasks = [run.tasks for run in runs if (run.side, run.case) == (side, case)][-1]
+    return ", ".join(
+        f"{name} {seconds:.1f} s" for seconds, name, _ in sorted(tasks, reverse=True)[:4] if seconds >= 0.1
+    )
+
+
+def about(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The machine, the versions and the command: what somebody needs to see the same."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    release = command("podman", "run", "--rm", "--entrypoint", "cat", arguments.image, "/etc/os-release")
+    image = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
+    versions = command(find_ansible(), "--version").splitlines()[0]
+    try:
+        revision = command("git", "-C", ROOT, "describe", "--always", "--dirty")
+    except BenchError:
+        revision = "unknown"
+    return {
+        "command": shlex.join(["bench/deploy", *sys.argv[1:]]),
+        "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, {memory:.0f} GiB, Linux {platform.release()}",
+        "load before": f"{os.getloadavg()[0]:.1f} (1 means one busy CPU)",
+        "host": f"{image['PRETTY_NAME'].strip(chr(34))} in {command('podman', '--version')}",
+        "controller": f"{versions.removeprefix('ansible-playbook ').strip('[]')}, Python {platform.python_version()}",
+        "revision": revision,
+    }
+
+
+def report(runs: Sequence[Run], facts: dict[str, Any], arguments: argparse.Namespace) -> str:
+    """Write the Markdown and the JSON; the Markdown's text."""
+    lines = [
+        "# What a deploy costs",
+        "",
+        f"Medians, with the range, of {arguments.rounds} round(s) on fresh containers, the sides taking turns.",
+        f"Seconds, and tasks that ran. Own work is what is left without Ansible alone and without the {drain():g} s in",
+        "which the old release ends its requests. Best-known roles: measured earlier on a 2-core machine.",
+        "",
+        table(runs),
+        "",
+        "Slowest tasks of the last run of each kind:",
+        "",
+        *(
+            f"- {side}, {case.title}: {slowest(runs, side, name)}"
+            for side in arguments.sides
+            for name, case in CASES.items()
+            if case.playbook(side)
+        ),
+        "",
+        *(f"- {name}: {f'`{value}`' if name == 'command' else value}" for name, value in facts.items()),
+        "",
+    ]
+    text = "\n".join(lines)
+    (WORK / "deploy.md").write_text(text, encoding="utf-8")
+    whole = facts | {"runs": [asdict(run) | {"seconds": round(run.seconds, 2)} for run in runs]}
+    (WORK / "deploy.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    return text
