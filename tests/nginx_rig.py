@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +57,8 @@ def find_plugins() -> None:
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """An expression as a task would see it."""
     find_plugins()
-    filter_loader.get("regex_replace")
+    for name in ("regex_replace", "regex_escape"):
+        filter_loader.get(name)
     templar = Templar(loader=DataLoader(), variables=dict(variables))
     return templar.template(trust_as_template(f"{{{{ {expression} }}}}"))
 
@@ -144,13 +146,15 @@ class Rig:
             (self.folder / path.lstrip("/")).symlink_to(target)
 
     def site(self, name: str) -> Path:
-        """A site's root with a live slot, as a deploy leaves it."""
+        """A site's root with a live slot, as a second deploy leaves it: release two is live, and one was before it."""
         (self.folder / f"var/log/{name}").mkdir(parents=True, exist_ok=True)
         root = self.folder / "srv" / name
         (root / "slots/blue").mkdir(parents=True)
-        (root / "releases/one/app/static").mkdir(parents=True)
+        for release in ("one", "two"):
+            (root / "releases" / release / "app/static").mkdir(parents=True)
         (root / "shared/media").mkdir(parents=True)
-        (root / "slots/blue/release").symlink_to("../../releases/one")
+        (root / "slots/blue/release").symlink_to("../../releases/two")
+        (root / "slots/blue/before").symlink_to("../../releases/one")
         (root / "live").symlink_to("slots/blue")
         return root
 
@@ -199,12 +203,12 @@ def ask(port: int, path: str = "/", host: str = "shop.example.com", headers: str
     return answer.decode(errors="replace")
 
 
-def private_nginx(tmp_path: Path) -> Iterator[Rig]:
+def private_nginx() -> Iterator[Rig]:
     """A private nginx, ended with the test; for a fixture."""
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:3]:
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)  # its workers run as www-data
-    made = Rig(tmp_path)
+    # Not pytest's tmp_path: its workers run as www-data, and any pytest that starts closes that to all but root.
+    folder = Path(tempfile.mkdtemp(prefix="nginx", dir="/tmp"))
+    folder.chmod(0o755)
+    made = Rig(folder)
     yield made
     made.stop()
+    shutil.rmtree(folder)

@@ -16,8 +16,8 @@ MADE = "# Made from roles/nginx/templates/x.j2; edits here are lost.\n"
 
 
 @pytest.fixture
-def rig(tmp_path):
-    yield from private_nginx(tmp_path)
+def rig():
+    yield from private_nginx()
 
 
 @pytest.fixture

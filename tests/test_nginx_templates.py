@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
+import time
 
 import pytest
 import yaml
@@ -24,6 +26,8 @@ SHOP = {"server_names": ["shop.example.com", "::1"], "source": {"path": "app"}}
 SITES = {
     "plain": {"only": SHOP},
     "aliases": {"shop": {**SHOP, "aliases": {"/static/": "app/static", "/media": "shared/media"}}},
+    "other hashes": {"shop": {**SHOP, "aliases": {"/s.x/": "app/static"}, "hashed_names": r"assets/\w{9,}\.js"}},
+    "no hashes": {"shop": {**SHOP, "aliases": {"/static/": "packages/flask/static"}, "hashed_names": ""}},
     "tls upstream": {"shop": {**SHOP, "gunicorn": {"certfile": "/etc/x.pem", "keyfile": "/etc/x.key"}}},
     "two ports": {
         "shop": SHOP,
@@ -33,9 +37,25 @@ SITES = {
 }
 
 
+HASHED = [
+    "index-BTq4sZ1x.js", "assets/index-D_8h-xY2.css",  # Vite
+    "app-WYLBKMWP.js",  # esbuild
+    "main.8e0d62a03f4b1c2d9e0f.js", "main.1a2b3c4d.chunk.css", "img/8e0d62a03f4b1c2d9e0f.png",  # webpack
+    "runtime~main.a1b2c3d4.js", "logo.1a2b3c4d.svg",  # Parcel and others
+    "hello-5d41402abc4b2a76b9719d911017c592.css",  # Flask-Static-Digest
+    "css/app.55e7cbb9ba48.css", "app.55e7cbb9ba48.min.css",  # Django
+]  # fmt: skip
+NOT_HASHED = [
+    "style.css", "jquery-3.7.1.slim.min.js", "my-nav-item.js", "dashboard.component.js", "style-version2.css",
+    "Inter-SemiBold.woff2", "MaterialIcons-Regular.ttf", "roboto-v30-latin-regular.woff2", "moment-with-locales.min.js",
+    "hero-1024x768.png", "hero-1920x1080.png", "IMG-20261121-WA0001.jpg", "report-26-11-21.pdf",
+    "customers-20261121.csv", "dump-1732181234.sql", "facade.svg", "1a2b3c4d", "1a2b3c4d.5/style.css",
+]  # fmt: skip
+
+
 @pytest.fixture
-def rig(tmp_path):
-    yield from private_nginx(tmp_path)
+def rig():
+    yield from private_nginx()
 
 
 def test_every_file_says_what_made_it():
@@ -67,6 +87,12 @@ def test_the_configuration_names_no_host_that_would_have_to_resolve():
         assert passed == "http://site_shop"
 
 
+def test_a_name_with_a_hash_is_told_from_others():
+    hashed = role_variables({})["site_keys"]["hashed_names"]
+    assert [name for name in HASHED if not re.fullmatch(hashed, name)] == []
+    assert [name for name in NOT_HASHED if re.fullmatch(hashed, name)] == []
+
+
 @needs_nginx
 @pytest.mark.parametrize("sites", SITES.values(), ids=SITES.keys())
 def test_nginx_takes_the_configuration(rig: Rig, sites):
@@ -88,13 +114,20 @@ class TestServing:
         aliases = {"/static/": "app/static", "/media/": "shared/media"}
         files, links = render({"shop": {**SHOP, "http_port": port, "aliases": aliases}}, nginx_worker_processes=1)
         root = rig.site("shop")
-        app = root / "releases/one/app"
+        app, before = root / "releases/two/app", root / "releases/one/app"
         (app / "wsgi.py").write_text("the code")
         (app / "static/style.css").write_text("body {}")
         (app / "static/.env").write_text("hidden")
         (app / "static/.git").mkdir()
         (app / "static/.git/config").write_text("hidden")
         (app / "static/own.css").symlink_to("style.css")
+        (app / "static/both.1a2b3c4d.js").write_text("new")
+        (before / "static/both.1a2b3c4d.js").write_text("old")
+        (before / "static/css").mkdir()
+        (before / "static/.git").mkdir()
+        for name in ("app.1a2b3c4d.js", "css/index-BTq4sZ1x.css", "gone.js", ".1a2b3c4d.js", ".git/app.1a2b3c4d.js"):
+            (before / "static" / name).write_text(f"old {name}")
+        (before / "code.1a2b3c4d.py").write_text("the code")
         (root / "shared/media/page.html").write_text("<script>")
         (root / "shared/media/photo.svg").write_text("<svg/>")
         (root / "shared/media/paper.pdf").write_text("%PDF")
@@ -103,6 +136,8 @@ class TestServing:
         secret.chmod(0o644)
         (root / "shared/media/leak.txt").symlink_to(secret)
         os.lchown(root / "shared/media/leak.txt", 65534, 65534)
+        (before / "static/leak.1a2b3c4d.js").symlink_to(secret)
+        os.lchown(before / "static/leak.1a2b3c4d.js", 65534, 65534)
         rig.lay(files, links)
         upstream = Upstream(root / "slots/blue/sock")
         upstream.start()
@@ -128,16 +163,75 @@ class TestServing:
             "/static/..%5cwsgi.py",
             "/static//../../wsgi.py",
             "/static%2f..%2fwsgi.py",
-            "/media../../releases/one/app/wsgi.py",
+            "/media../../releases/two/app/wsgi.py",
+            "/static../code.1a2b3c4d.py",
+            "/static/../code.1a2b3c4d.py",
+            "/static/%2e%2e/code.1a2b3c4d.py",
+            "/static/%2e%2e%2fcode.1a2b3c4d.py",
+            "/static/css/..%2f..%2fcode.1a2b3c4d.py",
+            "/static//../../code.1a2b3c4d.py",
+            "/static%2f..%2fcode.1a2b3c4d.py",
+            "/before/app/code.1a2b3c4d.py",
         ],
     )
     def test_no_path_leads_out_of_the_alias(self, shop, path):
         assert not ask(shop, path).endswith("the code")
 
-    @pytest.mark.parametrize("path", ["/static/.env", "/static/%2eenv", "/static/.git/config", "/static/x/..;/.env"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/static/.env",
+            "/static/%2eenv",
+            "/static/.git/config",
+            "/static/x/..;/.env",
+            "/static/.1a2b3c4d.js",
+            "/static/.git/app.1a2b3c4d.js",
+            "/static/css/..;/.git/app.1a2b3c4d.js",
+        ],
+    )
     def test_dotfiles_are_not_served(self, shop, path):
         answer = ask(shop, path)
-        assert answer.startswith("HTTP/1.1 404") and "hidden" not in answer
+        assert answer.startswith("HTTP/1.1 404") and "hidden" not in answer and "old" not in answer
+
+    @pytest.mark.parametrize("name", ["app.1a2b3c4d.js", "css/index-BTq4sZ1x.css", "app%2e1a2b3c4d.js"])
+    def test_what_carries_a_hash_is_still_served_from_the_release_before(self, shop, name):
+        answer = ask(shop, f"/static/{name}?v=1")
+        assert answer.startswith("HTTP/1.1 200") and answer.endswith(f"old {name.replace('%2e', '.')}")
+        # Like any other static file.
+        assert re.search(r"Content-Type: (application/javascript|text/css); charset=utf-8", answer)
+        assert "Cache-Control: max-age=3600" in answer
+        assert "X-Content-Type-Options: nosniff" in answer
+        assert len(re.findall(r"X-Request-ID: \w{32}", answer)) == 1
+
+    def test_the_live_release_comes_first(self, shop):
+        assert ask(shop, "/static/both.1a2b3c4d.js").endswith("new")
+
+    @pytest.mark.parametrize("path", ["/static/gone.js", "/static/app.1a2b3c4d.css", "/static/css/app.1a2b3c4d.js"])
+    def test_any_other_name_is_gone_at_once(self, shop, path):
+        answer = ask(shop, path)
+        assert answer.startswith("HTTP/1.1 404") and "old" not in answer
+
+    def test_a_link_in_the_release_before_reaches_no_file_of_another_owner(self, shop):
+        answer = ask(shop, "/static/leak.1a2b3c4d.js")
+        assert answer.startswith(("HTTP/1.1 403", "HTTP/1.1 404")) and "neighbour" not in answer
+
+    def test_a_switch_in_the_middle_of_a_request_hides_no_file(self, shop, rig: Rig):
+        root = rig.folder / "srv/shop"
+        (root / "slots/green").mkdir()
+        (root / "slots/green/release").symlink_to("../../releases/one")
+        (root / "slots/green/before").symlink_to("../../releases/two")
+        connection, seen = http.client.HTTPConnection("127.0.0.1", shop, timeout=10), set()
+        for number in range(4000):
+            (root / "next").symlink_to(f"slots/{('green', 'blue')[number % 2]}")
+            connection.request("GET", "/static/app.1a2b3c4d.js", headers={"Host": "shop.example.com"})
+            # Each time at another moment; nginx is done within less than the longest.
+            moment = time.perf_counter() + number % 100 * 2e-6
+            while time.perf_counter() < moment:
+                pass
+            (root / "next").replace(root / "live")
+            answer = connection.getresponse()
+            seen.add((answer.status, answer.read()))
+        assert seen == {(200, b"old app.1a2b3c4d.js")}
 
     def test_a_folder_is_not_listed(self, shop):
         assert ask(shop, "/static/").startswith("HTTP/1.1 403")

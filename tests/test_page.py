@@ -132,6 +132,7 @@ RULES = {
     "backlog": ([1, 2048], [0]),
     "health.timeout": ([1, 60], [0]),
     "start_retries": ([0, 20], [-1]),
+    "hashed_names": (["", r"assets/.+", r".+\.[0-9a-f]{12}\.\w+"], ["(", "[", "*", '.+".js']),
     "static_max_age": ([0, 3600], [-1]),
     "proxy_timeout": ([1, 60], [0]),
     "http_port": ([1, 65535], [0, 65536, -1]),

@@ -597,13 +597,14 @@ def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: layout.La
     assert sorted(path.name for path in site.releases.iterdir()) == ["A", "B"]
 
 
-def test_pruning_keeps_the_newest_the_live_and_the_previous(site: layout.Layout) -> None:
+def test_pruning_keeps_the_newest_the_live_the_previous_and_what_clients_may_still_ask_for(site: layout.Layout) -> None:
     for name in "BCDEFG":
         lay_down(site, name, PARTS)
     lay_down(site, "A", PARTS, "blue")
     site.previous.write_text("C\n", encoding="utf-8")
-    assert store.prune(site, 2, new="G") == ["B", "D", "E"]
-    assert store.complete(site) == ["A", "C", "F", "G"]
+    (site.slot("blue") / "before").symlink_to("../../releases/D")
+    assert store.prune(site, 2, new="G") == ["B", "E"]
+    assert store.complete(site) == ["A", "C", "D", "F", "G"]
 
 
 def test_an_id_is_never_taken_twice(site: layout.Layout) -> None:

@@ -113,6 +113,34 @@ def test_a_restart_is_the_same_release_in_the_other_slot(host: Host) -> None:
     at_rest(host, "r1")
 
 
+def test_the_release_before_stays_within_reach(host: Host) -> None:
+    def before() -> str:
+        link = host.site.live / "before"
+        assert (link / "app/wsgi.py").exists()
+        return link.resolve().name
+
+    host.deploy("r1")
+    assert not (host.site.live / "before").is_symlink(), "there was none"
+    host.deploy("r2")
+    assert before() == "r1"
+    for number in (1, 2):  # new processes, in either slot
+        steps.switch(host.site, steps.start(host.site, "r2")["slot"], "r2", drain=0)
+        assert before() == "r1", f"after {number} restarts"
+    steps.switch(host.site, steps.start(host.site, "r1")["slot"], "r1", drain=0)
+    assert before() == "r2", "after the way back"
+
+
+def test_an_aborted_start_leaves_no_link_to_the_release_before(host: Host) -> None:
+    host.deploy("r1")
+    steps.start(host.site, host.release("r2"))
+    link = host.site.slot("green") / "before"
+    assert str(link) in steps.abort(host.site, check_mode=True)["removed"]["green"]
+    steps.abort(host.site)
+    assert not link.is_symlink()
+    link.symlink_to("../../releases/r1")
+    assert steps.traces(host.site, "green") == [str(link)], "also when nothing else is left"
+
+
 def test_the_gate_asks_as_nginx_would(host: Host) -> None:
     host.deploy("r1", top="import builtins", health={"scheme": "https", "body": '"proto": "https"'})
     with pytest.raises(steps.StepError, match=r"without the text '\"proto\": \"http\"'"):

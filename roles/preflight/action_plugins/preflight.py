@@ -54,6 +54,15 @@ def between(low: int, high: int | None = None, words: str = "") -> Rule:
     return lambda value: None if low <= value and (high is None or value <= high) else remedy
 
 
+def expression(value: str) -> str | None:
+    """A regular expression that nginx's configuration can quote."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        return f"give a regular expression; this one has an error: {error}"
+    return "leave the double quote out of it" if '"' in value else None
+
+
 def auto_or_count(value: object) -> str | None:
     """``auto``, or at least one."""
     fits = value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
@@ -217,6 +226,7 @@ RULES: dict[str, Rule] = {
         r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
         "begin it with app/, packages/ or shared/, and go nowhere with ..",
     ),
+    "hashed_names": expression,
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
     "proxy_timeout": between(1),

@@ -130,10 +130,17 @@ class Layout:
 
     def release_in(self, slot: str | None) -> str | None:
         """The ID of the release that lies in a slot, or None."""
+        return self._linked(slot, "release")
+
+    def before_in(self, slot: str | None) -> str | None:
+        """The ID of the release whose hashed files nginx still finds while this slot is live, or None."""
+        return self._linked(slot, "before")
+
+    def _linked(self, slot: str | None, name: str) -> str | None:
         if slot is None:
             return None
         try:
-            return os.path.basename(os.readlink(self.slot(slot) / "release"))
+            return os.path.basename(os.readlink(self.slot(slot) / name))
         except OSError:
             return None
 

@@ -48,7 +48,8 @@ def traces(site: Layout, slot: str) -> list[str]:
             found.append("program in supervisord")
     if orphan(site, slot):
         found.append("process")
-    for path in (site.program(slot), site.token(slot), site.slot(slot) / "release", site.socket(slot)):
+    links = (site.slot(slot) / "release", site.slot(slot) / "before")
+    for path in (site.program(slot), site.token(slot), *links, site.socket(slot)):
         if path.is_symlink() or path.exists():
             found.append(str(path))
     return found
@@ -153,7 +154,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
         site.program(slot).unlink()
         with contextlib.suppress(SupervisorError):
             supervisor.reread()
-    for name in ("sock", "sock.new", "release", ".release.new", "after_live"):
+    for name in ("sock", "sock.new", "release", ".release.new", "before", ".before.new", "after_live"):
         (site.slot(slot) / name).unlink(missing_ok=True)
     return found
 
@@ -161,6 +162,12 @@ def clear_slot(site: Layout, slot: str) -> bool:
 def is_whole(site: Layout, release_id: str) -> bool:
     """Whether a release was built to its end."""
     return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
+
+
+def _before(site: Layout, release_id: str) -> str | None:
+    """The release that pages fetched before the switch are of; new processes of the live one leave it as it was."""
+    live = site.live_slot()
+    return site.before_in(live) if site.release_in(live) == release_id else site.release_in(live)
 
 
 def start(site: Layout, release_id: str, after_live: bool = False, check_mode: bool = False) -> dict:
@@ -172,7 +179,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
     :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
     :returns: ``{"changed", "slot", "health", "away"}``
     """
-    slot = site.idle_slot()
+    slot, before = site.idle_slot(), _before(site, release_id)
     result = {"changed": True, "slot": slot, "health": "", "away": 0.0}
     if not is_whole(site, release_id):
         if check_mode:  # the build before this one wrote nothing either
@@ -202,6 +209,8 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
+        if before:
+            replace_link(site.slot(slot) / "before", f"../../releases/{before}")
         # New processes of the same release owe what the old ones do.
         if after_live or (site.live_release() == release_id and site.owes_hooks()):
             write_file(site.owed(slot), "", 0o600)

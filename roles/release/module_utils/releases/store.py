@@ -111,12 +111,12 @@ def complete(layout: Layout) -> list[str]:
 
 
 def in_use(layout: Layout) -> set[str]:
-    """Releases that must stay: in a slot, or the one to go back to."""
+    """Releases that must stay: in a slot, the one before that of a slot, or the one to go back to."""
     try:
         previous = layout.previous.read_text(encoding="utf-8").strip()
     except OSError:
         previous = ""
-    return {release for release in (previous, *map(layout.release_in, SLOTS)) if release}
+    return {release for release in (previous, *map(layout.release_in, SLOTS), *map(layout.before_in, SLOTS)) if release}
 
 
 def new_id(layout: Layout, code: str, now: datetime) -> str:
