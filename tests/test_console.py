@@ -54,11 +54,11 @@ def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_status_shows_what_is_live_and_what_was_done(recorded: Host, capsys: pytest.CaptureFixture) -> None:
-    recorded.deploy("r1")
+    recorded.deploy("r1", source="git https://example.com/shop.git v1.4 (3f2a9c1)")
     history.append(recorded.site, "deploy", "ok", by="alice@laptop", release="r1")
     assert console.main(["shop-ctl", "status"]) == 0
     said = capsys.readouterr().out
-    assert "release     r1\n" in said
+    assert "release     r1\nmade from   git https://example.com/shop.git v1.4 (3f2a9c1)\n" in said
     assert "healthy     yes: /healthz answered 200" in said
     assert "deploy ok  r1  alice@laptop" in said
     recorded.shut()

@@ -512,8 +512,9 @@ def test_one_run_at_a_time(bare_host: Host) -> None:
 
 def test_status_tells_what_is_live(host: Host) -> None:
     assert steps.status(host.site)["detail"] == "nothing is live yet"
-    host.deploy("r1")
+    host.deploy("r1", source="folder app")
     found = steps.status(host.site)
+    assert found["version"] == "folder"
     assert (found["slot"], found["release"], found["healthy"], found["managed"]) == ("blue", "r1", True, True)
     assert found["since"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.lstat(host.site.live).st_mtime))
     host.shut()

@@ -66,5 +66,5 @@ def test_the_status_table_names_every_site_and_says_how_it_is(machine: Machine) 
     for name, entry in SITES.items():
         site = Site(machine, name, entry)
         line = next(line for line in table.splitlines() if f" {name} " in line)
-        assert line.split()[:4] == [machine.name, name, site.slot, site.release]
+        assert line.split()[:5] == [machine.name, name, site.slot, site.release, "folder"]
         assert f"yes      http://{site.server_name}:8080/" in line

@@ -31,8 +31,9 @@ EXAMPLES = r"""
 RETURN = r"""
 sites:
   description: >-
-    One entry a site: site, root, slot, release, since (UTC), previous, state (supervisor's word), managed (supervisord
-    knows its program), healthy, detail (in words), unfinished (what a run that was cut off left, by slot).
+    One entry a site: site, root, slot, release, version (what it was made from, short), since (UTC), previous, state
+    (supervisor's word), managed (supervisord knows its program), healthy, detail (in words), unfinished
+    (what a run that was cut off left, by slot).
   type: list
   elements: dict
   returned: always
@@ -43,6 +44,7 @@ NOT_HERE = {
     "root": "",
     "slot": "",
     "release": "",
+    "version": "",
     "since": "",
     "previous": "",
     "state": "",

@@ -79,6 +79,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("site", site.name),
         ("slot", found["slot"] or "-"),
         ("release", found["release"] or "-"),
+        ("made from", site.manifest(found["release"]).get("source") or "-"),
         ("live since", found["since"] or "-"),
         ("previous", found["previous"] or "-"),
         ("supervisor", found["state"] or "-"),

@@ -24,6 +24,8 @@ from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, wr
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_program
 
 LOG_LINES = 20
+# Of a branch's name in a table.
+NAME_LENGTH = 14
 # Far more than 20 lines, and little enough to read at once.
 LOG_TAIL = 64 * 1024
 
@@ -179,7 +181,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
     :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
     :returns: ``{"changed", "slot", "health", "away"}``
     """
-    slot, before = site.idle_slot(), _before(site, release_id)
+    slot = site.idle_slot()
     result = {"changed": True, "slot": slot, "health": "", "away": 0.0}
     if not is_whole(site, release_id):
         if check_mode:  # the build before this one wrote nothing either
@@ -209,7 +211,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
-        if before:
+        if before := _before(site, release_id):
             replace_link(site.slot(slot) / "before", f"../../releases/{before}")
         # New processes of the same release owe what the old ones do.
         if after_live or (site.live_release() == release_id and site.owes_hooks()):
@@ -393,6 +395,18 @@ def recover(site: Layout) -> str:
     return abort(site)["remark"] if replacing.read(site) else ""
 
 
+def version(manifest: dict) -> str:
+    """What a release was made from, in a word or two, such as ``v1.4 3f2a9c1``, ``archive 8d1f2c0`` or ``folder``."""
+    source = manifest.get("source", "")
+    found = re.match(r"(?:git \S+(?: (\S+))?|(archive) .*) \((?:sha256 )?([0-9a-f]{40,64})\)", source)
+    if not found:
+        return source.partition(" ")[0]
+    name, hashed = found[1] or found[2] or "", found[3]
+    if hashed.startswith(name):  # a commit may be named by its first digits
+        name = ""
+    return f"{name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + '…'} {hashed[:7]}".strip()
+
+
 def status(site: Layout, timeout: float = 3) -> dict:
     """What is live, since when, and whether it is well."""
     slot = site.live_slot()
@@ -402,6 +416,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "root": str(site.root),
         "slot": slot or "",
         "release": release_id or "",
+        "version": "",
         "since": "",
         "previous": site.previous_release(),
         "state": "",
@@ -417,6 +432,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
     manifest = site.manifest(release_id or "")
     if not manifest:
         return report | {"detail": f"slot {slot} holds no whole release"}
+    report["version"] = version(manifest)
     try:
         info = Supervisor().info(f"{site.name}-{slot}")
         report["managed"] = info is not None

@@ -1,0 +1,73 @@
+"""The tables that an operator reads, rendered by Ansible's own templating."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.releases import steps
+from nginx_rig import PROJECT, evaluate
+
+COMMIT = "3f2a9c1d" + "0" * 32
+FOUND = {
+    "site": "wordbook",
+    "slot": "blue",
+    "release": "20261121T034500Z-1a2b3c4d",
+    "version": "v1.4 3f2a9c1",
+    "since": "2026-11-21T03:45:00Z",
+    "healthy": True,
+    "detail": "/healthz answered 200",
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "version"),
+    [
+        (f"git https://git.example.com/shop.git v1.4 ({COMMIT})", "v1.4 3f2a9c1"),
+        (f"git https://git.example.com/shop.git ({COMMIT})", "3f2a9c1"),
+        (f"git https://git.example.com/shop.git 3f2a9c1d0 ({COMMIT}), folder backend", "3f2a9c1"),
+        (f"git git@git.example.com:shop.git feature/a-long-name ({COMMIT})", "feature/a-lon… 3f2a9c1"),
+        (f"archive dist/my shop.tar.gz (sha256 {'8d1f2c0' + '0' * 57}), folder x", "archive 8d1f2c0"),
+        ("folder ../my shop", "folder"),
+        ("", ""),
+    ],
+)
+def test_a_release_says_in_short_what_it_was_made_from(source: str, version: str) -> None:
+    assert steps.version({"source": source}) == version
+
+
+def table(name: str, **hosts: dict) -> list[str]:
+    """The lines of one of the role's tables."""
+    variables = {"ansible_play_hosts": list(hosts), "hostvars": hosts}
+    text = evaluate(f"lookup('ansible.builtin.template', '{PROJECT}/roles/release/templates/{name}')", variables)
+    return text.splitlines()
+
+
+def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
+    page = {"wordbook": {"server_names": ["shop.example.com"]}, "blog": {}, "gone": {"state": "absent"}}
+    header, well, *others = table(
+        "status.txt.j2",
+        web1={"sites": page, "release_status": {"sites": [FOUND]}},
+        web2={"release_status": {"sites": [{**FOUND, "site": "old", "version": "", "healthy": False}]}},
+    )
+    assert header == "HOST  SITE      SLOT  RELEASE                    VERSION       LIVE SINCE (UTC)  HEALTHY  ADDRESS"
+    cells = [FOUND["release"], FOUND["version"], "2026-11-21 03:45", "yes    ", "http://shop.example.com/"]
+    assert well == "  ".join(["web1", "wordbook", "blue", *cells])
+    assert len(well) + len("    ") <= 120, "Ansible shows it indented"
+    assert [" ".join(line.split()) for line in others] == [
+        "web1 blog - - - - NO not on this host yet: ansible-playbook site.yml",
+        f"web2 old blue {FOUND['release']} - 2026-11-21 03:45 NO "
+        "unmanaged: not on the page; `state: absent` there removes it",
+    ]
+
+
+def test_the_releases_stand_above_the_history() -> None:
+    kept = {"release": "r1", "mark": "live", "live_since": "2026-11-21T03:45:00Z", "by": "a@b", "source": "folder app"}
+    done = {"time": "2026-11-21T03:45:00Z", "action": "deploy", "result": "ok", "release": "r1", "seconds": "9.1"}
+    sites = [{"site": "shop", "releases": [kept], "history": [done]}, {"site": "new", "releases": [], "history": []}]
+    assert table("releases.txt.j2", web1={"release_report": {"sites": sites}}) == [
+        "HOST  SITE  RELEASE  IS    LIVE FROM (UTC)   BY   SOURCE",
+        "web1  shop  r1       live  2026-11-21 03:45  a@b  folder app",
+        "web1  new   -        -     -                 -    no release yet",
+        "",
+        "HOST  SITE  WHEN (UTC)           WHAT    RESULT  RELEASE  SECONDS  BY  WHY",
+        "web1  shop  2026-11-21 03:45:00  deploy  ok      r1       9.1      -   ",
+    ]
