@@ -8,9 +8,11 @@ import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
-from hammer import Hammer, Times
+from hammer import Hammer, Report, Times
+from reliability import Table
 
 
 class Till(BaseHTTPRequestHandler):
@@ -134,6 +136,17 @@ def test_what_happens_during_a_change_is_timed_apart(server: ThreadingHTTPServer
     report = hammer.report(server.booked)
     assert len(report.rest.taken) >= 50
     assert len(report.during.taken) >= 1
+
+
+def test_the_table_has_the_times_at_rest_beside_those_during_the_change(tmp_path: Path) -> None:
+    rest, during = Times([0.001, 0.002]), Times([0.003, 0.04])
+    report = Report(9, 4, [], [], [], [], 1, {"r1"}, rest, during, 0.05)
+    table = Table(tmp_path / "build/table.md")
+    table.add("new code", "sync", report)
+    heads, _, row = ([cell.strip() for cell in line.split("|")] for line in table.path.read_text().splitlines())
+    cells = dict(zip(heads, row, strict=True))
+    assert cells["at rest: p50 / p99 / slowest, ms"] == "1.0 / 2.0 / 2.0"
+    assert cells["during it: p50 / p99 / slowest, ms"] == "3.0 / 40.0 / 40.0"
 
 
 def test_times() -> None:

@@ -10,7 +10,7 @@ from hammer import Report
 
 HEAD = """\
 | while it was hammered | worker class | requests | of them POST | failed or wrong | POST lost or doubled | \
-idle closes | p50 / p99 / max ms, at rest | during | longest without an answer, ms |
+idle closes | at rest: p50 / p99 / slowest, ms | during it: p50 / p99 / slowest, ms | longest without an answer, ms |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: |
 """
 
