@@ -1,0 +1,101 @@
+"""Several hosts are one site: its hooks run once for all of them, and nobody begins without the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from rounds import releases
+from support import PAGE, Machine, Run, Site, play, until
+
+pytestmark = pytest.mark.breaks
+testinfra_hosts = ["ansible://east"]
+
+
+def inventory(folder: Path, **hosts: dict) -> str:
+    """The option for one more inventory, whose variables win over the scenario's."""
+    path = folder / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    return f"--inventory={path}"
+
+
+@contextmanager
+def out_of_reach(_west: Machine, folder: Path) -> Iterator[str]:
+    """The second host does not answer."""
+    # Not only another port: a connection to the host itself may have been kept.
+    yield inventory(folder, west={"ansible_host": "127.0.0.1", "ansible_port": 1})
+
+
+@contextmanager
+def without_uv(west: Machine, folder: Path) -> Iterator[str]:
+    """The second host cannot build anything."""
+    uv = "/usr/local/lib/sites/uv"
+    west.output(f"mv {uv} {uv}.away")
+    try:
+        yield inventory(folder)
+    finally:
+        west.output(f"mv {uv}.away {uv}")
+
+
+def begun(site: Site) -> tuple[str, str]:
+    """What the site's hook has done, and how often its server was started, on this host."""
+    rows = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT * FROM upgrades').fetchall())"
+    upgrades = site.machine.output("python3 -c %s %s/shared/data/ledger.sqlite", rows, site.root)
+    return upgrades, site.machine.output("grep -c 'Starting gunicorn' /var/log/%s/server.log || true", site.name)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [(out_of_reach, "west: it failed before, or cannot be reached"), (without_uv, "uv is not there")],
+    ids=["out_of_reach", "without_uv"],
+)
+def test_where_one_host_is_not_ready_no_hook_runs_and_nothing_starts(
+    trouble: Callable, words: str, ledgers: list[Site], version: Callable, tmp_path: Path
+) -> None:
+    live, before = releases(ledgers), [begun(site) for site in ledgers]
+    newer = version("unready")
+    with trouble(ledgers[1].machine, tmp_path) as option:
+        done = play("playbooks/deploy.yml", "--extra-vars=site=ledger", option, sites=newer)
+    assert done.rc != 0
+    assert words in done.output, done.output
+    assert [begun(site) for site in ledgers] == before
+    assert releases(ledgers) == live
+
+
+ERRAND = {
+    "server_names": ["errand.test"],
+    "hooks": {
+        "before_start": ["python manage.py note before_start"],
+        "after_live": ["python manage.py note after_live"],
+    },
+}
+
+
+@pytest.fixture
+def errand(east: Machine, west: Machine, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Deploys a page on which only the second host has this site, after one that both have; it goes with the test."""
+
+    def deploy(entry: dict, **notice: dict) -> Run:
+        sites = {"notice": {**PAGE["sites"]["notice"], **notice}}
+        pages = {"east": {"errand": {"state": "absent"}}, "west": {"errand": entry}}
+        hosts = {name: {"sites": {**sites, **own}} for name, own in pages.items()}
+        return play("playbooks/deploy.yml", inventory(tmp_path, **hosts))
+
+    yield deploy
+    done = deploy({"state": "absent", "purge": True})
+    assert done.rc == 0, done.output
+
+
+def test_what_runs_once_for_all_runs_on_the_first_host_that_has_the_site(
+    errand: Callable[..., Run], east: Machine, west: Machine
+) -> None:
+    done = errand(ERRAND, env={"CHANGED": "so that the first host has something to start as well"})
+    assert done.rc == 0, done.output
+    site = Site(west, "errand", {**PAGE["site_defaults"], **ERRAND})
+    until(site.is_well, "the errand is well")
+    notes = west.output("cat /srv/errand/shared/data/notes").splitlines()
+    assert notes == [f"before_start {site.release}", f"after_live {site.release}"]
+    assert not east.host.file("/srv/errand").exists
