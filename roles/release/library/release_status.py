@@ -32,7 +32,8 @@ RETURN = r"""
 sites:
   description: >-
     One entry a site: site, root, slot, release, since (UTC), previous, state (supervisor's word), managed (supervisord
-    knows its program), healthy, detail (in words), unfinished (what a run that was cut off left, by slot).
+    knows its program), healthy, detail (in words), processes (how many run of how many; empty without any), troubles
+    (what is wrong with processes and jobs), unfinished (what a run that was cut off left, by slot).
   type: list
   elements: dict
   returned: always
@@ -49,6 +50,8 @@ NOT_HERE = {
     "managed": False,
     "healthy": False,
     "detail": "not on this host",
+    "processes": "",
+    "troubles": "",
     "unfinished": {},
 }
 
