@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import home, jobs, layout, orphans, processes, steps
-from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
+from ansible.module_utils.releases import home, jobs, processes, steps
+from ansible.module_utils.releases.supervisor import Supervisor
 from nginx_rig import evaluate
 from supervised import Host, eventually
 
@@ -53,7 +53,15 @@ def kept(manner: str = "prompt", **more: object) -> dict:
 
 
 def job(manner: str = "job", **more: object) -> dict:
-    return {"kind": "job", "manner": manner, "count": 1, "stop_signal": "TERM", "patience": 20, "schedule": "@daily", **more}
+    return {
+        "kind": "job",
+        "manner": manner,
+        "count": 1,
+        "stop_signal": "TERM",
+        "patience": 20,
+        "schedule": "@daily",
+        **more,
+    }
 
 
 class Works:
@@ -74,7 +82,10 @@ class Works:
         (folder / "app/worker.py").write_text(WORKER)
         for name, it in programs.items():
             text = rendered("process.conf.j2", process={"name": name, **it})
-            text = text.replace("/usr/local/lib/sites/launcher", str(self.host.launcher))
+            assert "startsecs = 3" in text or it["kind"] == "job"
+            text = text.replace("startsecs = 3", "startsecs = 1").replace(
+                "/usr/local/lib/sites/launcher", str(self.host.launcher)
+            )
             text = text.replace("/var/log", str(self.host.folder / "log")).replace("/srv/shop", str(self.site.root))
             (folder / f"program-{name}.conf").write_text(text)
         if wanted := [{"name": name, **it} for name, it in programs.items() if it["kind"] == "job"]:
@@ -231,6 +242,27 @@ def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str
     assert processes.bring(works.site) == processes.Brought([], [])
 
 
+def test_a_run_that_finds_nothing_to_build_mends_them(
+    works: Works, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, choose = (plugin(f"roles/release/library/release_{word}.py") for word in ("build", "choose"))
+    slot = works.host.deploy("r0")
+    monkeypatch.setattr(build, "decide", lambda *_: build.Decision(False, "as it should be", slot, "r1"))
+    monkeypatch.setattr(build.venv, "host_python", lambda _: "3")
+    params = {"site": "shop", "root": str(works.site.root), "parts": {}, "environment_hash": "", "payload": None}
+    works.deploy("r1", queue=kept())
+    assert not build.perform(params, check_mode=False)["changed"]
+    Supervisor().remove("shop-queue")
+    assert build.perform(params, check_mode=True)["changed"]
+    assert works.states() == {}
+    done = build.perform(params, check_mode=False)
+    assert (done["changed"], done["complaints"]) == (True, [])
+    assert works.releases() == ["r1"]
+    works.deploy("r2", queue=kept("broken"))
+    assert "does not stay up" in build.perform(params, check_mode=False)["complaints"][0]
+    assert choose.perform({"wanted": "live", **params}, check_mode=True)["complaints"] == []
+
+
 def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -> None:
     works.deploy("r1", queue=kept("thorough"))
     (orphan,) = works.alive()
@@ -271,7 +303,7 @@ def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Wo
 def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(works: Works) -> None:
     works.deploy("r1")
     works.site.program("queue").write_text("[program:shop-queue]\ncommand = /bin/sleep 600\n")
-    with pytest.raises(steps.StepError, match="shop-queue.conf is there, and not from this bundle"):
+    with pytest.raises(steps.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
         works.deploy("r2", queue=kept())
     assert processes.present(works.site) == set()
     works.site.program("queue").unlink()
@@ -284,7 +316,7 @@ def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(wo
 
 def test_jobs_need_a_cron(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "CRON", works.host.folder / "none")
-    with pytest.raises(steps.StepError, match="this host has no cron; run the whole site.yml once"):
+    with pytest.raises(steps.StepError, match=r"this host has no cron; run the whole site.yml once"):
         works.deploy("r1", nightly=job())
 
 
@@ -343,7 +375,9 @@ def test_a_job_waits_for_its_supervisord(works: Works, monkeypatch: pytest.Monke
 # --- The launcher ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["unknown", "1"], ["queue", "3"], ["queue", "0"], ["queue", "-1"], ["../queue", "1"]])
+@pytest.mark.parametrize(
+    "words", [["unknown", "1"], ["queue", "3"], ["queue", "0"], ["queue", "-1"], ["../queue", "1"]]
+)
 def test_the_launcher_refuses_what_the_live_release_does_not_bring(works: Works, words: list[str]) -> None:
     works.deploy("r1", queue=kept(count=2))
     command = [works.host.by_hand, works.site.root, "process", *words]

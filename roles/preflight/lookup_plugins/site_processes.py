@@ -13,8 +13,8 @@ DOCUMENTATION = """
 name: site_processes
 short_description: What a site runs in the background on one host
 description:
-  - One entry for each of the site's C(processes) and C(cron) that this host is to run, with every key filled in, and with
-    C(name), C(kind) (C(process) or C(job)) and C(words), the command as a shell would split it.
+  - One entry for each of the site's C(processes) and C(cron) that this host is to run, with every key filled in, and
+    with C(name), C(kind) (C(process) or C(job)) and C(words), the command as a shell would split it.
 options:
   _terms:
     description: The site's merged entry, of which C(processes) and C(cron) count.
