@@ -25,7 +25,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(inventory / "group_vars/all/vault.yml.example", inventory / "group_vars/all/vault.yml")
     text = (inventory / "group_vars/all/sites.yml").read_text()
     background = (
-        "  handbook:\n    processes: {queue: {command: python worker.py, count: 2}, tick: {command: x, hosts: [web2]}}\n"
+        "  handbook:\n    processes: {queue: {command: python work.py, count: 2}, tick: {command: x, hosts: [web2]}}\n"
         '    cron: {nightly: {command: flask purge, schedule: "@daily"}}\n'
     )
     assert "\n  handbook:\n" in text
