@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 import gunicorn
 import packaging
 import pytest
-from ansible.module_utils.releases import layout, steps, supervisor
+from ansible.module_utils.releases import layout, orphans, steps, supervisor
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The distribution's where it is installed, as on a host; else the tests' own.
@@ -113,7 +114,7 @@ class Host:
         # By hand nobody waits for supervisor's `startsecs`.
         assert "REFUSAL_PAUSE = 2.0" in text
         self.by_hand = folder / "launcher-by-hand"
-        self.by_hand.write_text(self.launcher.read_text().replace("REFUSAL_PAUSE = 2.0", "REFUSAL_PAUSE = 0"))
+        self.by_hand.write_text(re.sub(r"REFUSAL_PAUSE = .*", "REFUSAL_PAUSE = 0", self.launcher.read_text()))
         self.by_hand.chmod(0o755)
         (folder / "supervisord.conf").write_text(
             f"[unix_http_server]\nfile = {folder}/sock\n[supervisord]\nlogfile = {folder}/supervisord.log\n"
@@ -264,8 +265,8 @@ def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path) -> Iterator[Host]:
     yield host
     if host.process is not None:
         end(host.process)
-    for slot in layout.SLOTS:
-        pid = steps.orphan(host.site, slot)
+    for note in (folder / "run").glob("shop-*.pid"):
+        pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
         if pid is not None:  # of a supervisord that the test had killed
             os.killpg(pid, signal.SIGKILL)
     shutil.rmtree(folder)

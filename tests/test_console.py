@@ -65,6 +65,26 @@ def test_status_shows_what_is_live_and_what_was_done(recorded: Host, capsys: pyt
     assert console.main(["shop-ctl", "status"]) == 1
 
 
+def test_status_tells_of_processes_and_job_of_their_end(
+    recorded: Host, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps.processes, "check", lambda *_: None)
+    it = {"kind": "job", "command": ["/bin/false"], "count": 1, "stop_signal": "TERM", "patience": 5}
+    recorded.release("r1", processes={"nightly": it})
+    (recorded.site.release("r1") / "program-nightly.conf").write_text(
+        f"; Made from a template; edits here are lost.\n[program:shop-nightly]\nautostart = false\nstartsecs = 0\n"
+        f"autorestart = false\ncommand = {recorded.launcher} {recorded.site.root} process nightly 1\n"
+        f"stdout_logfile = {recorded.folder}/log/shop/nightly.log\nstdout_logfile_maxbytes = 0\n"
+    )
+    steps.switch(recorded.site, steps.start(recorded.site, "r1")["slot"], "r1", drain=0)
+    assert console.main(["shop-ctl", "job", "nightly"]) == 1
+    assert "shop-ctl: shop: job nightly: it failed with exit code 1" in capsys.readouterr().err
+    assert console.main(["shop-ctl", "job"]) == 1
+    assert "job takes the name of one job" in capsys.readouterr().err
+    assert console.main(["shop-ctl", "status"]) == 0, "the site is well"
+    assert "trouble     the last run of the job nightly failed with exit code 1" in capsys.readouterr().out
+
+
 def test_restart_goes_through_the_other_slot_and_keeps_the_way_back(recorded: Host) -> None:
     for release_id in ("r1", "r2"):
         slot = recorded.deploy(release_id)

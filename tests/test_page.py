@@ -14,9 +14,13 @@ SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
 
 
-def spec() -> dict:
+def options() -> dict:
     specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())
-    return specs["argument_specs"]["main"]["options"]["site_entry"]["options"]
+    return specs["argument_specs"]["main"]["options"]
+
+
+def spec() -> dict:
+    return options()["site_entry"]["options"]
 
 
 def of_spec(options: dict, what: str) -> dict:
@@ -24,8 +28,10 @@ def of_spec(options: dict, what: str) -> dict:
 
 
 def test_the_spec_has_the_keys_and_the_defaults_of_the_role():
-    keys = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text())["site_keys"]
-    assert of_spec(spec(), "default") == keys
+    defaults = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text())
+    assert of_spec(spec(), "default") == defaults["site_keys"]
+    for keys in ("site_processes_keys", "site_cron_keys"):
+        assert of_spec(options()[keys]["options"], "default") == defaults[keys]
 
 
 def test_every_key_is_described():
@@ -34,12 +40,12 @@ def test_every_key_is_described():
             assert option["description"].endswith("."), name
             described(option.get("options", {}))
 
-    described(spec())
+    described(options())
 
 
 def test_every_rule_belongs_to_a_key(plugin):
     module = plugin("roles/preflight/action_plugins/preflight.py")
-    known = set(module.dotted_keys(spec()))
+    known = set(module.dotted_keys(module.site_spec({"main": {"options": options()}})))
     assert {rule.removesuffix(".*").removesuffix(".@") for rule in module.RULES} <= known
 
 
@@ -143,6 +149,57 @@ RULES = {
     "hooks.on_failure.*": (["flask --app wsgi tell"], ["", "echo 'open"]),
     "hooks.schema": (["", "alembic current --check-heads"], [" ", "echo 'open"]),
     "hooks.timeout": ([1, 3600], [0]),
+    "processes.@": (
+        ["queue", "q2", "mail_out"],
+        ["blue", "green", "server", "error", "Queue", "2q", "a-b", "a.b", "a\n"],
+    ),
+    "processes.*.command": (["python worker.py", "sh -c 'a; b'"], ["", " ", "echo 'open"]),
+    "processes.*.count": ([1, 8], [0, -1, 101]),
+    "processes.*.patience": ([1, 3600], [0]),
+    "cron.@": (["nightly"], ["access", "blue", "a b"]),
+    "cron.*.command": (["flask --app wsgi purge 50%"], ["", "echo 'open"]),
+    "cron.*.schedule": (
+        [
+            "15 3 * * *",
+            "*/10 * * * *",
+            "0 0-6/2,12,18-23 1,15 * 1-5",
+            "0 8 * jan mon",
+            "0 0 29 2 *",
+            "0 0 31 2 0",
+            "@daily",
+            "@reboot",
+            "5  4\t* * 7",
+        ],
+        [
+            "",
+            "* * * *",
+            "* * * * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "* * 32 * *",
+            "* * * 13 *",
+            "* * * * 8",
+            "5/10 * * * *",
+            "*/0 * * * *",
+            "*/60 * * * *",
+            "10-5 * * * *",
+            "* * * jan-mar *",
+            "* * * * mon,tue",
+            "* * * * monday",
+            "@often",
+            "@daily x",
+            "a * * * *",
+            "-5 * * * *",
+            "1, * * * *",
+            "0 0 31 2 *",
+            "0 0 31 4 *",
+            "* * * * *\n* * * * *",
+            "* * * * %",
+            "0 3 * * * root",
+        ],
+    ),
+    "cron.*.patience": ([1], [0]),
     "aliases.@": (["/static/", "/", "/a/b/"], ["/static", "static/", "//", "/a b/", "/a/../", "/a{/", ""]),
     "aliases.*": (
         ["app/static", "shared/media", "app/a/b/"],
@@ -264,6 +321,22 @@ def bad(tmp_path_factory) -> str:
             "text": SECRET,
             "Bad-Name": GOOD | {"server_names": ["b.example.com"], "http_port": 8001},
             "nginx": GOOD | {"server_names": ["n.example.com"]},
+            "busy": GOOD
+            | {
+                "server_names": ["busy.example.com"],
+                "processes": {
+                    "green": {"command": "true"},
+                    "queue": {"command": "echo '" + SECRET, "count": "2", "stop_signal": SECRET, "hosts": [SECRET]},
+                    "idle": {"comand": SECRET},
+                    "text": SECRET,
+                    "both": {"command": "true", "hosts": ["one"]},
+                },
+                "cron": {
+                    "both": {"command": "true", "schedule": "@daily"},
+                    "late": {"command": "true", "schedule": f"61 * * * {SECRET}"},
+                    "never": {"command": "true"},
+                },
+            },
             "nulls": GOOD | {"server_names": ["nulls.example.com"], "workers": None, "env": {"A": None, "B-C": SECRET}},
             "vars": GOOD
             | {
@@ -366,6 +439,17 @@ def bad(tmp_path_factory) -> str:
         "nulls.workers: is empty",
         "nulls.env.A: must be one value",
         "nulls.env.B-C: is no name for a variable",
+        "busy.processes.green: is the name of a slot",
+        "busy.processes.queue.command: a quotation mark is not closed",
+        "busy.processes.queue.count: must be a whole number",
+        "busy.processes.queue.stop_signal: must be one of: TERM, INT",
+        "busy.processes.queue.hosts[0]: is no host of this site; there are: one, two",
+        "busy.processes.idle.comand: is not a key of `processes.*`; did you mean `processes.*.command`?",
+        "busy.processes.idle.command: is missing",
+        "busy.processes.text: must hold `name: value` pairs",
+        "busy.cron.both: is also the name of one of `processes`",
+        "busy.cron.late.schedule: the minute must be from 0 to 59",
+        "busy.cron.never.schedule: is missing",
         "vars.env.A: uses the variable `vault_sites`, which is not defined",
         "vars.env.B: asks a variable for `nothing`",
         "vars.env.C: cannot be worked out",

@@ -622,7 +622,7 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
         "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
         "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
         "listen": [], "backlog": 2048, "going_live": "overlap", "tls": False, "socket_group": "www-data",
-        "aliases": {"/static/": "app/static"},
+        "aliases": {"/static/": "app/static"}, "processes": {},
         "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "packages": "index",
         "environment_hash": "e",
         "payload": payload and str(payload),

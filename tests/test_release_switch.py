@@ -76,7 +76,7 @@ def test_the_first_release_goes_live(host: Host) -> None:
     assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200", "away": 0}
     assert host.site.live_slot() is None
     switched = steps.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first
-    assert switched == {"changed": True, "slot": "blue", "previous": "", "away": 0}
+    assert switched == {"changed": True, "slot": "blue", "previous": "", "away": 0, "complaints": []}
     assert host.site.live.readlink() == Path("slots/blue")
     at_rest(host, "r1")
 

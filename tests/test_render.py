@@ -23,6 +23,13 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inventory = tmp_path_factory.mktemp("inventory") / "production"
     shutil.copytree(PROJECT / "inventory/production", inventory, ignore=shutil.ignore_patterns(".secrets*"))
     shutil.copy(inventory / "group_vars/all/vault.yml.example", inventory / "group_vars/all/vault.yml")
+    text = (inventory / "group_vars/all/sites.yml").read_text()
+    background = (
+        "  handbook:\n    processes: {queue: {command: python work.py, count: 2}, tick: {command: x, hosts: [web2]}}\n"
+        '    cron: {nightly: {command: flask purge, schedule: "@daily"}}\n'
+    )
+    assert "\n  handbook:\n" in text
+    (inventory / "group_vars/all/sites.yml").write_text(text.replace("  handbook:\n", background))
     for host in HOSTS:
         shutil.rmtree(PROJECT / "build" / host, ignore_errors=True)
     run("playbooks/render.yml", "-i", inventory)
@@ -48,6 +55,16 @@ def test_every_host_gets_the_same_kinds_of_files_at_their_real_paths(build: Path
             "srv/wordbook/live/release/environment",
         ):
             assert file in files, (host, sorted(files))
+
+
+def test_processes_and_jobs_are_where_the_live_release_would_have_them(build: Path) -> None:
+    programs = build / "web1/etc/supervisor/conf.d"
+    assert {path.name for path in programs.glob("handbook-*")} == {
+        f"handbook-{name}.conf" for name in ("blue", "nightly", "queue")
+    }
+    assert (build / "web2/etc/supervisor/conf.d/handbook-tick.conf").exists()
+    assert "job nightly" in (build / "web1/etc/cron.d/handbook").read_text()
+    assert not (build / "web1/etc/cron.d/wordbook").exists()
 
 
 def test_secrets_are_masked(build: Path) -> None:

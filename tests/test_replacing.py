@@ -86,7 +86,7 @@ def test_the_old_one_stops_before_the_new_one_starts(alone: Alone) -> None:
     assert get(alone.host.sock)["release"] == "r2", "nobody else is there to answer"
     assert started["away"] > 0
     switched = steps.switch(alone.site, started["slot"], "r2", drain=60)  # it is stopped: there is nothing to drain
-    assert switched == {"changed": True, "slot": "green", "previous": "r1", "away": started["away"]}
+    assert switched == {"changed": True, "slot": "green", "previous": "r1", "away": started["away"], "complaints": []}
     assert alone.site.previous_release() == "r1"
     alone.at_rest("r2")
 

@@ -167,12 +167,25 @@ class Site:
         assert answer.json["site"] == self.name
         return answer.json["release"]
 
+    def supervised(self) -> dict[str, list[str]]:
+        """What supervisor says of everything of it, by the program's name: state and more words."""
+        lines = self.machine.host.run("supervisorctl status").stdout.splitlines()
+        words = {name: rest for name, *rest in map(str.split, filter(None, lines))}
+        return {name: rest for name, rest in words.items() if name.startswith(f"{self.name}-")}
+
     @property
     def programs(self) -> dict[str, str]:
-        """Its supervisor programs and their states."""
-        lines = self.machine.host.run("supervisorctl status").stdout.splitlines()
-        states = dict(line.split()[:2] for line in lines if line)
-        return {name: state for name, state in states.items() if name.startswith(f"{self.name}-")}
+        """The programs of its slots and their states."""
+        return {name: rest[0] for name, rest in self.supervised().items() if name.endswith(("-blue", "-green"))}
+
+    @property
+    def background(self) -> dict[str, int]:
+        """Its processes and jobs that run just now, by name, with their PIDs."""
+        return {
+            name.partition("-")[2].rpartition(":")[2]: int(rest[2].rstrip(","))
+            for name, rest in self.supervised().items()
+            if rest[0] == "RUNNING" and not name.endswith(("-blue", "-green"))
+        }
 
     @property
     def master(self) -> int:
@@ -190,10 +203,12 @@ class Site:
         return {int(pid) for pid in self.machine.host.run("pgrep --euid %s", self.user).stdout.split()}
 
     def is_well(self) -> bool:
-        """It answers from the live release, one program runs, and nothing else runs as its user."""
+        """It answers from the live release, one slot and its processes run, and nothing else runs as its user."""
         assert self.answering_release == self.release
         assert list(self.programs.values()) == ["RUNNING"]
-        assert self.processes == {self.master, *self.workers}
+        background = self.background
+        assert set(self.entry.get("processes", {})) <= set(background)
+        assert self.processes == {self.master, *self.workers, *background.values()}
         return True
 
     def environment(self) -> dict[str, str]:

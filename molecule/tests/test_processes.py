@@ -5,10 +5,11 @@ from __future__ import annotations
 from support import SITES, Machine, Site
 
 
-def test_exactly_one_program_runs_for_the_site_and_it_is_the_live_slots(site: Site) -> None:
+def test_exactly_one_slot_runs_for_the_site_and_it_is_the_live_one(site: Site) -> None:
     assert site.programs == {f"{site.name}-{site.slot}": "RUNNING"}
     files = site.machine.output("ls /etc/supervisor/conf.d").split()
-    assert [name for name in files if name.startswith(f"{site.name}-")] == [f"{site.name}-{site.slot}.conf"]
+    wanted = {site.slot, *site.entry.get("processes", {}), *site.entry.get("cron", {})}
+    assert {name for name in files if name.startswith(f"{site.name}-")} == {f"{site.name}-{it}.conf" for it in wanted}
 
 
 def test_it_has_as_many_workers_as_the_page_says_or_the_usable_cpus_suggest(site: Site) -> None:

@@ -1,8 +1,9 @@
-"""The site's own commands, which its hooks run."""
+"""The site's own commands, which its hooks run, and its work in the background."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import closing
 
@@ -30,5 +31,13 @@ def note(word: str) -> None:
         notes.write(f"{word} {os.environ['SITE_RELEASE']}\n")
 
 
+def work() -> None:
+    """Be at work until the signal comes, and end it well."""
+    signal.signal(signal.SIGTERM, lambda *_: (note("finished"), sys.exit(0)))
+    note("at-work")
+    while True:
+        signal.pause()
+
+
 if __name__ == "__main__":
-    {"upgrade": upgrade, "fits": fits, "note": note}[sys.argv[1]](*sys.argv[2:])
+    {"upgrade": upgrade, "fits": fits, "note": note, "work": work}[sys.argv[1]](*sys.argv[2:])

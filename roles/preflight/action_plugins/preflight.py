@@ -131,6 +131,71 @@ def command(value: str) -> str | None:
     return None if words else "give a command, such as flask --app wsgi db upgrade"
 
 
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+# What each field of a crontab may be: lowest, highest, names.
+CRON_FIELDS: dict[str, tuple[int, int, list[str]]] = {
+    "minute": (0, 59, []),
+    "hour": (0, 23, []),
+    "day": (1, 31, []),
+    "month": (1, 12, MONTHS),
+    "weekday": (0, 7, WEEKDAYS),
+}
+CRON_WORDS = ("@reboot", "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+LONGEST = dict(zip(range(1, 13), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), strict=True))
+
+
+def schedule(value: str) -> str | None:
+    """When cron starts a job, in Debian's cron's words. It skips some mistakes without a word; this does not."""
+    text = str(value)
+    if text.startswith("@"):
+        return None if text in CRON_WORDS else f"must be five fields, or one of {', '.join(CRON_WORDS)}"
+    fields = text.split()
+    if len(fields) != 5 or "\n" in text:
+        return 'give five fields (minute, hour, day, month, weekday), such as "15 3 * * *", or @daily'
+    for name, field in zip(CRON_FIELDS, fields, strict=True):
+        if problem := cron_field(field, *CRON_FIELDS[name]):
+            return f"the {name} {problem}"
+    day, month, weekday = fields[2:]
+    if weekday == "*" and day.isdigit() and month.isdigit() and int(day) > LONGEST[int(month)]:
+        return "names a day that its month never has"
+    return None
+
+
+def cron_field(text: str, low: int, high: int, names: list[str]) -> str | None:
+    """What is wrong with one field: ``*``, a number, ``a-b``, these with ``/step``, and lists of them; or one name."""
+    if text.lower() in names:
+        return None
+    for part in text.split(","):
+        match = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([0-9]{1,2}))?", part)
+        if match is None:
+            alone = ", or one name alone" if names else ""
+            return f"must be *, a number, a range such as 1-5, a step such as */10, or a list of these{alone}"
+        first, last, step = (int(number) if number else None for number in match.groups())
+        if any(number is not None and not low <= number <= high for number in (first, last)):
+            return f"must be from {low} to {high}"
+        if last is not None and first is not None and last < first:
+            return "has a range that ends before it begins"
+        if step is not None and first is not None and last is None:
+            return "has a step without a range; write a-b/step or */step"
+        if step is not None and not 1 <= step <= high:
+            return f"has a step that must be from 1 to {high}"
+    return None
+
+
+# Names that would be a slot's program, or a log that every site has.
+TAKEN = {"blue": "a slot", "green": "a slot", "server": "a log", "access": "a log", "error": "a log"}
+
+
+def process_name(value: str) -> str | None:
+    """What a process or a job may be called: with the site's name it is a program, with .log a file."""
+    if str(value) in TAKEN:
+        return f"is the name of {TAKEN[str(value)]}; choose another"
+    return pattern(r"[a-z][a-z0-9_]{0,29}", "use small letters, digits and _, at most 30, beginning with a letter")(
+        value
+    )
+
+
 def optional(rule: Rule) -> Rule:
     """Empty, or what the rule asks for."""
     return lambda value: None if value == "" else rule(value)
@@ -221,6 +286,14 @@ RULES: dict[str, Rule] = {
     "hooks.on_failure.*": command,
     "hooks.schema": optional(command),
     "hooks.timeout": between(1),
+    "processes.@": process_name,
+    "processes.*.command": command,
+    "processes.*.count": between(1, 100),
+    "processes.*.patience": between(1),
+    "cron.@": process_name,
+    "cron.*.command": command,
+    "cron.*.schedule": schedule,
+    "cron.*.patience": between(1),
     "aliases.@": pattern(r"/|/((?!\.\.?/)[A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
     "aliases.*": pattern(
         r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
@@ -232,6 +305,9 @@ RULES: dict[str, Rule] = {
     "proxy_timeout": between(1),
 }
 """Dotted key → rule. ``.*`` stands for each element (or value) of the key, ``.@`` for each name in it."""
+
+# Keys that hold entries by name, and what each entry must say.
+NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
 
 # Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -370,7 +446,11 @@ class Page:
         elif isinstance(value, Mapping):
             for name, item in value.items():
                 self._apply(f"{dotted}.@", str(name), f"{place}.{name}")
-                self._check_scalar(item, f"{place}.{name}", f"{dotted}.*")
+                if "each" in option:
+                    each = {"type": "dict", "options": option["each"]}
+                    self._check_value(item, each, f"{place}.{name}", f"{dotted}.*")
+                else:
+                    self._check_scalar(item, f"{place}.{name}", f"{dotted}.*")
         else:
             self._apply(dotted, value, place)
 
@@ -399,6 +479,40 @@ class Page:
                     self.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
         if isinstance(site["source"], Mapping):
             self._check_source(name, site)
+
+        self._check_processes(name, site)
+
+    def _check_processes(self, name: str, site: dict[str, Any]) -> None:
+        entries = {key: site[key] if isinstance(site[key], Mapping) else {} for key in NEEDED}
+        for twice in sorted(set(entries["processes"]) & set(entries["cron"])):
+            self.report(f"{name}.cron.{twice}", "is also the name of one of `processes`; choose another")
+        for key, needed in NEEDED.items():
+            for title, entry in entries[key].items():
+                if not isinstance(entry, Mapping):
+                    continue
+                for missing in (word for word in needed if word not in entry):
+                    self.report(f"{name}.{key}.{title}.{missing}", "is missing")
+                self._check_hosts(name, f"{name}.{key}.{title}.hosts", items(entry.get("hosts")))
+
+    def _check_hosts(self, name: str, place: str, wanted: list[str]) -> None:
+        """A name that is none would be obeyed by nobody, without a word."""
+        if not wanted or "hostvars" not in self.variables:
+            return
+        hostvars = self.variables["hostvars"]
+        known = [host for host in hostvars if name in self._sites_of(hostvars.raw_get(host))]
+        for number, host in enumerate(wanted):
+            if host not in known:
+                self.report(f"{place}[{number}]", f"is no host of this site; there are: {', '.join(known)}")
+
+    def _sites_of(self, variables: Mapping[str, Any]) -> Any:
+        """The names of another host's sites. A page that is worked out by a template is asked for them."""
+        sites = variables.get("sites")
+        if isinstance(sites, str):
+            try:
+                sites = Templar(loader=self.loader, variables={**variables}).template(sites)
+            except (AnsibleError, TemplateError):  # that host's own check says so
+                sites = None
+        return sites if isinstance(sites, Mapping) else {}
 
     def _check_source(self, name: str, site: dict[str, Any]) -> None:
         source = site["source"]
@@ -540,6 +654,16 @@ def dotted_keys(spec: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, option in spec.items():
         yield prefix + key
         yield from dotted_keys(option.get("options", {}), f"{prefix}{key}.")
+        yield from dotted_keys(option.get("each", {}), f"{prefix}{key}.*.")
+
+
+def site_spec(argument_specs: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a site's keys; a key that holds entries by name has the spec of one as `each`."""
+    options = argument_specs["main"]["options"]
+    spec = dict(options["site_entry"]["options"])
+    for key in NEEDED:
+        spec[key] = {**spec[key], "each": options[f"site_{key}_keys"]["options"]}
+    return spec
 
 
 def unhashed(text: str) -> bool:
@@ -585,7 +709,7 @@ class ActionModule(ActionBase):
         if only := self._task.args.get("only"):
             return {**result, **self._choose(variables, one=only == "one_site")}
         argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
-        spec = argument_specs["main"]["options"]["site_entry"]["options"]
+        spec = site_spec(argument_specs)
         keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
 
         hosts = list(variables["ansible_play_hosts_all"])

@@ -1,18 +1,20 @@
 #!/usr/bin/python3 -I
-"""Become the server of one slot, or run one command as a site.
+"""Become the server of one slot, one of a site's processes, or run one command as a site.
 
     launcher ROOT SLOT                          what supervisor starts: binds the slot's sockets, becomes the server
+    launcher ROOT process NAME NUMBER           what supervisor starts: becomes a process, or a job, of the live release
     launcher ROOT run [--release ID] -- CMD…    runs CMD as the site's user with the release's environment
 
 It starts as root, reads root's files only, and gives up root before a line of the site's code runs. It stands alone
 on purpose (standard library, the system's Python): it must work whatever state releases and venvs are in.
 
-Exit codes: 77 when this slot has no business running (supervisor's `exitcodes=77` then leaves it alone), 1 for
-anything that went wrong.
+Exit codes: 77 when this slot or process has no business running (supervisor's `exitcodes=77` then leaves it alone), 1
+for anything that went wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -34,8 +36,9 @@ RUN = Path("/run/sites")
 SLOTS = ("blue", "green")
 REFUSED = 77
 # supervisor counts an exit as one of `exitcodes` only once the program was up for `startsecs` (ours: 1); before that it
-# is a failed start, to be tried again and again.
+# is a failed start, to be tried again and again. A process has a longer `startsecs` (3).
 REFUSAL_PAUSE = 2.0
+PROCESS_REFUSAL_PAUSE = 4.0
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
@@ -51,14 +54,24 @@ class LauncherError(Exception):
     """What went wrong, in words for the server's log."""
 
 
+def process_fields(pid: int | str) -> list[str]:
+    """/proc/PID/stat from field 3 on: field 2, the command's name, stands in brackets and may hold anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def process_start(pid: int) -> int | None:
     """When a process started (clock ticks since boot): with its PID it names one process for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    # The command's name, field 2, stands in brackets and may hold anything; field 22 is the 20th after it.
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = process_fields(pid)
+    return int(fields[19]) if fields else None
+
+
+def runs(pid: int, start: int) -> bool:
+    """Whether this very process still runs; a zombie has ended, only its parent has not noticed."""
+    fields = process_fields(pid)
+    return bool(fields) and int(fields[19]) == start and fields[0] != "Z"
 
 
 def is_live(root: Path, slot: str) -> bool:
@@ -198,7 +211,7 @@ def prefer_first(listener: socket.socket) -> None:
             socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", 1, ctypes.addressof(program))
         )
     except OSError as error:
-        print(f"launcher: both slots share a port's clients during a deploy ({error})", file=sys.stderr, flush=True)
+        say(f"both slots share a port's clients during a deploy ({error})")
 
 
 def hand_over(listeners: list[socket.socket]) -> None:
@@ -301,8 +314,7 @@ def keystroke_filter(audit_arch: int, ioctl: int) -> bytes:
 
 def has_terminal() -> bool:
     """Whether there is a controlling terminal: a process can type into no other, whatever its stdin is."""
-    # Field 7, see process_start().
-    return int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[4]) != 0
+    return int(process_fields("self")[4]) != 0
 
 
 def forbid_typing() -> None:
@@ -335,31 +347,93 @@ def forbid_typing() -> None:
             f"the site's code could type into this terminal as you ({reason}); set the sysctl dev.tty.legacy_tiocsti "
             "to 0 (Linux 6.2 and later), or start this without a terminal (setsid -w …)"
         )
-    print(f"launcher: only dev.tty.legacy_tiocsti guards this terminal ({reason})", file=sys.stderr, flush=True)
+    say(f"only dev.tty.legacy_tiocsti guards this terminal ({reason})")
+
+
+def read_note(path: Path) -> dict:
+    """What was noted of the process that ran here before, if that very process still runs; else nothing."""
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        return old if old["pid"] != os.getpid() and runs(old["pid"], old["start"]) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write_note(path: Path, **more: object) -> None:
+    """Note who runs here from now on: `exec` keeps the PID, so the note stays true."""
+    RUN.mkdir(mode=0o755, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    note = {"pid": os.getpid(), "start": process_start(os.getpid()), **more}
+    temporary.write_text(json.dumps(note), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def retire_orphan(site: str, slot: str) -> None:
     """Ask an older server of this slot to end, and note who is the server now.
 
     A supervisord that was killed leaves its servers behind without a parent. This one's sockets listen already, so
-    the orphan ends its requests and nobody is lost. (`exec` keeps the PID, so the note stays true.)
+    the orphan ends its requests and nobody is lost.
     """
-    RUN.mkdir(mode=0o755, exist_ok=True)
     note = RUN / f"{site}-{slot}.pid"
+    if old := read_note(note):
+        say(f"an older server of {site}-{slot} (PID {old['pid']}) still ran; told it to end")
+        send([old["pid"]], signal.SIGTERM)
+    write_note(note)
+
+
+def await_orphan(note: Path, uid: int) -> None:
+    """End an older process of the same name and wait until it has: nobody expects two of them.
+
+    It gets its own stop signal and patience; what outlasts that, or was started by it and left, is killed.
+    """
+    if not (old := read_note(note)):
+        return
+    pid, start = old["pid"], old["start"]
+    say(f"an older process (PID {pid}) still runs; it is told to end, and waited for")
+    send([pid], old.get("signal", signal.SIGTERM))
+    deadline = time.monotonic() + old.get("patience", 30)
+    while runs(pid, start) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if runs(pid, start):
+        send([pid], signal.SIGKILL)
+    # supervisor made it the head of a process group, whose number is nobody else's as long as one of them runs.
+    send(members(pid, uid), signal.SIGKILL)
+    while runs(pid, start):  # killed, and not gone yet
+        time.sleep(0.05)
+
+
+def members(group: int, uid: int) -> list[int]:
+    """The site's processes in a process group."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in pids if process_fields(pid)[2:3] == [str(group)] and process_user(pid) == uid]
+
+
+def process_user(pid: int) -> int | None:
+    """Whose process it is."""
     try:
-        old = json.loads(note.read_text(encoding="utf-8"))
-        if old["pid"] != os.getpid() and process_start(old["pid"]) == old["start"]:
-            print(
-                f"launcher: an older server of {site}-{slot} (PID {old['pid']}) still ran; told it to end",
-                file=sys.stderr,
-                flush=True,
-            )
-            os.kill(old["pid"], signal.SIGTERM)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    temporary = note.with_name(f".{note.name}.new")
-    temporary.write_text(json.dumps({"pid": os.getpid(), "start": process_start(os.getpid())}), encoding="utf-8")
-    os.replace(temporary, note)
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Uid:")), None)
+
+
+def send(pids: list[int], sign: int) -> None:
+    """Send a signal to each that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sign)
+
+
+def say(words: str) -> None:
+    """Tell the log."""
+    print(f"launcher: {words}", file=sys.stderr, flush=True)
+
+
+def refuse(words: str, pause: float) -> NoReturn:
+    """Say why nothing is to run here, in the way that supervisor leaves alone."""
+    say(words)
+    time.sleep(pause)
+    sys.exit(REFUSED)
 
 
 def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
@@ -377,14 +451,11 @@ def serve(root: Path, slot: str) -> NoReturn:
     manifest = read_manifest(release)
     site = manifest["site"]
     if not is_live(root, slot) and not has_token(site, slot):
-        print(
-            f"launcher: {site}-{slot} is not the live slot and no deploy is starting it, so it does not run; "
+        refuse(
+            f"{site}-{slot} is not the live slot and no deploy is starting it, so it does not run; "
             "the next deploy removes its program",
-            file=sys.stderr,
-            flush=True,
+            REFUSAL_PAUSE,
         )
-        time.sleep(REFUSAL_PAUSE)
-        sys.exit(REFUSED)
     uid, gid = account(manifest)
     environment = base_environment(root, release, manifest["user"]) | read_environment(release / "environment")
     addresses, backlog = manifest.get("listen", []), manifest.get("backlog", 2048)
@@ -399,6 +470,30 @@ def serve(root: Path, slot: str) -> NoReturn:
     execute(manifest["command"], environment)
 
 
+def process(root: Path, arguments: list[str]) -> NoReturn:
+    """Become one of the live release's processes, or its job, by what its release.json says of that name."""
+    name, number = arguments
+    try:
+        slot = os.path.basename(os.readlink(root / "live"))
+    except OSError:
+        raise LauncherError("nothing is live yet; deploy it first") from None
+    release = release_of(root / "slots" / slot / "release")
+    manifest = read_manifest(release)
+    site, known = manifest["site"], manifest.get("processes", {})
+    if name not in known or not (number.isdecimal() and 1 <= int(number) <= known[name]["count"]):
+        refuse(
+            f"the live release of {site} ({release.name}) has no process {name} {number}, so it does not run; the next "
+            "deploy removes its program",
+            PROCESS_REFUSAL_PAUSE,
+        )
+    uid, _ = account(manifest)
+    note, it = RUN / f"{site}-{name}-{int(number)}.pid", known[name]
+    await_orphan(note, uid)
+    how = {"signal": signal.Signals[f"SIG{it['stop_signal']}"], "patience": it["patience"]}
+    write_note(note, slot=slot, release=release.name, **how)
+    as_site(root, release, manifest, it["command"])
+
+
 def run(root: Path, arguments: list[str]) -> NoReturn:
     """Run a command as the site: hooks, a shell. The live release unless another one is named."""
     release_id = None
@@ -409,27 +504,39 @@ def run(root: Path, arguments: list[str]) -> NoReturn:
     if not arguments:
         raise LauncherError("nothing to run: launcher ROOT run [--release ID] -- COMMAND…")
     release = release_of(root / "releases" / release_id if release_id else root / "live" / "release")
-    manifest = read_manifest(release)
+    # A shell wants to know its terminal.
+    terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
+    as_site(root, release, read_manifest(release), arguments, terminal)
+
+
+def as_site(
+    root: Path, release: Path, manifest: dict, command: list[str], more: dict[str, str] | None = None
+) -> NoReturn:
+    """Become a command, in a release's ``app/``, as the site's user with the release's environment."""
     uid, gid = account(manifest)
     environment = base_environment(root, release, manifest["user"]) | read_environment(release / "environment")
-    if "TERM" in os.environ:
-        environment["TERM"] = os.environ["TERM"]  # a shell wants to know its terminal
     os.chdir(release / "app")
     drop_privileges(uid, gid)
     forbid_typing()
-    execute(arguments, environment)
+    execute(command, environment | (more or {}))
 
 
 def main(arguments: list[str]) -> NoReturn:
     """Entry point."""
-    if len(arguments) < 2 or (arguments[1] not in SLOTS and arguments[1] != "run"):
-        sys.exit("usage: launcher ROOT blue|green\n       launcher ROOT run [--release ID] -- COMMAND…")
+    what = arguments[1:2]
+    if not (what == ["run"] or what in [[slot] for slot in SLOTS] or (what == ["process"] and len(arguments) == 4)):
+        sys.exit(
+            "usage: launcher ROOT blue|green\n       launcher ROOT process NAME NUMBER\n"
+            "       launcher ROOT run [--release ID] -- COMMAND…"
+        )
     root, what = Path(arguments[0]), arguments[1]
     try:
         if os.geteuid() != 0:
             raise LauncherError("must be started by root (it gives that up itself)")
         if what == "run":
             run(root, arguments[2:])
+        if what == "process":
+            process(root, arguments[2:])
         serve(root, what)
     except LauncherError as error:
         sys.exit(f"launcher: {root} {what}: {error}")

@@ -31,6 +31,10 @@ options:
   socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
   aliases: {description: Folders that nginx serves., type: dict, default: {}}
   health: {description: What a healthy slot answers., type: dict, default: {}}
+  processes:
+    description: "Processes and jobs by name, each with kind, command (in words), count, stop_signal and patience."
+    type: dict
+    default: {}
   max_body: {description: The largest request body in bytes; 0 is no limit., type: int, default: 0}
   keep_releases: {description: How many complete releases stay., type: int, default: 5}
   packages:
@@ -65,6 +69,7 @@ slot: {description: The idle slot if something is needed, else the live one., ty
 build: {description: Whether the release still has to be built (only without a payload)., type: bool, returned: always}
 target: {description: "What wheels must fit: markers, platform and libc.", type: dict, returned: for a wheelhouse}
 remark: {description: What was healed of a run that was cut off, type: str, returned: always}
+complaints: {description: Which processes of the live release do not run., type: list, returned: always}
 pruned: {description: Old releases that were removed., type: list, returned: when a release was built}
 """
 
@@ -83,7 +88,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import fingerprint, run, steps, store, venv
+from ansible.module_utils.releases import fingerprint, processes, run, steps, store, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
 from ansible.module_utils.releases.layout import Layout, write_file
@@ -258,6 +263,7 @@ class Build:
             "backlog": params["backlog"],
             "going_live": params["going_live"],
             "tls": params["tls"],
+            "processes": params["processes"],
             "health": {**params["health"], "scheme": "https" if params["tls"] else "http"},
         }
 
@@ -356,14 +362,16 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
     with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
         remark = "" if check_mode else steps.recover(layout)
+        brought = processes.Brought()
         decision = decide(layout, parts)
         if not decision.needed:
             # Nothing will start, so nothing else clears what a run that was cut off left in the idle slot.
             cleaned += steps.abort(layout, check_mode)["removed"]
+            brought = processes.bring(layout, check_mode)
             if not layout.owes_hooks():
                 held.let_go()
         result = {
-            "changed": bool(cleaned or remark),
+            "changed": bool(cleaned or remark or brought.changes),
             "remark": remark,
             "site": layout.name,
             "needed": decision.needed,
@@ -372,6 +380,7 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
             "reason": decision.reason,
             "release": decision.release,
             "slot": decision.slot,
+            "complaints": brought.complaints,
         }
         if not decision.build:
             return result
@@ -405,6 +414,7 @@ def main() -> None:
             "socket_group": {"type": "str", "default": "www-data"},
             "aliases": {"type": "dict", "default": {}},
             "health": {"type": "dict", "default": {}},
+            "processes": {"type": "dict", "default": {}},
             "max_body": {"type": "int", "default": 0},
             "keep_releases": {"type": "int", "default": 5},
             "packages": {"type": "str", "choices": ["index", "wheelhouse"], "default": "index"},

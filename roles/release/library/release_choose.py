@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import hooks, kept, steps
+from ansible.module_utils.releases import hooks, kept, processes, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.steps import StepError
@@ -39,6 +39,7 @@ RETURN = r"""
 release: {description: The release's ID., type: str, returned: always}
 needed: {description: Whether something has to be started., type: bool, returned: always}
 after_live: {description: Whether an earlier run still owes the hooks after going live, type: bool, returned: always}
+complaints: {description: Which processes of the live release do not run., type: list, returned: always}
 """
 
 
@@ -60,7 +61,19 @@ def perform(params: dict, check_mode: bool) -> dict:
                 "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
             ) from error
     owed = not needed and site.owes_hooks()
-    return {"site": site.name, "release": release_id, "needed": needed, "after_live": owed, "changed": False}
+    changed, brought = False, processes.Brought()
+    if not needed:
+        # Nothing comes after this step; but what a run that was cut off has left must not stay.
+        changed = steps.abort(site, check_mode)["changed"]
+        brought = processes.bring(site, check_mode)
+    return {
+        "site": site.name,
+        "release": release_id,
+        "needed": needed,
+        "after_live": owed,
+        "changed": changed or bool(brought.changes),
+        "complaints": brought.complaints,
+    }
 
 
 def main() -> None:
@@ -84,11 +97,8 @@ def main() -> None:
             if remark := "" if module.check_mode else steps.recover(site):
                 module.warn(remark)
             result = perform(module.params, module.check_mode)
-            if not result["needed"]:
-                # Nothing comes after this step; but what a run that was cut off has left must not stay.
-                result["changed"] = steps.abort(site, module.check_mode)["changed"]
-                if not result["after_live"]:
-                    held.let_go()
+            if not result["needed"] and not result["after_live"]:
+                held.let_go()
             result["changed"] |= bool(remark)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))

@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: release_logs
 short_description: Show the last lines of a site's logs
 description:
-  - The last lines of C(server.log), C(access.log) and C(error.log), or those of them that hold a request's ID, also
-    from the file before the last rotation. Changes nothing.
+  - The last lines of C(server.log), C(access.log), C(error.log) and of its processes' logs, or those of them that hold
+    a request's ID, also from the file before the last rotation. Changes nothing.
 options:
   site: {description: The site's name., type: str, required: true}
   lines: {description: How many lines of each., type: int, default: 50}

@@ -32,8 +32,9 @@ RETURN = r"""
 sites:
   description: >-
     One entry a site: site, root, slot, release, version (what it was made from, short), since (UTC), previous, state
-    (supervisor's word), managed (supervisord knows its program), healthy, detail (in words), unfinished
-    (what a run that was cut off left, by slot).
+    (supervisor's word), managed (supervisord knows its program), healthy, detail (in words), processes (how many run
+    of how many; empty without any), troubles (what is wrong with processes and jobs), unfinished (what a run that was
+    cut off left, by slot).
   type: list
   elements: dict
   returned: always
@@ -51,6 +52,8 @@ NOT_HERE = {
     "managed": False,
     "healthy": False,
     "detail": "not on this host",
+    "processes": "",
+    "troubles": "",
     "unfinished": {},
 }
 

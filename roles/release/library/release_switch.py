@@ -14,6 +14,8 @@ module: release_switch
 short_description: Make a started slot the live one
 description:
   - Renames the site's one pointer, waits until nginx has left the old server, stops that and removes its program.
+  - Then the release's processes and jobs take the place of the older one's. If one of these does not stay up, the site
+    is live all the same.
   - nginx is not reloaded; it finds the new socket by its path.
   - Of a site that may not run twice at once M(release_start) had to do the switch; this ends it.
 options:
@@ -45,6 +47,7 @@ away:
   description: Seconds that nobody answered, of a site that may not run twice at once; else 0.
   type: float
   returned: always
+complaints: {description: Which processes do not run., type: list, elements: str, returned: always}
 """
 
 
@@ -73,6 +76,8 @@ def main() -> None:
                 raise
             if not module.check_mode:
                 held.note("ok", release=given["release"], previous=result["previous"], away=result["away"])
+                for words in result["complaints"]:
+                    held.note("process-failed", release=given["release"], reason=words)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ansible.module_utils.releases import history, kept, layout, steps
+from ansible.module_utils.releases import history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
-from ansible.module_utils.releases.logs import NAMES
 from ansible.module_utils.releases.run import Run
 from ansible.module_utils.releases.supervisor import SupervisorError
 
@@ -35,6 +34,7 @@ USAGE = """usage: {name} COMMAND
   shell            a shell as the site, in app/, with its environment
   flask ...        the site's flask command
   run COMMAND...   any command as the site
+  job NAME         one run of a job of the site, as cron starts it; waits for its end
   db               the shell of the database that DATABASE_URL names
 
 To deploy or to go back, run the playbooks: they see to all hosts at once.
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         if not record:
             raise ConsoleError(f"there is no site {site_name} on this host")
         return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
-    except (ConsoleError, steps.StepError, SupervisorError, Busy) as error:
+    except (ConsoleError, jobs.JobError, steps.StepError, SupervisorError, Busy) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -84,6 +84,8 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("previous", found["previous"] or "-"),
         ("supervisor", found["state"] or "-"),
         ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
+        *([("processes", found["processes"])] if found["processes"] else []),
+        *([("trouble", found["troubles"])] if found["troubles"] else []),
         *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
@@ -112,23 +114,36 @@ def _restart(site: Layout, release_id: str, held: Held) -> int:
     print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
     try:
         slot = steps.start(site, release_id)["slot"]
-        away = steps.switch(site, slot, release_id)["away"]
+        done = steps.switch(site, slot, release_id)
     except BaseException:  # no run comes after this one that would take the started slot away
         with contextlib.suppress(steps.StepError, SupervisorError):
             steps.abort(site)
         raise
-    held.note("ok", release=release_id, previous=release_id, away=away)
-    cost = f"; nobody answered for {away:.1f} s (going_live: replace)" if away else ""
+    held.note("ok", release=release_id, previous=release_id, away=done["away"])
+    cost = f"; nobody answered for {done['away']:.1f} s (going_live: replace)" if done["away"] else ""
     print(f"{site.name}: live in slot {slot}, with new processes{cost}")
-    return 0
+    for words in done["complaints"]:
+        held.note("process-failed", release=release_id, reason=words)
+        print(words, file=sys.stderr)
+    return 1 if done["complaints"] else 0
 
 
-def logs(site: Layout, arguments: list[str]) -> NoReturn:
+def show_logs(site: Layout, arguments: list[str]) -> NoReturn:
     """Become tail."""
     if arguments not in ([], ["-f"]):
         raise ConsoleError("logs takes nothing but -f")
-    files = [str(site.logs / name) for name in NAMES]
+    files = [str(site.logs / name) for name in logs.names(site.logs)]
     execute(["/usr/bin/tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
+
+
+def job(site: Layout, arguments: list[str]) -> int:
+    """One run of a job, to its end."""
+    if len(arguments) != 1:
+        raise ConsoleError("job takes the name of one job")
+    said = jobs.run(site, arguments[0])
+    if sys.stdout.isatty():  # cron would mail it
+        print(f"{site.name}: job {arguments[0]}: {said}")
+    return 0
 
 
 def shell(site: Layout, arguments: list[str]) -> NoReturn:
@@ -228,9 +243,10 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
-    "logs": logs,
+    "logs": show_logs,
     "shell": shell,
     "flask": flask,
     "run": command,
+    "job": job,
     "db": database,
 }

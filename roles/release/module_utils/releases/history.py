@@ -46,10 +46,14 @@ def append(
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             os.fchmod(stream.fileno(), 0o644)
             stream.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {action} {words}\n")
+    journal(site, f"{action} {words}", well=result == "ok")
+
+
+def journal(site: Layout, words: str, *, well: bool) -> None:
+    """Tell the host's journal, or its syslog. Best effort."""
     with contextlib.suppress(OSError, ValueError):
         syslog.openlog(f"{site.name}-ctl", 0, syslog.LOG_DAEMON)
-        level = syslog.LOG_NOTICE if result == "ok" else syslog.LOG_WARNING
-        syslog.syslog(level, f"{site.name}: {action} {words}".replace("\0", ""))
+        syslog.syslog(syslog.LOG_NOTICE if well else syslog.LOG_WARNING, f"{site.name}: {words}".replace("\0", ""))
         syslog.closelog()
 
 

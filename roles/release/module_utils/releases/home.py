@@ -18,13 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import archive, layout
+from ansible.module_utils.releases import archive, layout, logs, processes
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.steps import StepError, clear_slot, recorded, traces
 
 WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"
-LOG_FILES = ("server.log", "access.log", "error.log")
 # What the bundle makes in a folder that an operator may put on another disk and link to.
 OF_ROOT = ("releases", "slots", "previous", "releases.log", "shared")
 OF_SHARED = ("data", "media")
@@ -138,7 +137,7 @@ class Home:
         self._link(site.config / "environment", str(site.live / "release" / "environment"))
         # Its own user may list it, the others only walk through: nginx's workers reopen their logs by themselves.
         self._directory(site.logs, 0o751, 0, gid)
-        for name in LOG_FILES:
+        for name in logs.NAMES:
             self._log(site.logs / name, gid)
         for path, content in self.files.items():
             self._file(Path(path), content)
@@ -237,9 +236,7 @@ class Home:
             info = path.lstat()
         except FileNotFoundError:
             if self._note(f"create {path}"):
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-                os.chown(path, 0, gid)
-                path.chmod(0o640)
+                logs.make(path, gid)
             return
         if not stat.S_ISREG(info.st_mode):
             raise StepError(f"{self.site.name}: {path} should be a file and is not; move it away and run again")
@@ -305,6 +302,7 @@ class Removal:
         for slot in SLOTS:
             if traces(site, slot) and self._note(f"stop {site.name}-{slot}"):
                 clear_slot(site, slot)
+        self.changes += processes.remove(site, self.check_mode)
 
     def _end(self, account: pwd.struct_passwd | None) -> None:
         if account is not None and account.pw_uid != 0 and not self.check_mode:

@@ -73,16 +73,22 @@ class Layout:
     def shared(self) -> Path:
         return self.root / "shared"
 
-    def program(self, slot: str) -> Path:
-        return PROGRAMS / f"{self.name}-{slot}.conf"
+    def program(self, name: str) -> Path:
+        """Of a slot, or of one of the site's processes: none is called as a slot is."""
+        return PROGRAMS / f"{self.name}-{name}.conf"
+
+    @property
+    def crontab(self) -> Path:
+        """Tells cron when which of the site's jobs starts."""
+        return CONFIG / "cron.d" / self.name
 
     def token(self, slot: str) -> Path:
         """Tells the launcher that a deploy is starting this slot, although it is not live."""
         return RUN / f"{self.name}-{slot}.token"
 
-    def pid(self, slot: str) -> Path:
-        """The launcher's note of the process that serves this slot: a supervisord that was killed forgets it."""
-        return RUN / f"{self.name}-{slot}.pid"
+    def pid(self, key: str) -> Path:
+        """The launcher's note of a slot's server, or of ``NAME-NUMBER``: a supervisord that was killed forgets them."""
+        return RUN / f"{self.name}-{key}.pid"
 
     @property
     def lock(self) -> Path:

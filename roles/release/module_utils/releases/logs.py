@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from pathlib import Path
 
+from ansible.module_utils.releases.environment import mask, parse_environment
+
 NAMES = ("server.log", "access.log", "error.log")
+LAST = 20
+# Far more than 20 lines, and little enough to read at once.
+TAIL = 64 * 1024
+
+
+def names(folder: Path) -> list[str]:
+    """The site's logs: those that every site has, then those of its processes."""
+    own = sorted(path.name for path in folder.glob("*.log") if path.name not in NAMES)
+    return [*NAMES, *own]
 
 
 def last(path: Path, count: int, containing: str = "") -> list[str]:
@@ -21,7 +34,7 @@ def last(path: Path, count: int, containing: str = "") -> list[str]:
 def show(folder: Path, count: int, containing: str = "") -> str:
     """Each log's last lines below its name."""
     parts = []
-    for name in NAMES:
+    for name in names(folder):
         lines = last(folder / name, count, containing)
         if containing:
             # What was asked for may have happened before the last rotation.
@@ -29,3 +42,40 @@ def show(folder: Path, count: int, containing: str = "") -> str:
         missing = "(no line with that)" if containing else "(empty)"
         parts.append("\n".join([f"--- {folder / name}", *(lines or [missing])]))
     return "\n".join(parts) + "\n"
+
+
+def make(path: Path, gid: int | None) -> None:
+    """Make a log beforehand, so that it is root's whoever is the first to write into it."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    os.chown(path, 0, -1 if gid is None else gid)
+    path.chmod(0o640)
+
+
+def position(path: Path) -> tuple[int, int]:
+    """Where a log ends now, for `last_words`."""
+    try:
+        info = path.stat()
+    except OSError:
+        return 0, 0
+    return info.st_ino, info.st_size
+
+
+def last_words(path: Path, since: tuple[int, int], environment: Path) -> str:
+    """The last lines that were logged since, without the values of the release's environment."""
+    inode, offset = since
+    try:
+        with path.open("rb") as stream:
+            info = os.fstat(stream.fileno())
+            if info.st_ino != inode or info.st_size < offset:  # rotated meanwhile
+                offset = 0
+            stream.seek(max(offset, info.st_size - TAIL))
+            text = stream.read().decode(errors="replace")
+        values = parse_environment(environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f" (Its log {path} cannot be read: {error})"
+    # Masked before it is cut into lines: a value may have several.
+    text = re.sub(r"[^\S\n]+\n", "\n", mask(text, values))
+    lines = [line for line in text.splitlines() if line][-LAST:]
+    if not lines:
+        return f" It logged nothing to {path}."
+    return f" Its last lines in {path}:\n" + "\n".join(f"  | {line}" for line in lines)

@@ -18,16 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.daemons import process, runtime
-from ansible.module_utils.releases import gate, layout, memory, ports, replacing
-from ansible.module_utils.releases.environment import mask, parse_environment
+from ansible.module_utils.releases import gate, layout, logs, memory, ports, processes, replacing
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
+from ansible.module_utils.releases.orphans import end_group, end_orphan, noted, orphan, owner
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_program
 
-LOG_LINES = 20
 # Of a branch's name in a table.
 NAME_LENGTH = 14
-# Far more than 20 lines, and little enough to read at once.
-LOG_TAIL = 64 * 1024
 
 
 class StepError(Exception):
@@ -57,59 +54,6 @@ def traces(site: Layout, slot: str) -> list[str]:
     return found
 
 
-def noted(site: Layout, slot: str) -> process.Process | None:
-    """The process that the launcher noted for a slot, whether it still runs or not."""
-    try:
-        note = json.loads(site.pid(slot).read_text(encoding="utf-8"))
-        return process.Process(note["pid"], note["start"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def orphan(site: Layout, slot: str) -> int | None:
-    """The PID that the launcher noted for a slot, if that very process still runs."""
-    server = noted(site, slot)
-    return server.pid if server and server.alive else None
-
-
-def end_orphan(site: Layout, slot: str, patience: float = 30) -> None:
-    """End a slot's server that no supervisord looks after any more (it was killed, and its children were not)."""
-    pid = orphan(site, slot)
-    if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + patience
-        while orphan(site, slot) and not process.is_gone(pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if orphan(site, slot):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    site.pid(slot).unlink(missing_ok=True)
-
-
-def end_group(site: Layout, slot: str, server: int | None, patience: float = 3) -> None:
-    """End what a stopped server's code has started and left running: nothing of a release outlives its slot.
-
-    supervisor made the server the head of a process group; its number is nobody else's as long as one of them runs.
-    Whatever left the group (`setsid`) is not found.
-
-    :param server: PID that the server had
-    """
-    try:
-        uid = pwd.getpwnam(site.manifest(site.release_in(slot) or "")["user"]).pw_uid
-    except KeyError:
-        return
-    if server is None or not process.is_gone(server):
-        return
-    for word in (signal.SIGTERM, signal.SIGKILL):
-        for pid in process.group(server, uid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, word)
-        deadline = time.monotonic() + patience
-        while process.group(server, uid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
 def end_leftovers(site: Layout, slot: str) -> None:
     """End what a stopped slot's code has left behind on the TCP ports that it shared with the live slot."""
     manifest = site.manifest(site.release_in(slot) or "")
@@ -132,7 +76,7 @@ def end_leftovers(site: Layout, slot: str) -> None:
 def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
     """End what supervisord does not see of a slot that it has stopped."""
     end_orphan(site, slot)
-    end_group(site, slot, server.pid if server else None)
+    end_group(owner(site.manifest(site.release_in(slot) or "")), server.pid if server else None)
     end_leftovers(site, slot)
 
 
@@ -194,6 +138,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
         check_program(
             f"{site.name}-{slot}", site.release(release_id) / f"program-{slot}.conf", site.program(slot), supervisord
         )
+        processes.check(site, release_id, supervisord)
     except SupervisorError as error:
         raise StepError(f"{site.name}: {error}") from error
     if check_mode:
@@ -207,7 +152,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
     alone = replacing.wanted(site, release_id)
     if not alone:
         _check_memory(site, supervisord)
-    seen, last_words = _log_position(site), ""
+    seen, last_words = logs.position(site.log), ""
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
@@ -224,7 +169,8 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
         supervisor.add(f"{site.name}-{slot}")
         well, words = gate.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
         if not well:
-            last_words = f" Correct it and deploy again.{_last_words(site, release_id, seen)}"
+            last_words = " Correct it and deploy again."
+            last_words += logs.last_words(site.log, seen, site.release(release_id) / "environment")
             raise StepError(f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}")
         away = _replace_live(site, slot, release_id)
     except BaseException as error:
@@ -316,18 +262,20 @@ def bring_back(site: Layout) -> Back:
 def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_mode: bool = False) -> dict:
     """Make a started slot live with one rename, let the old one end its requests, and take that away.
 
-    :returns: ``{"changed", "slot", "previous", "away"}``
+    Then the release's processes take the place of the older one's.
+
+    :returns: ``{"changed", "slot", "previous", "away", "complaints"}``; complaints are of processes that do not run
     """
     old = site.live_slot()
     before = site.live_release() or ""
-    result = {"changed": True, "slot": slot, "previous": before, "away": 0.0}
+    result = {"changed": True, "slot": slot, "previous": before, "away": 0.0, "complaints": []}
     if old == slot:  # its start had to come this far already, or an earlier run did
         if site.live_release() != release_id:
             raise StepError(f"{site.name}: slot {slot} is live with release {before}, not {release_id}; deploy again")
         stopped = replacing.read(site)
         result["previous"], result["away"] = (stopped.release, stopped.away) if stopped else ("", 0.0)
-        result["changed"] = abort(site, check_mode)["changed"]
-        return result
+        cleared, brought = abort(site, check_mode)["changed"], processes.bring(site, check_mode)
+        return result | {"changed": cleared or bool(brought.changes), "complaints": brought.complaints}
     if check_mode:
         return result
     if site.release_in(slot) != release_id:
@@ -344,13 +292,14 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
             f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} Deploy again"
         )
     _point(site, slot, release_id)
+    processes.ask_to_stop(site)
     if old:
         time.sleep(drain)
     try:
         clear_slot(site, "blue" if slot == "green" else "green")
     except SupervisorError as error:
         raise StepError(f"{site.name}: release {release_id} is live, but the old slot is not gone: {error}") from error
-    return result
+    return result | {"complaints": processes.bring(site).complaints}
 
 
 def abort(site: Layout, check_mode: bool = False) -> dict:
@@ -423,6 +372,8 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "managed": False,
         "healthy": False,
         "detail": "",
+        "processes": "",
+        "troubles": "",
         "unfinished": {},
     }
     if slot is None:
@@ -438,6 +389,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
         report["managed"] = info is not None
         report["state"] = info["statename"] if info else "absent"
         report["unfinished"] = abort(site, check_mode=True)["removed"]
+        report |= processes.status(site, manifest)
     except SupervisorError as error:
         return report | {"state": "no supervisord", "detail": str(error)}
     report["healthy"], report["detail"] = gate.healthy(site, slot, manifest, timeout=timeout)
@@ -465,10 +417,7 @@ def _what_serves(site: Layout) -> str:
 
 
 def _check_ports(site: Layout, manifest: dict) -> None:
-    try:
-        uid = pwd.getpwnam(manifest["user"]).pw_uid
-    except KeyError:
-        uid = None
+    uid = owner(manifest)
     live = site.manifest(site.live_release() or "").get("listen", [])
     problems = [ports.problem(address, uid, live) for address in manifest.get("listen", [])]
     if any(problems):
@@ -480,32 +429,3 @@ def _check_memory(site: Layout, supervisord: int) -> None:
     server = orphan(site, site.live_slot() or "")
     if server and (words := memory.shortage(server, supervisord)):
         raise StepError(f"{site.name}: {words}. Nothing was started. {_what_serves(site)}")
-
-
-def _log_position(site: Layout) -> tuple[int, int]:
-    try:
-        info = site.log.stat()
-    except OSError:
-        return 0, 0
-    return info.st_ino, info.st_size
-
-
-def _last_words(site: Layout, release_id: str, position: tuple[int, int]) -> str:
-    """The last lines that a release's server logged since its start, without the values of its environment."""
-    inode, offset = position
-    try:
-        with site.log.open("rb") as stream:
-            info = os.fstat(stream.fileno())
-            if info.st_ino != inode or info.st_size < offset:  # rotated meanwhile
-                offset = 0
-            stream.seek(max(offset, info.st_size - LOG_TAIL))
-            text = stream.read().decode(errors="replace")
-        environment = parse_environment((site.release(release_id) / "environment").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return f" (Its log {site.log} cannot be read: {error})"
-    # Masked before it is cut into lines: a value may have several.
-    text = re.sub(r"[^\S\n]+\n", "\n", mask(text, environment))
-    lines = [line for line in text.splitlines() if line][-LOG_LINES:]
-    if not lines:
-        return f" It logged nothing to {site.log}."
-    return f" Its last lines in {site.log}:\n" + "\n".join(f"  | {line}" for line in lines)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 import xmlrpc.client
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
@@ -72,6 +73,25 @@ class Supervisor(Supervisord):
             if fault.faultCode == BAD_NAME:
                 return None
             raise
+
+    def infos(self) -> list[dict]:
+        """State of every process; those of one program have its name as their `group`."""
+        return self.call("getAllProcessInfo")
+
+    def ask_to_stop(self, program: str) -> None:
+        """Send a program its stop signal, and do not wait for its end."""
+        try:
+            self.call("stopProcessGroup", program, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:
+                raise SupervisorError(f"supervisord does not stop {program}: {fault.faultString}") from fault
+
+    def start(self, program: str) -> None:
+        """Start a program that supervisord knows, and do not wait for it."""
+        try:
+            self.call("startProcess", program, False)
+        except xmlrpc.client.Fault as fault:
+            raise SupervisorError(f"supervisord does not start {program}: {fault.faultString}") from fault
 
     def add(self, program: str) -> None:
         """Read the program files again and start this one program.
@@ -230,20 +250,34 @@ def check_program(program: str, candidate: Path, replaces: Path, supervisord: in
     :param candidate: the file as it lies in the release
     :param replaces: where it is going to be; what is there now does not count
     """
-    others = [path for path in program_files() if path != replaces]
-    own, whole = read_sets([[candidate], [*others, candidate]], supervisord)
-    if own["error"]:
-        raise SupervisorError(
-            f"supervisor cannot read the program file {candidate}: {own['error']}. Correct the "
-            "template that its first line names, and run again; nothing was changed"
-        )
-    if own["programs"] != [program]:
-        raise SupervisorError(
-            f"the program file {candidate} must define [program:{program}] and nothing else, but it defines "
-            f"{', '.join(own['programs']) or 'no program'}; correct the template that its first line names"
-        )
+    check_programs({program: (candidate, replaces)}, supervisord)
+
+
+def check_programs(programs: Mapping[str, tuple[Path, Path]], supervisord: int | None = None) -> None:
+    """The same for several at once.
+
+    :param programs: program → the file as it lies in the release, and where it is going to be
+    """
+    if not programs:
+        return
+    places = {replaces for _, replaces in programs.values()}
+    others = [path for path in program_files() if path not in places]
+    candidates = [candidate for candidate, _ in programs.values()]
+    whole, *alone = read_sets([[*others, *candidates], *([path] for path in candidates)], supervisord)
+    for program, candidate, own in zip(programs, candidates, alone, strict=True):
+        if own["error"]:
+            raise SupervisorError(
+                f"supervisor cannot read the program file {candidate}: {own['error']}. Correct the "
+                "template that its first line names, and run again; nothing was changed"
+            )
+        if own["programs"] != [program]:
+            raise SupervisorError(
+                f"the program file {candidate} must define [program:{program}] and nothing else, but it defines "
+                f"{', '.join(own['programs']) or 'no program'}; correct the template that its first line names"
+            )
     if whole["error"]:
         culprits = broken_files(others, supervisord)
         if culprits:
             raise SupervisorError(neighbours_message(culprits))
-        raise SupervisorError(f"supervisor cannot read {candidate} beside the other program files: {whole['error']}")
+        names = ", ".join(map(str, candidates))
+        raise SupervisorError(f"supervisor cannot read {names} beside the other program files: {whole['error']}")

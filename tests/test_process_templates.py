@@ -1,0 +1,72 @@
+"""What a site's processes and jobs are made into for one host: files of a release, and what the launcher goes by."""
+
+from __future__ import annotations
+
+import configparser
+from typing import Any
+
+import pytest
+import yaml
+from nginx_rig import PROJECT, evaluate, role_variables, trusted
+
+SHOP = {
+    "server_names": ["shop.example.com"],
+    "processes": {
+        "queue": {"command": "python worker.py --name 'a b'", "count": 3, "stop_signal": "INT", "patience": 90},
+        "scheduler": {"command": "python tick.py", "hosts": ["one"]},
+    },
+    "cron": {"nightly": {"command": "flask purge 50%", "schedule": "15 3 * * *"}},
+}
+
+
+def of_release(name: str, host: str, site: dict[str, Any] = SHOP) -> Any:
+    variables = role_variables({"shop": site}, site_name="shop", inventory_hostname=host)
+    variables |= trusted(yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text()))
+    return evaluate(name, variables)
+
+
+def program(host: str, name: str) -> dict[str, str]:
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read_string(of_release("release_files", host)[f"program-{name}.conf"])
+    (section,) = parser.sections()
+    return {"section": section, **parser[section]}
+
+
+def test_a_process_is_as_many_as_it_says_with_its_own_end() -> None:
+    found = program("one", "queue")
+    assert found["section"] == "program:shop-queue"
+    assert found["command"] == "/usr/local/lib/sites/launcher /srv/shop process queue %(process_num)d"
+    assert (found["numprocs"], found["process_name"]) == ("3", "queue_%(process_num)d")
+    assert (found["stopsignal"], found["stopwaitsecs"], found["autostart"]) == ("INT", "90", "true")
+    assert found["stdout_logfile"] == "/var/log/shop/queue.log"
+
+
+def test_a_job_waits_for_cron_whose_line_holds_nothing_of_its_command() -> None:
+    found = program("one", "nightly")
+    assert (found["autostart"], found["autorestart"], found["startsecs"]) == ("false", "false", "0")
+    assert (found["stopsignal"], found["stopwaitsecs"], found["numprocs"]) == ("TERM", "30", "1")
+    crontab = of_release("release_files", "one")["crontab"]
+    assert crontab.startswith("# Made from roles/supervisor/templates/crontab.j2; edits here are lost.\n")
+    assert crontab.endswith("\n15 3 * * * root /usr/local/bin/shop-ctl job nightly\n"), "cron wants its last newline"
+
+
+def test_a_host_runs_only_what_names_it_or_no_host() -> None:
+    assert set(of_release("__release_process_manifest", "one")) == {"nightly", "queue", "scheduler"}
+    assert set(of_release("__release_process_manifest", "two")) == {"nightly", "queue"}
+    assert "program-scheduler.conf" not in of_release("release_files", "two")
+
+
+def test_the_launcher_finds_the_words_of_the_command() -> None:
+    found = of_release("__release_process_manifest", "one")["queue"]
+    assert found == {
+        "kind": "process", "command": ["python", "worker.py", "--name", "a b"], "count": 3, "stop_signal": "INT",
+        "patience": 90,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("of", ["release_files", "__release_process_manifest"])
+def test_a_site_without_any_has_nothing_of_it(of: str) -> None:
+    found = of_release(of, "one", {"server_names": ["shop.example.com"]})
+    assert set(found) == (
+        {"gunicorn.conf.py", "program-blue.conf", "program-green.conf"} if of == "release_files" else set()
+    )

@@ -1,0 +1,405 @@
+"""Processes and jobs of a site: they come, change over and go with the live release, one of each and no orphan."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ansible.module_utils.daemons import process
+from ansible.module_utils.releases import home, jobs, processes, steps
+from ansible.module_utils.releases.supervisor import Supervisor
+from nginx_rig import evaluate
+from supervised import Host, eventually
+
+# Says who and what it is, where everybody may look; on its own signal it ends its work first, if it is told to.
+WORKER = """
+import json, os, pathlib, signal, sys, time
+folder, manner = pathlib.Path(sys.argv[1]), sys.argv[2]
+def said(word, by=""):
+    text = json.dumps({"pid": os.getpid(), "release": os.environ["SITE_RELEASE"], "uid": os.getresuid(),
+                       "gid": os.getresgid(), "cwd": os.getcwd(), "leak": os.environ.get("LEAK"),
+                       "word": word, "by": by})
+    with open(folder / "said", "a") as file:
+        file.write(text + "\\n")
+def end(number, _):
+    if manner == "deaf":
+        return
+    if manner == "thorough":
+        said("finishing")
+        time.sleep(1.5)
+    said("finished", signal.Signals(number).name)
+    sys.exit(0)
+for name in ("TERM", "INT", "USR1"):
+    signal.signal(getattr(signal, "SIG" + name), end)
+if manner == "broken":
+    print("cannot work with open-sesame", flush=True)
+    sys.exit(3)
+said("here")
+if manner == "job":
+    print("did it", flush=True)
+    sys.exit(int((folder / "code").read_text()) if (folder / "code").exists() else 0)
+while True:
+    time.sleep(0.05)
+"""
+
+
+def kept(manner: str = "prompt", **more: object) -> dict:
+    return {"kind": "process", "manner": manner, "count": 1, "stop_signal": "TERM", "patience": 20, **more}
+
+
+def job(manner: str = "job", **more: object) -> dict:
+    return {
+        "kind": "job",
+        "manner": manner,
+        "count": 1,
+        "stop_signal": "TERM",
+        "patience": 20,
+        "schedule": "@daily",
+        **more,
+    }
+
+
+class Works:
+    """A host whose releases bring processes."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.site = host, host.site
+        self.said = host.folder / "notes"
+        self.said.mkdir(mode=0o777)
+        self.said.chmod(0o777)
+
+    def release(self, release_id: str, **programs: dict) -> str:
+        """Lay down a release that brings these, by the real templates."""
+        manifest = {name: {**it, "command": ["/usr/bin/python3", "worker.py", str(self.said), it["manner"]]}
+                    for name, it in programs.items()}  # fmt: skip
+        self.host.release(release_id, processes=manifest)
+        folder = self.site.release(release_id)
+        (folder / "app/worker.py").write_text(WORKER)
+        for name, it in programs.items():
+            text = rendered("process.conf.j2", process={"name": name, **it})
+            assert "startsecs = 3" in text or it["kind"] == "job"
+            text = text.replace("startsecs = 3", "startsecs = 1").replace(
+                "/usr/local/lib/sites/launcher", str(self.host.launcher)
+            )
+            text = text.replace("/var/log", str(self.host.folder / "log")).replace("/srv/shop", str(self.site.root))
+            (folder / f"program-{name}.conf").write_text(text)
+        if wanted := [{"name": name, **it} for name, it in programs.items() if it["kind"] == "job"]:
+            (folder / "crontab").write_text(rendered("crontab.j2", jobs=wanted))
+        return release_id
+
+    def deploy(self, release_id: str, **programs: dict) -> list[str]:
+        """Lay it down and put it live; what was complained of."""
+        self.release(release_id, **programs)
+        return self.again(release_id)
+
+    def again(self, release_id: str) -> list[str]:
+        """Put a release live that lies there."""
+        slot = steps.start(self.site, release_id)["slot"]
+        complaints = steps.switch(self.site, slot, release_id, drain=0.2)["complaints"]
+        programs = self.site.manifest(release_id)["processes"].values()
+        sound = [it for it in programs if it["kind"] == "process" and it["manner"] != "broken"]
+        # Up for supervisor is not yet at work.
+        eventually(lambda: len(self.releases()) == sum(it["count"] for it in sound))
+        return complaints
+
+    def lines(self, word: str = "here") -> list[dict]:
+        """What workers have said."""
+        path = self.said / "said"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [line for line in lines if line["word"] == word]
+
+    def alive(self) -> list[dict]:
+        """The workers that run."""
+        return [line for line in self.lines() if not process.is_gone(line["pid"])]
+
+    def releases(self) -> list[str]:
+        """What the workers that run are of."""
+        return [line["release"] for line in self.alive()]
+
+    def states(self) -> dict[str, str]:
+        """supervisor's words, without the slots."""
+        found = {f"{info['group']}:{info['name']}": info["statename"] for info in Supervisor().infos()}
+        return {name: state for name, state in found.items() if not name.startswith(("shop-blue", "shop-green"))}
+
+
+def rendered(template: str, **variables: object) -> str:
+    site = {"name": "shop", "root": "/srv/shop", "start_retries": 20}
+    return evaluate(
+        f"lookup('layered', 'supervisor/{template}', site=site, "
+        + ", ".join(f"{name}={name}" for name in variables)
+        + ")",
+        {"site": site, "site_name": "shop", **variables},
+    )
+
+
+@pytest.fixture
+def works(host: Host, monkeypatch: pytest.MonkeyPatch) -> Works:
+    (host.folder / "etc/cron.d").mkdir()
+    monkeypatch.setattr(processes, "CRON", Path("/bin/true"))
+    return Works(host)
+
+
+def test_they_run_as_the_site_from_the_live_release(works: Works) -> None:
+    assert works.deploy("r1", queue=kept(count=2), scheduler=kept(), nightly=job()) == []
+    assert works.states() == {
+        "shop-nightly:shop-nightly": "STOPPED", "shop-queue:queue_1": "RUNNING", "shop-queue:queue_2": "RUNNING",
+        "shop-scheduler:shop-scheduler": "RUNNING",
+    }  # fmt: skip
+    eventually(lambda: works.releases() == ["r1"] * 3)
+    one = works.alive()[0]
+    assert 0 not in [*one["uid"], *one["gid"]]
+    assert one["cwd"] == str(works.site.release("r1") / "app")
+    assert one["leak"] is None, "nothing of supervisord's environment"
+    assert steps.status(works.site)["processes"] == "3/3"
+    log = works.site.logs / "queue.log"
+    assert log.stat().st_mode & 0o7777 == 0o640
+    assert log.stat().st_uid == 0
+    assert works.site.crontab.read_text().splitlines()[-1] == "@daily root /usr/local/bin/shop-ctl job nightly"
+
+
+def test_they_change_over_and_what_is_at_work_ends_it_first(works: Works) -> None:
+    works.deploy("r1", queue=kept("thorough", stop_signal="USR1"), old=kept())
+    assert works.deploy("r2", queue=kept("thorough", stop_signal="USR1"), new=kept()) == []
+    assert sorted((line["release"], line["by"]) for line in works.lines("finished")) == [
+        ("r1", "SIGTERM"),
+        ("r1", "SIGUSR1"),
+    ]
+    eventually(lambda: works.releases() == ["r2", "r2"])
+    assert sorted(works.states()) == ["shop-new:shop-new", "shop-queue:shop-queue"]
+    assert not works.site.program("old").exists()
+    assert works.again("r1") == []
+    eventually(lambda: works.releases() == ["r1", "r1"])
+    assert sorted(works.states()) == ["shop-old:shop-old", "shop-queue:shop-queue"]
+    assert works.deploy("r3") == []
+    assert works.states() == {}
+    assert works.alive() == []
+    assert not list((works.host.folder / "run").glob("*-*-*.pid"))
+
+
+def test_what_does_not_hear_its_signal_is_killed_after_its_patience(works: Works) -> None:
+    works.deploy("r1", queue=kept("deaf", patience=1))
+    assert works.deploy("r2", queue=kept()) == []
+    eventually(lambda: works.releases() == ["r2"])
+    assert works.lines("finished") == []
+
+
+def test_a_restart_gives_new_ones(works: Works) -> None:
+    works.deploy("r1", queue=kept())
+    (before,) = works.alive()
+    assert works.again("r1") == []
+    (after,) = works.alive()
+    assert after["pid"] != before["pid"]
+
+
+def test_a_failed_deploy_leaves_them(works: Works) -> None:
+    works.deploy("r1", queue=kept())
+    before = works.alive()
+    works.release("r2", queue=kept())
+    manifest = json.loads((works.site.release("r2") / "release.json").read_text())
+    manifest["health"] |= {"status": 418, "timeout": 1}
+    (works.site.release("r2") / "release.json").write_text(json.dumps(manifest))
+    with pytest.raises(steps.StepError):
+        steps.start(works.site, "r2")
+    steps.abort(works.site)
+    assert works.alive() == before
+
+
+def test_a_change_over_that_was_cut_off_is_made_good(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    works.deploy("r1", queue=kept(), old=kept())
+    works.release("r2", queue=kept(), nightly=job())
+    slot = steps.start(works.site, "r2")["slot"]
+    for cut in ("ask_to_stop", "bring"):
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, cut, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                steps.switch(works.site, slot, "r2", drain=0)
+    assert works.site.live_release() == "r2"
+    planned = processes.bring(works.site, check_mode=True)
+    assert len(planned.changes) == 4, planned.changes
+    done = processes.bring(works.site)
+    assert (done.changes, done.complaints) == (planned.changes, [])
+    eventually(lambda: works.releases() == ["r2"])
+    assert sorted(works.states()) == ["shop-nightly:shop-nightly", "shop-queue:shop-queue"]
+    assert works.site.crontab.exists()
+    assert processes.bring(works.site) == processes.Brought([], [])
+
+
+@pytest.mark.parametrize("harm", ["file", "stopped", "removed", "killed", "crontab"])
+def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str) -> None:
+    works.deploy("r1", queue=kept(), nightly=job())
+    (before,) = works.alive()
+    if harm == "file":
+        works.site.program("queue").unlink()
+    elif harm == "stopped":
+        Supervisor().call("stopProcess", "shop-queue")
+    elif harm == "removed":
+        Supervisor().remove("shop-queue")
+    elif harm == "crontab":
+        works.site.crontab.unlink()
+    else:  # it comes back by itself
+        os.kill(before["pid"], signal.SIGKILL)
+        eventually(lambda: [line["pid"] for line in works.alive()] not in ([], [before["pid"]]))
+    changes = processes.bring(works.site).changes
+    assert len(changes) == (harm != "killed"), changes
+    eventually(lambda: works.releases() == ["r1"])
+    assert processes.bring(works.site) == processes.Brought([], [])
+
+
+def test_a_run_that_finds_nothing_to_build_mends_them(
+    works: Works, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, choose = (plugin(f"roles/release/library/release_{word}.py") for word in ("build", "choose"))
+    slot = works.host.deploy("r0")
+    monkeypatch.setattr(build, "decide", lambda *_: build.Decision(False, "as it should be", slot, "r1"))
+    monkeypatch.setattr(build.venv, "host_python", lambda _: "3")
+    params = {"site": "shop", "root": str(works.site.root), "parts": {}, "environment_hash": "", "payload": None}
+    works.deploy("r1", queue=kept())
+    assert not build.perform(params, check_mode=False)["changed"]
+    Supervisor().remove("shop-queue")
+    assert build.perform(params, check_mode=True)["changed"]
+    assert works.states() == {}
+    done = build.perform(params, check_mode=False)
+    assert (done["changed"], done["complaints"]) == (True, [])
+    eventually(lambda: works.releases() == ["r1"])
+    works.deploy("r2", queue=kept("broken"))
+    assert "does not stay up" in build.perform(params, check_mode=False)["complaints"][0]
+    assert "does not stay up" in choose.perform({"wanted": "r2", **params}, check_mode=False)["complaints"][0]
+
+
+def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -> None:
+    works.deploy("r1", queue=kept("thorough", stop_signal="USR1"))
+    (orphan,) = works.alive()
+    works.host.shut(signal.SIGKILL)
+    works.host.boot()
+    eventually(lambda: works.releases() == ["r1"] and works.alive()[0]["pid"] != orphan["pid"])
+    (finished,) = works.lines("finished")
+    assert (finished["pid"], finished["by"]) == (orphan["pid"], "SIGUSR1")
+    log = (works.site.logs / "queue.log").read_text()
+    assert f"an older process (PID {orphan['pid']}) still runs; it is told to end, and waited for" in log
+    eventually(lambda: processes.bring(works.site) == processes.Brought([], []))
+
+
+def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) -> None:
+    works.deploy("r1", queue=kept("thorough", stop_signal="INT"))
+    (orphan,) = works.alive()
+    works.host.shut(signal.SIGKILL)
+    works.site.program("queue").unlink()
+    works.host.boot()
+    assert works.deploy("r2", queue=kept()) == []
+    assert [(line["pid"], line["by"]) for line in works.lines("finished")] == [(orphan["pid"], "SIGINT")]
+    eventually(lambda: works.releases() == ["r2"])
+
+
+def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Works) -> None:
+    (complaint,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
+    assert complaint.startswith("shop: the process queue does not stay up: supervisor says BACKOFF")
+    assert "live all the same" in complaint
+    assert "  | cannot work with ********" in complaint
+    assert works.site.live_release() == "r1"
+    status = steps.status(works.site)
+    assert status["healthy"]
+    assert status["processes"] == "1/2"
+    assert "queue does not stay up" in status["troubles"]
+    assert works.deploy("r2", queue=kept(), scheduler=kept()) == []
+
+
+def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(works: Works) -> None:
+    works.deploy("r1")
+    works.site.program("queue").write_text("[program:shop-queue]\ncommand = /bin/sleep 600\n")
+    with pytest.raises(steps.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
+        works.deploy("r2", queue=kept())
+    assert processes.present(works.site) == set()
+    works.site.program("queue").unlink()
+    works.release("r3", queue=kept())
+    (works.site.release("r3") / "program-queue.conf").write_text("[program:other]\ncommand = /bin/true\n")
+    with pytest.raises(steps.StepError, match=r"must define \[program:shop-queue\]"):
+        steps.start(works.site, "r3")
+    assert works.site.live_release() == "r1"
+
+
+def test_jobs_need_a_cron(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "CRON", works.host.folder / "none")
+    with pytest.raises(steps.StepError, match=r"this host has no cron; run the whole site.yml once"):
+        works.deploy("r1", nightly=job())
+
+
+def test_a_site_that_goes_takes_them_along(works: Works) -> None:
+    works.deploy("r1", queue=kept(), nightly=job())
+    works.site.record.write_text(json.dumps({"name": "shop", "root": str(works.site.root), "user": "no-such-user"}))
+    changes = home.Removal("shop", lambda _: (0, "", "")).remove()
+    assert "stop shop-queue" in changes
+    assert f"remove {works.site.crontab}" in changes
+    assert works.states() == {}
+    assert works.alive() == []
+    assert not works.site.crontab.exists()
+    assert works.host.programs() == []
+    assert not list((works.host.folder / "run").glob("shop-*"))
+
+
+# --- Jobs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_runs_once_at_a_time_and_tells_how_it_went(works: Works) -> None:
+    works.deploy("r1", nightly=job(), slow=job("thorough"))
+    assert jobs.run(works.site, "nightly") == "it ended well"
+    assert len(works.lines()) == 1
+    (works.said / "code").write_text("5")
+    with pytest.raises(jobs.JobError, match=r"shop: job nightly: it failed with exit code 5; see .*/shop/nightly.log"):
+        jobs.run(works.site, "nightly")
+    assert "nightly failed with exit code 5" in steps.status(works.site)["troubles"]
+    assert processes.bring(works.site) == processes.Brought([], []), "a job that failed is nothing to mend"
+    assert "did it" in (works.site.logs / "nightly.log").read_text()
+    Supervisor().start("shop-slow")
+    eventually(lambda: len(works.alive()) == 1)
+    assert "still at work" in jobs.run(works.site, "slow")
+    assert len(works.alive()) == 1
+    with pytest.raises(jobs.JobError, match="no such job; there are: nightly, slow"):
+        jobs.run(works.site, "hourly")
+
+
+def test_a_job_at_work_is_drained_by_a_deploy(works: Works) -> None:
+    works.deploy("r1", slow=job("thorough"))
+    Supervisor().start("shop-slow")
+    eventually(works.alive)
+    assert processes.bring(works.site) == processes.Brought([], [])
+    assert works.deploy("r2", slow=job("thorough")) == []
+    assert [line["release"] for line in works.lines("finished")] == ["r1"]
+    assert works.alive() == []
+
+
+def test_a_job_waits_for_its_supervisord(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    works.deploy("r1", nightly=job())
+    works.host.shut()
+    monkeypatch.setattr(jobs, "PATIENCE", 0.5)
+    with pytest.raises(jobs.JobError, match="supervisord is not running"):
+        jobs.run(works.site, "nightly")
+
+
+# --- The launcher ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["unknown", "1"], ["queue", "3"], ["queue", "0"], ["queue", "-1"], ["../queue", "1"]]
+)
+def test_the_launcher_refuses_what_the_live_release_does_not_bring(works: Works, words: list[str]) -> None:
+    works.deploy("r1", queue=kept(count=2))
+    command = [works.host.by_hand, works.site.root, "process", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 77, done.stderr
+    assert "has no process" in done.stderr
+    assert len(works.alive()) == 2
+
+
+def test_the_launcher_starts_nothing_before_the_first_release_is_live(works: Works) -> None:
+    works.release("r1", queue=kept())
+    done = subprocess.run(
+        [works.host.launcher, works.site.root, "process", "queue", "1"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "nothing is live yet" in done.stderr
