@@ -149,13 +149,18 @@ class Supervisor(Supervisord):
         """Stop one program that supervisord goes on knowing, so that the next boot, or `resume`, starts it again."""
         deadline, exited = time.monotonic() + patience, 0
         while (info := self.info(program)) is not None and info["statename"] not in ("STOPPED", "FATAL", "UNKNOWN"):
+            if info["statename"] == "STOPPING":
+                # As in `remove`: to be asked again is what makes supervisord look.
+                deadline = time.monotonic() + patience
+                time.sleep(0.05)
+                continue
             if info["statename"] == "EXITED":
                 # For a second supervisord may still think of starting it again.
                 exited += 1
                 if exited > 15:
                     return
             try:
-                self.call("stopProcess", program)
+                self.call("stopProcess", program, False)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in (BAD_NAME, NOT_RUNNING) or time.monotonic() > deadline:
                     raise SupervisorError(f"supervisord does not stop {program}: {fault.faultString}") from fault
