@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import steps, supervisor
+from ansible.module_utils.releases import slots, supervisor
 from supervised import GROUP, USER, Host, eventually, get
 
 
@@ -98,7 +98,7 @@ def test_a_live_link_to_the_other_slot_is_refused(bare_host: Host) -> None:
 
 def test_another_supervisords_token_is_refused(bare_host: Host) -> None:
     fill(bare_host, "green")
-    steps.write_token(bare_host.site, "green", 1)
+    slots.write_token(bare_host.site, "green", 1)
     assert launch(bare_host, "green").returncode == 77
 
 

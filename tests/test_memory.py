@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import memory, steps
+from ansible.module_utils.releases import memory, slots, steps
 from supervised import Host, get
 
 MB = 1 << 20
@@ -102,7 +102,7 @@ def test_no_second_server_starts_where_there_is_no_room_for_it(host: Host, scarc
     words = r"shop: what is live uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"
     with pytest.raises(steps.StepError, match=words):
         steps.start(host.site, host.release("r2"))
-    assert steps.traces(host.site, "green") == []
+    assert slots.traces(host.site, "green") == []
     assert get(host.sock)["pid"] == before
     # The remedy that it names.
     slot = steps.start(host.site, host.release("r3", going_live="replace"))["slot"]

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import home, jobs, processes, steps
+from ansible.module_utils.releases.status import status
 from ansible.module_utils.releases.supervisor import Supervisor
 from nginx_rig import evaluate
 from supervised import Host, eventually
@@ -156,7 +157,7 @@ def test_they_run_as_the_site_from_the_live_release(works: Works) -> None:
     assert 0 not in [*one["uid"], *one["gid"]]
     assert one["cwd"] == str(works.site.release("r1") / "app")
     assert one["leak"] is None, "nothing of supervisord's environment"
-    assert steps.status(works.site)["processes"] == "3/3"
+    assert status(works.site)["processes"] == "3/3"
     log = works.site.logs / "queue.log"
     assert log.stat().st_mode & 0o7777 == 0o640
     assert log.stat().st_uid == 0
@@ -302,10 +303,10 @@ def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Wo
     assert "live all the same" in complaint
     assert "  | cannot work with ********" in complaint
     assert works.site.live_release() == "r1"
-    status = steps.status(works.site)
-    assert status["healthy"]
-    assert status["processes"] == "1/2"
-    assert "queue does not stay up" in status["troubles"]
+    found = status(works.site)
+    assert found["healthy"]
+    assert found["processes"] == "1/2"
+    assert "queue does not stay up" in found["troubles"]
     assert works.deploy("r2", queue=kept(), scheduler=kept()) == []
 
 
@@ -352,7 +353,7 @@ def test_a_job_runs_once_at_a_time_and_tells_how_it_went(works: Works) -> None:
     (works.said / "code").write_text("5")
     with pytest.raises(jobs.JobError, match=r"shop: job nightly: it failed with exit code 5; see .*/shop/nightly.log"):
         jobs.run(works.site, "nightly")
-    assert "nightly failed with exit code 5" in steps.status(works.site)["troubles"]
+    assert "nightly failed with exit code 5" in status(works.site)["troubles"]
     assert processes.bring(works.site) == processes.Brought([], []), "a job that failed is nothing to mend"
     assert "did it" in (works.site.logs / "nightly.log").read_text()
     Supervisor().start("shop-slow")

@@ -18,8 +18,9 @@ from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import gate, history, layout, ports, steps, supervisor
+from ansible.module_utils.releases import gate, history, layout, ports, slots, steps, supervisor
 from ansible.module_utils.releases.lock import Busy, site_lock
+from ansible.module_utils.releases.status import status
 from conftest import load
 from module_run import run
 from supervised import Host, SlotConnection, eventually, get
@@ -138,7 +139,7 @@ def test_an_aborted_start_leaves_no_link_to_the_release_before(host: Host) -> No
     steps.abort(host.site)
     assert not link.is_symlink()
     link.symlink_to("../../releases/r1")
-    assert steps.traces(host.site, "green") == [str(link)], "also when nothing else is left"
+    assert slots.traces(host.site, "green") == [str(link)], "also when nothing else is left"
 
 
 def test_the_gate_asks_as_nginx_would(host: Host) -> None:
@@ -161,7 +162,7 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
     assert "Listening at" in message, "the log's last lines"
     assert "says ********!" in message
     assert "open-sesame" not in message
-    assert steps.traces(host.site, "green") == []
+    assert slots.traces(host.site, "green") == []
     at_rest(host, "r1")
 
 
@@ -412,7 +413,7 @@ def test_a_run_cut_off_before_the_switch_is_made_good(host: Host) -> None:
     host.deploy("r1")
     steps.start(host.site, host.release("r2"))
     assert host.programs() == ["shop-blue.conf", "shop-green.conf"]
-    assert set(steps.status(host.site)["unfinished"]) == {"green"}
+    assert set(status(host.site)["unfinished"]) == {"green"}
     assert steps.abort(host.site)["changed"]
     at_rest(host, "r1")
     assert steps.abort(host.site) == {"changed": False, "removed": {}, "remark": "", "away": 0}
@@ -511,14 +512,14 @@ def test_one_run_at_a_time(bare_host: Host) -> None:
 
 
 def test_status_tells_what_is_live(host: Host) -> None:
-    assert steps.status(host.site)["detail"] == "nothing is live yet"
+    assert status(host.site)["detail"] == "nothing is live yet"
     host.deploy("r1", source="folder app")
-    found = steps.status(host.site)
+    found = status(host.site)
     assert found["version"] == "folder"
     assert (found["slot"], found["release"], found["healthy"], found["managed"]) == ("blue", "r1", True, True)
     assert found["since"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.lstat(host.site.live).st_mtime))
     host.shut()
-    found = steps.status(host.site)
+    found = status(host.site)
     assert (found["healthy"], found["state"]) == (False, "no supervisord")
 
 

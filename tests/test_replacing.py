@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.releases import console, history, layout, replacing, steps, supervisor
+from ansible.module_utils.releases.status import status
 from conftest import load
 from module_run import run
 from supervised import Host, eventually, get
@@ -134,7 +135,7 @@ def test_the_next_run_brings_back_what_a_killed_one_has_stopped(
     alone: Alone, healer: str, capsys: pytest.CaptureFixture
 ) -> None:
     killed(alone, "r2")
-    assert steps.status(alone.site)["unfinished"]["blue"] == ["stopped for another release"]
+    assert status(alone.site)["unfinished"]["blue"] == ["stopped for another release"]
     if healer == "choose":  # a run that finds out that nothing can be done
         answer = run(release_choose, **asked(alone, user="nobody", wanted="r9"))
         assert "the release r9 is not on this host" in answer["msg"]

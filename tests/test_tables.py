@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.releases import steps
+from ansible.module_utils.releases.status import version as version_of
 from nginx_rig import PROJECT, evaluate
 
 COMMIT = "3f2a9c1d" + "0" * 32
@@ -31,7 +31,7 @@ FOUND = {
     ],
 )
 def test_a_release_says_in_short_what_it_was_made_from(source: str, version: str) -> None:
-    assert steps.version({"source": source}) == version
+    assert version_of({"source": source}) == version
 
 
 def table(name: str, **hosts: dict) -> list[str]:

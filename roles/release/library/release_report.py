@@ -7,7 +7,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.releases import kept
 from ansible.module_utils.releases.layout import Layout
-from ansible.module_utils.releases.steps import recorded, recorded_sites
+from ansible.module_utils.releases.records import recorded, recorded_sites
 
 DOCUMENTATION = r"""
 module: release_report

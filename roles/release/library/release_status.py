@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases.steps import recorded_sites, status
+from ansible.module_utils.releases.records import recorded_sites
+from ansible.module_utils.releases.status import status
 
 DOCUMENTATION = r"""
 module: release_status

@@ -8,7 +8,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.releases.home import Removal
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
-from ansible.module_utils.releases.steps import StepError, recorded
+from ansible.module_utils.releases.records import recorded
+from ansible.module_utils.releases.steps import StepError
 from ansible.module_utils.releases.supervisor import SupervisorError
 
 DOCUMENTATION = r"""

@@ -22,7 +22,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ansible.module_utils.releases import history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
+from ansible.module_utils.releases.records import recorded
 from ansible.module_utils.releases.run import Run
+from ansible.module_utils.releases.status import status as live_status
 from ansible.module_utils.releases.supervisor import SupervisorError
 
 USAGE = """usage: {name} COMMAND
@@ -60,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
             return 0 if command in ("help", "-h", "--help") else 2
         if os.geteuid() != 0:
             raise ConsoleError(f"needs root, to become the site's user: sudo {name} {command}")
-        record = steps.recorded(site_name)
+        record = recorded(site_name)
         if not record:
             raise ConsoleError(f"there is no site {site_name} on this host")
         return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
@@ -73,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 def status(site: Layout, _arguments: list[str]) -> int:
     """Show what is live; the exit code tells whether it is well."""
-    found = steps.status(site)
+    found = live_status(site)
     holder = read(site).get("holder")
     rows = [
         ("site", site.name),

@@ -20,7 +20,9 @@ from pathlib import Path
 from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import archive, layout, logs, processes
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
-from ansible.module_utils.releases.steps import StepError, clear_slot, recorded, traces
+from ansible.module_utils.releases.records import recorded
+from ansible.module_utils.releases.slots import clear_slot, traces
+from ansible.module_utils.releases.steps import StepError
 
 WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"

@@ -1,4 +1,4 @@
-"""The steps that put a built release live: start the idle slot, switch, abort; and what is live now.
+"""The steps that put a built release live: start the idle slot, switch, abort.
 
 Each step may be cut off anywhere (a killed run, a reboot); the next run's steps start by clearing what is not live, so
 they never rely on how far another one came.
@@ -7,102 +7,18 @@ they never rely on how far another one came.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import pwd
-import re
-import signal
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
-from ansible.module_utils.daemons import process, runtime
-from ansible.module_utils.releases import gate, layout, logs, memory, ports, processes, replacing
+from ansible.module_utils.releases import gate, logs, memory, ports, processes, replacing
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
-from ansible.module_utils.releases.orphans import end_group, end_orphan, noted, orphan, owner
+from ansible.module_utils.releases.orphans import noted, orphan, owner
+from ansible.module_utils.releases.slots import clear_slot, end_rest, traces, write_token
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_program
-
-# Of a branch's name in a table.
-NAME_LENGTH = 14
 
 
 class StepError(Exception):
     """Why a step could not be done: the site, what happened, the remedy."""
-
-
-def write_token(site: Layout, slot: str, supervisord: int) -> None:
-    """Allow the launcher of this very supervisord to start a slot that is not live yet."""
-    daemon = process.find(supervisord)
-    token = {"supervisord_pid": supervisord, "supervisord_start": daemon.start if daemon else None}
-    runtime.make_folder(layout.RUN)
-    write_file(site.token(slot), json.dumps(token), 0o600)
-
-
-def traces(site: Layout, slot: str) -> list[str]:
-    """What there is of a slot on this host; empty when it is clean."""
-    found = []
-    with contextlib.suppress(SupervisorError):
-        if Supervisor().info(f"{site.name}-{slot}") is not None:
-            found.append("program in supervisord")
-    if orphan(site, slot):
-        found.append("process")
-    links = (site.slot(slot) / "release", site.slot(slot) / "before")
-    for path in (site.program(slot), site.token(slot), *links, site.socket(slot)):
-        if path.is_symlink() or path.exists():
-            found.append(str(path))
-    return found
-
-
-def end_leftovers(site: Layout, slot: str) -> None:
-    """End what a stopped slot's code has left behind on the TCP ports that it shared with the live slot."""
-    manifest = site.manifest(site.release_in(slot) or "")
-    live = site.live_slot()
-    server = orphan(site, live) if live and live != slot else None
-    if not manifest.get("listen") or (server is None and live not in (None, slot)):
-        return  # without the live server's PID nobody can tell its sockets from the others
-    try:
-        account = pwd.getpwnam(manifest["user"])
-    except KeyError:
-        return
-    deadline = time.monotonic() + 5
-    while (pids := ports.leftovers(manifest["listen"], account, server)) and time.monotonic() < deadline:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
-    """End what supervisord does not see of a slot that it has stopped."""
-    end_orphan(site, slot)
-    end_group(owner(site.manifest(site.release_in(slot) or "")), server.pid if server else None)
-    end_leftovers(site, slot)
-
-
-def clear_slot(site: Layout, slot: str) -> bool:
-    """Stop what runs in a slot and take away all that would start it again. True if there was anything.
-
-    The order matters: as long as the program's file is there, a supervisord that starts meanwhile knows the program,
-    and the launcher refuses it, because the slot is neither live nor has a token.
-    """
-    found = bool(traces(site, slot))
-    site.token(slot).unlink(missing_ok=True)
-    supervisor, server = Supervisor(), noted(site, slot)
-    try:
-        supervisor.remove(f"{site.name}-{slot}")
-    except SupervisorError:
-        # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
-        if supervisor.running():
-            raise
-    end_rest(site, slot, server)
-    if site.program(slot).exists():
-        site.program(slot).unlink()
-        with contextlib.suppress(SupervisorError):
-            supervisor.reread()
-    for name in ("sock", "sock.new", "release", ".release.new", "before", ".before.new", "after_live"):
-        (site.slot(slot) / name).unlink(missing_ok=True)
-    return found
 
 
 def is_whole(site: Layout, release_id: str) -> bool:
@@ -342,73 +258,6 @@ def recover(site: Layout) -> str:
     Only that: what else it left is taken away when its time comes, or serves as it is.
     """
     return abort(site)["remark"] if replacing.read(site) else ""
-
-
-def version(manifest: dict) -> str:
-    """What a release was made from, in a word or two, such as ``v1.4 3f2a9c1``, ``archive 8d1f2c0`` or ``folder``."""
-    source = manifest.get("source", "")
-    found = re.match(r"(?:git \S+(?: (\S+))?|(archive) .*) \((?:sha256 )?([0-9a-f]{40,64})\)", source)
-    if not found:
-        return source.partition(" ")[0]
-    name, hashed = found[1] or found[2] or "", found[3]
-    if hashed.startswith(name):  # a commit may be named by its first digits
-        name = ""
-    return f"{name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + '…'} {hashed[:7]}".strip()
-
-
-def status(site: Layout, timeout: float = 3) -> dict:
-    """What is live, since when, and whether it is well."""
-    slot = site.live_slot()
-    release_id = site.live_release()
-    report = {
-        "site": site.name,
-        "root": str(site.root),
-        "slot": slot or "",
-        "release": release_id or "",
-        "version": "",
-        "since": "",
-        "previous": site.previous_release(),
-        "state": "",
-        "managed": False,
-        "healthy": False,
-        "detail": "",
-        "processes": "",
-        "troubles": "",
-        "unfinished": {},
-    }
-    if slot is None:
-        return report | {"detail": "nothing is live yet", "unfinished": abort(site, check_mode=True)["removed"]}
-    changed = datetime.fromtimestamp(os.lstat(site.live).st_mtime, tz=UTC)
-    report["since"] = changed.strftime("%Y-%m-%dT%H:%M:%SZ")
-    manifest = site.manifest(release_id or "")
-    if not manifest:
-        return report | {"detail": f"slot {slot} holds no whole release"}
-    report["version"] = version(manifest)
-    try:
-        info = Supervisor().info(f"{site.name}-{slot}")
-        report["managed"] = info is not None
-        report["state"] = info["statename"] if info else "absent"
-        report["unfinished"] = abort(site, check_mode=True)["removed"]
-        report |= processes.status(site, manifest)
-    except SupervisorError as error:
-        return report | {"state": "no supervisord", "detail": str(error)}
-    report["healthy"], report["detail"] = gate.healthy(site, slot, manifest, timeout=timeout)
-    return report
-
-
-def recorded(name: str) -> dict:
-    """What the host's record says of a site; empty if the bundle has none."""
-    try:
-        return json.loads((layout.REGISTRY / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def recorded_sites() -> list[Layout]:
-    """Every site that the bundle set up on this host."""
-    names = sorted(path.stem for path in layout.REGISTRY.glob("*.json"))
-    records = (recorded(name) for name in names)
-    return [Layout(record["name"], Path(record["root"])) for record in records if record.get("root")]
 
 
 def _what_serves(site: Layout) -> str:
