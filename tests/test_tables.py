@@ -15,6 +15,8 @@ FOUND = {
     "since": "2026-11-21T03:45:00Z",
     "healthy": True,
     "detail": "/healthz answered 200",
+    "processes": "",
+    "troubles": "",
 }
 
 
@@ -57,6 +59,18 @@ def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
         f"web2 old blue {FOUND['release']} - 2026-11-21 03:45 NO "
         "unmanaged: not on the page; `state: absent` there removes it",
     ]
+
+
+def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
+    working = {**FOUND, "site": "shop", "processes": "1/2", "troubles": "queue does not stay up"}
+    page = {"wordbook": {}, "shop": {}, "blog": {}}
+    header, *rows = table("status.txt.j2", web1={"sites": page, "release_status": {"sites": [FOUND, working]}})
+    assert header.split()[-3:] == ["HEALTHY", "PROCESSES", "ADDRESS"]
+    assert [" ".join(row.split()).partition(" 03:45 ")[2] for row in rows[:2]] == [
+        "yes - http://wordbook/",
+        "yes 1/2 http://shop/ (queue does not stay up)",
+    ]
+    assert " ".join(rows[2].split()) == "web1 blog - - - - NO - not on this host yet: ansible-playbook site.yml"
 
 
 def test_the_releases_stand_above_the_history() -> None:
