@@ -138,8 +138,8 @@ class Hammer:
         *,
         port: int = 80,
         clients: int = 8,
-        seconds: float = 120,
-        requests: int = 200_000,
+        seconds: float = 900,
+        requests: int = 400_000,
         pause: float = 0.02,
         timeout: float = 40,
     ) -> None:

@@ -1,10 +1,8 @@
-"""What the tests of deploys are written with: verbs for one site, its history, and clients that never stop."""
+"""What the tests of deploys are written with: verbs for one site, and its history."""
 
 from __future__ import annotations
 
-import http.client
 import os
-import threading
 
 import testinfra
 from support import Machine, Run, Site, play, until
@@ -39,34 +37,3 @@ def releases(sites: list[Site]) -> set[str]:
 def history(site: Site) -> list[str]:
     """The lines of a site's history, without their times."""
     return [line.partition(" ")[2] for line in site.machine.output("cat %s/releases.log", site.root).splitlines()]
-
-
-class Clients:
-    """Clients that ask a site again and again through nginx, and note whatever is no answer."""
-
-    def __init__(self, site: Site, count: int = 4) -> None:
-        self.site, self.lost, self.pids, self.total = site, [], set(), 0
-        self.stop = threading.Event()
-        self.threads = [threading.Thread(target=self.work) for _ in range(count)]
-
-    def work(self) -> None:
-        """One client."""
-        while not self.stop.is_set():
-            try:
-                answer = self.site.get("/")
-                if answer.status != 200:
-                    self.lost.append(answer.status)
-                self.pids.add(answer.json["pid"])
-                self.total += 1
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
-
-    def __enter__(self) -> Clients:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()

@@ -34,7 +34,7 @@ SITES: dict[str, dict[str, Any]] = {
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, timeout: float = 60) -> T:
+def until(condition: Callable[[], T], what: str, timeout: float = 180) -> T:
     """Ask again and again until the answer is true, and return it."""
     end = time.monotonic() + timeout
     while True:
@@ -117,6 +117,53 @@ class Machine:
         until(lambda: self.host.run("true").rc == 0, f"{self.name} is up again")
 
 
+LOOK = """sh -euc '
+readlink "$1/live"; readlink -f "$1/live/release"; id --user "$2"
+supervisorctl status || true; echo; ps -e -o pid=,ppid=,uid=
+' - %s %s"""
+
+
+@dataclass
+class Look:
+    """What runs for a site on a host, seen at one moment."""
+
+    slot: str
+    release: str
+    # What supervisor says of each program: its state and, of a running one, `pid PID, uptime …`.
+    supervised: dict[str, list[str]]
+    programs: dict[str, str]
+    background: dict[str, int]
+    master: int
+    workers: set[int]
+    processes: set[int]
+
+    @classmethod
+    def at(cls, machine: Machine, name: str, root: str, user: str) -> Look:
+        """Ask the host once for all of that: asking takes longer than the answers."""
+        told, _, table = machine.output(LOOK, root, user).partition("\n\n")
+        live, release, uid, *lines = told.splitlines()
+        slot = live.rpartition("/")[2]
+        said = {program: words for program, *words in map(str.split, lines) if program.startswith(f"{name}-")}
+        pids = {program: int(words[2].rstrip(",")) for program, words in said.items() if words[0] == "RUNNING"}
+        slots = said.keys() & {f"{name}-blue", f"{name}-green"}
+        master = pids.get(f"{name}-{slot}", 0)
+        processes = [tuple(map(int, line.split())) for line in table.splitlines()]
+        return cls(
+            slot=slot,
+            release=release.rpartition("/")[2],
+            supervised=said,
+            programs={program: said[program][0] for program in slots},
+            background={
+                program.removeprefix(f"{name}-").rpartition(":")[2]: pid
+                for program, pid in pids.items()
+                if program not in slots
+            },
+            master=master,
+            workers={pid for pid, parent, _ in processes if parent == master != 0},
+            processes={pid for pid, _, owner in processes if owner == int(uid)},
+        )
+
+
 @dataclass
 class Site:
     """A site of the page on one host."""
@@ -152,12 +199,12 @@ class Site:
     @property
     def slot(self) -> str:
         """The live slot."""
-        return self.machine.output("basename $(readlink %s/live)", self.root)
+        return self.look().slot
 
     @property
     def release(self) -> str:
         """The live release, as the host's files tell."""
-        return self.machine.output("basename $(readlink -f %s/live/release)", self.root)
+        return self.look().release
 
     @property
     def answering_release(self) -> str:
@@ -167,48 +214,42 @@ class Site:
         assert answer.json["site"] == self.name
         return answer.json["release"]
 
-    def supervised(self) -> dict[str, list[str]]:
-        """What supervisor says of everything of it, by the program's name: state and more words."""
-        lines = self.machine.host.run("supervisorctl status").stdout.splitlines()
-        words = {name: rest for name, *rest in map(str.split, filter(None, lines))}
-        return {name: rest for name, rest in words.items() if name.startswith(f"{self.name}-")}
-
     @property
     def programs(self) -> dict[str, str]:
         """The programs of its slots and their states."""
-        return {name: rest[0] for name, rest in self.supervised().items() if name.endswith(("-blue", "-green"))}
+        return self.look().programs
 
     @property
     def background(self) -> dict[str, int]:
         """Its processes and jobs that run just now, by name, with their PIDs."""
-        return {
-            name.partition("-")[2].rpartition(":")[2]: int(rest[2].rstrip(","))
-            for name, rest in self.supervised().items()
-            if rest[0] == "RUNNING" and not name.endswith(("-blue", "-green"))
-        }
+        return self.look().background
 
     @property
     def master(self) -> int:
         """The process that supervisor started for the live slot, and that became the server."""
-        return int(self.machine.output("supervisorctl pid %s", f"{self.name}-{self.slot}"))
+        return self.look().master
 
     @property
     def workers(self) -> set[int]:
         """The server's workers."""
-        return {int(pid) for pid in self.machine.host.run(f"pgrep --parent {self.master}").stdout.split()}
+        return self.look().workers
 
     @property
     def processes(self) -> set[int]:
         """Everything that runs as its user."""
-        return {int(pid) for pid in self.machine.host.run("pgrep --euid %s", self.user).stdout.split()}
+        return self.look().processes
+
+    def look(self) -> Look:
+        """All of that at one moment."""
+        return Look.at(self.machine, self.name, self.root, self.user)
 
     def is_well(self) -> bool:
         """It answers from the live release, one slot and its processes run, and nothing else runs as its user."""
-        assert self.answering_release == self.release
-        assert list(self.programs.values()) == ["RUNNING"]
-        background = self.background
-        assert set(self.entry.get("processes", {})) <= set(background)
-        assert self.processes == {self.master, *self.workers, *background.values()}
+        answering, look = self.answering_release, self.look()
+        assert answering == look.release
+        assert list(look.programs.values()) == ["RUNNING"]
+        assert set(self.entry.get("processes", {})) <= set(look.background)
+        assert look.processes == {look.master, *look.workers, *look.background.values()}
         return True
 
     def environment(self) -> dict[str, str]:

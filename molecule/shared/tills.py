@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from hammer import Hammer, Report
 from reliability import Table
-from support import PROJECT, Machine, Run, Site, command_of, play
+from support import PROJECT, Machine, Run, Site, command_of, play, until
 
 SOURCE = PROJECT / "molecule/deploy/till"
 T = TypeVar("T")
@@ -80,10 +80,16 @@ class Till(Site):
         """The sales of these clients that it has booked."""
         return self.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, self.root).splitlines()
 
-    def logged(self, hammer: Hammer) -> list[str]:
-        """The lines of nginx's log about these clients, wherever they were rotated to."""
-        command = "zgrep -h -F %s /var/log/%s/access.log*"
-        return self.machine.output(command, hammer.name, self.name).splitlines()
+    def logged(self, hammer: Hammer, count: int) -> list[str]:
+        """The lines of nginx's log about these clients, wherever they were rotated to, once so many are written."""
+
+        def lines() -> list[str]:
+            command = "zgrep -h -F %s /var/log/%s/access.log*"
+            return self.machine.output(command, hammer.name, self.name).splitlines()
+
+        # Each is written a moment after its answer.
+        until(lambda: len(lines()) >= count, "a line about each request is in the log")
+        return lines()
 
 
 def make(machine: Machine, kind: str, folder: Path, name: str = "") -> Till:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 
 import pytest
-from support import Machine, Site, page, play
+from support import Machine, Site, page, play, until
 
 OLD_BLOG = {
     "server_names": ["old.test"],
@@ -33,7 +33,7 @@ def test_a_site_comes_goes_into_the_archive_and_is_purged(machine: Machine) -> N
         pytest.skip("proved on the other host")
     assert play("site.yml", machine=machine, sites=page(old_blog=OLD_BLOG)).rc == 0
     old_blog = Site(machine, "old_blog", OLD_BLOG)
-    assert old_blog.is_well()
+    until(old_blog.is_well, "the old blog is well")
     machine.output("runuser -u old_blog -- sh -c 'echo precious > /srv/old_blog/shared/data/posts'")
 
     run = play("site.yml", machine=machine, sites=page(old_blog={"state": "absent"}))

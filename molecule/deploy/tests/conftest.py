@@ -1,15 +1,15 @@
-"""The fixtures of this scenario: both hosts at once, newer versions of a site, and clients that never stop."""
+"""The fixtures of this scenario: both hosts at once, newer versions of a site, and sites to be hammered."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from reliability import Table
-from rounds import Clients, machine_of
+from rounds import machine_of
 from support import PROJECT, SITES, Machine, Site, page
 from tills import KINDS, Till, at_once, make
 
@@ -47,13 +47,6 @@ def version(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return page(ledger={"source": {"path": str(source)}, **keys})
 
     return make
-
-
-@pytest.fixture
-def clients(ledgers: list[Site]) -> Iterator[Clients]:
-    """Clients at work on the first host."""
-    with Clients(ledgers[0]) as at_work:
-        yield at_work
 
 
 @pytest.fixture(scope="session")

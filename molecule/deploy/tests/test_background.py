@@ -71,7 +71,7 @@ def test_they_change_over_with_the_release_and_cron_starts_the_job(
     # Without any, nothing of them stays.
     well("deploy", processes={}, cron={})
     for site in sites:
-        until(lambda site=site: site.supervised().keys() == site.programs.keys(), "only the slot is left")
+        until(lambda site=site: site.look().supervised.keys() == site.programs.keys(), "only the slot is left")
         assert not site.machine.host.file("/etc/cron.d/notice").exists
     well("rollback")
     for site in sites:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults import CATCH, FAULTS, MOMENTS, with_slow_hooks
+from catching import MOMENTS, catch
+from faults import FAULTS, with_slow_hooks
+from holding import Hold
 from killing import kill, let_end
 from reliability import Table
 from support import PROJECT, Machine, Run, until
@@ -58,14 +60,14 @@ def test_what_cannot_go_live_is_told_and_not_noticed(refused: dict[str, Outcome]
 
 def test_each_site_is_well_afterwards_with_one_program(tills: list[Till], refused: dict[str, Outcome]) -> None:
     for till in tills:
-        assert till.is_well()
+        until(till.is_well, f"{till.name} is well")
 
 
 def kill_at(moment: str, till: Till) -> None:
     """Deploy, and kill the run here and its step on the host in the middle."""
     run = subprocess.Popen(till.deploying(), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        step = till.machine.output("python3 -c %s %s %s", CATCH, till.name, moment)
+        step = catch(till, moment)
     finally:
         kill(run)
     till.machine.output("kill -KILL %s", step)
@@ -113,7 +115,7 @@ def test_what_a_release_leaves_running_ends_with_it(tills: list[Till], table: Ta
     with under_load([till], "the end of a release that leaks processes", table) as load:
         till.well("deploy")
     assert load.harm == {}
-    assert till.is_well()
+    until(till.is_well, f"{till.name} is well")
 
 
 # --- Killed daemons: not all of it can be survived, so how long it took is reported -----------------------------------
@@ -153,15 +155,17 @@ def test_a_killed_supervisord_comes_back(tills: list[Till], table: Table) -> Non
 def test_supervisord_restarted_in_the_middle_of_a_deploy(tills: list[Till], table: Table, tmp_path: Path) -> None:
     till = tills[1]
     newer = till.copy(tmp_path)
-    newer.write("# while supervisord restarts\nimport time\ntime.sleep(3)")
+    hold = Hold(till)
+    newer.write(hold.code)
     idle = {"blue": "green", "green": "blue"}[till.slot]
     with under_load([till], "supervisord restarted half-way", table) as load:
         run = subprocess.Popen(newer.deploying(), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         until(lambda: f"{till.name}-{idle}" in till.programs, "the idle slot is being started")
         till.machine.output("systemctl restart supervisor")
-        said, _ = run.communicate(timeout=120)
+        said, _ = run.communicate(timeout=300)
         until(till.is_well, f"{till.name} is well")
         assert till.release in till.machine.output("ls %s/releases", till.root), said
+        hold.let_go()
         newer.well("deploy")
     until(till.is_well, f"{till.name} is well")
     report = load.reports[till.name]

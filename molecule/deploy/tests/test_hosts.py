@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from holding import Hold
 from reliability import Table
 from support import PROJECT, Machine, until
 from tills import Till, make, under_load
@@ -50,8 +51,9 @@ def test_a_disk_that_fills_while_a_release_is_built(cramped: Till, table: Table)
 def test_two_deploys_at_once(tills: list[Till], table: Table, tmp_path: Path) -> None:
     till = tills[2]
     first, second = till.copy(tmp_path / "first"), till.copy(tmp_path / "second")
+    hold = Hold(till)
     first.write("# first")
-    first.entry["hooks"] = {"before_start": ["python -c 'import time; time.sleep(8)'"]}
+    first.entry["hooks"] = hold.hooks
     second.write("# second")
     with under_load([till], "two deploys at once", table) as load:
         run = subprocess.Popen(
@@ -59,7 +61,8 @@ def test_two_deploys_at_once(tills: list[Till], table: Table, tmp_path: Path) ->
         )
         until(lambda: till.machine.host.file(f"/run/sites/{till.name}.run").exists, "the first is at work")
         refused = second.run("deploy")
-        said, _ = run.communicate(timeout=180)
+        hold.let_go()
+        said, _ = run.communicate(timeout=300)
     assert run.returncode == 0, said
     assert refused.rc != 0
     assert "has been deploying it since" in refused.output, refused.output
@@ -73,19 +76,21 @@ def test_a_host_that_reboots_in_the_middle_of_a_deploy(tills: list[Till], table:
     till = tills[0]
     before = till.release
     newer = till.copy(tmp_path)
-    newer.write("# as the host goes down\nimport time\ntime.sleep(5)")
+    hold = Hold(till)
+    newer.write(hold.code)
     idle = {"blue": "green", "green": "blue"}[till.slot]
     with under_load([till], "the host rebooted half-way", table) as load:
         run = subprocess.Popen(newer.deploying(), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: f"{till.name}-{idle}" in till.programs, "the idle slot is being started")
         till.machine.restart()
-        run.wait(timeout=180)
+        run.wait(timeout=300)
         until(lambda: till.answering_release == before, "what was live answers again")
     report = load.reports[till.name]
     assert (report.wrong, report.lost, report.doubled) == ([], [], [])
     assert run.returncode != 0
     running = [name for name, state in till.programs.items() if state == "RUNNING"]
     assert running == [f"{till.name}-{till.slot}"]
+    hold.let_go()
     newer.well("deploy")
     until(till.is_well, f"{till.name} is well")
 

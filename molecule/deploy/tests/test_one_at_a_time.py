@@ -7,15 +7,13 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from holding import Hold
 from killing import kill, let_end
 from rounds import history, releases, run, well
 from support import PROJECT, Site, command_of, until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
-
-# Long enough for the second run to meet the first one at work.
-SLOW = {"before_start": ["python -c 'import time; time.sleep(15)'"]}
 
 
 def holder(site: Site) -> dict | None:
@@ -31,13 +29,14 @@ def begin(sites: dict) -> subprocess.Popen:
 
 
 def test_the_second_of_two_is_told_who_is_at_work_and_the_first_goes_on(ledgers: list[Site], version: Callable) -> None:
-    before = releases(ledgers)
-    first = begin(version("slow", hooks=SLOW))
+    before, hold = releases(ledgers), Hold(*ledgers)
+    first = begin(version("slow", hooks=hold.hooks))
     until(lambda: all(holder(site) for site in ledgers), "the first run holds both hosts")
     second = run("rollback")
     assert second.rc != 0
     assert "has been deploying it since" in second.output
-    said, _ = first.communicate(timeout=120)
+    hold.let_go()
+    said, _ = first.communicate(timeout=300)
     assert first.returncode == 0, said
     assert releases(ledgers).isdisjoint(before)
     assert [holder(site) for site in ledgers] == [None, None], "it let go"
@@ -45,9 +44,11 @@ def test_the_second_of_two_is_told_who_is_at_work_and_the_first_goes_on(ledgers:
 
 
 def test_a_dead_run_of_the_same_controller_holds_nobody_up(ledgers: list[Site], version: Callable) -> None:
-    first = begin(version("killed", hooks=SLOW))
+    hold = Hold(*ledgers)
+    first = begin(version("killed", hooks=hold.hooks))
     until(lambda: all(holder(site) for site in ledgers), "it holds both hosts")
     kill(first)
+    hold.let_go()
     # Nobody takes a step at work for dead.
     let_end(first, [site.machine for site in ledgers])
     assert all(holder(site) for site in ledgers)
@@ -58,6 +59,7 @@ def test_a_dead_run_of_the_same_controller_holds_nobody_up(ledgers: list[Site], 
 
 
 def test_another_controller_s_run_is_waited_for_unless_told_otherwise(ledgers: list[Site]) -> None:
+    live, masters = releases(ledgers), [site.master for site in ledgers]
     now = int(ledgers[0].machine.output("date +%s"))
     note = {"id": "x", "action": "deploy", "who": "eve", "controller": "elsewhere", "machine": "m", "process": "1:1"}
     text = json.dumps({"holder": {**note, "since": now, "seen": now}})
@@ -68,3 +70,5 @@ def test_another_controller_s_run_is_waited_for_unless_told_otherwise(ledgers: l
     assert "eve@elsewhere has been deploying it since" in refused.output
     taken = well("restart", "lock=take")
     assert "took over from eve@elsewhere" in taken.output
+    assert releases(ledgers) == live
+    assert not set(masters) & {site.master for site in ledgers}, "both hosts have new processes"

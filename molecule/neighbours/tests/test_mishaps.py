@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from catching import catch
 from killing import kill, let_end
-from support import PROJECT, SITES, Machine, Site, command_of, page, play, until
+from support import PROJECT, SITES, Machine, Run, Site, command_of, page, play, until
 
 pytestmark = pytest.mark.breaks
 
@@ -30,41 +33,64 @@ def newer(tmp_path: Path) -> dict:
 
 def goes_live(chat: Site, sites: dict, before: str) -> None:
     """The corrected run puts the newer release live."""
-    run = play("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=sites)
+    run = deploy(chat, sites)
     assert run.rc == 0, run.output
     until(chat.is_well, "chat is well")
     assert chat.release != before
     assert chat.programs == {f"chat-{chat.slot}": "RUNNING"}
 
 
-FILL = "dd if=/dev/zero of=/srv/filler/rest bs=1M"
-# Little more is left beforehand than a build asks for, so that the rest is full long before the build ends.
-FILL_WHILE_BUILDING = f"""
-    fallocate --length $(($(df --output=avail -B1 /srv | tail -n 1) - 75000000)) /srv/filler/most
-    cd /srv/chat/releases
-    before=$(ls -A | wc -l)
-    (while [ "$(ls -A | wc -l)" -eq "$before" ]; do :; done; {FILL}) &
-"""
-
-
-@pytest.mark.parametrize("fill", [FILL, FILL_WHILE_BUILDING], ids=["before", "while"])
-def test_a_disk_that_is_full_before_or_while_a_release_is_built(chat: Site, newer: dict, fill: str) -> None:
+@pytest.fixture
+def cramped(chat: Site) -> Iterator[Site]:
+    """The site on a host whose disk the test may fill."""
     if "/srv" not in chat.machine.platform.get("small_disks", {}):
         pytest.skip(f"{chat.machine.name} has no small disk to fill")
-    before = chat.release
     chat.machine.output("mkdir /srv/filler")
-    chat.machine.host.run("sh -c %s >/dev/null 2>&1 </dev/null", fill)
-    try:
-        run = play("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=newer)
-        assert run.rc != 0
-        assert "disk is full" in run.output or "only 0 MB are free" in run.output, run.output
-        assert "Traceback" not in run.output
-        assert chat.is_well()
-        assert chat.release == before
-    finally:
-        chat.machine.host.run("rm -r /srv/filler")
-    goes_live(chat, newer, before)
-    goes_live(chat, page(), chat.release)
+    yield chat
+    chat.machine.output("rm -rf /srv/filler")
+
+
+def fill(chat: Site) -> None:
+    """Leave nothing free on its disk."""
+    full = chat.machine.host.run("dd if=/dev/zero of=/srv/filler/rest bs=1M")
+    assert "No space left" in full.stderr
+
+
+def deploy(chat: Site, sites: dict) -> Run:
+    """Deploy the site from another page."""
+    return play("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=sites)
+
+
+def fill_while_it_is_built(chat: Site, sites: dict) -> Run:
+    """Deploy, and fill the disk as soon as there is something of the new release."""
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(deploy, chat, sites)
+        step = catch(chat, "installing")
+        try:
+            fill(chat)
+        finally:
+            chat.machine.output("kill -CONT %s", step)
+        return run.result()
+
+
+def fill_before(chat: Site, sites: dict) -> Run:
+    """Fill the disk, then deploy."""
+    fill(chat)
+    return deploy(chat, sites)
+
+
+@pytest.mark.parametrize("way", [fill_before, fill_while_it_is_built])
+def test_a_disk_that_is_full_before_or_while_a_release_is_built(cramped: Site, newer: dict, way: Callable) -> None:
+    before = cramped.release
+    run = way(cramped, newer)
+    assert run.rc != 0
+    assert "disk is full" in run.output or "only 0 MB are free" in run.output, run.output
+    assert "Traceback" not in run.output
+    assert cramped.answering_release == cramped.release == before
+    until(cramped.is_well, "chat is well")
+    cramped.machine.output("rm /srv/filler/rest")
+    goes_live(cramped, newer, before)
+    goes_live(cramped, page(), cramped.release)
 
 
 def test_a_run_that_is_killed_while_the_new_release_starts(chat: Site, newer: dict) -> None:
