@@ -8,11 +8,13 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +132,8 @@ class Rig:
 
     def local(self, text: str) -> str:
         """A file for a host, turned into one for this folder; listeners only on loopback."""
-        for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv"):
-            text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", f"{self.folder}{place}", text)
+        for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", r"/etc/\w+/tls"):
+            text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", rf"{self.folder}\g<0>", text)
         text = text.replace("unix:/srv/", f"unix:{self.folder}/srv/")
         text = re.sub(r"from=/srv/", f"from={self.folder}/srv/", text)
         text = re.sub(r"listen (\d+)", r"listen 127.0.0.1:\1", text)
@@ -166,7 +168,8 @@ class Rig:
         return done.stderr + ("" if done.returncode == 0 else "(failed)")
 
     def start(self) -> int:
-        subprocess.run([NGINX, "-c", self.conf / "nginx.conf"], check=True, capture_output=True)
+        done = subprocess.run([NGINX, "-c", self.conf / "nginx.conf"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         pid = self.pid()
         # Its pid file comes a moment before its title.
         wait_for(lambda: b"nginx: master" in Path(f"/proc/{pid}/cmdline").read_bytes())
@@ -201,6 +204,59 @@ def ask(port: int, path: str = "/", host: str = "shop.example.com", headers: str
         while piece := peer.recv(65536):
             answer += piece
     return answer.decode(errors="replace")
+
+
+@dataclass
+class Talk:
+    """What a client found out about a TLS connection, and what was answered."""
+
+    answer: str
+    version: str | None
+    cipher: str
+    alpn: str | None
+    certificate: bytes
+
+
+def client(*alpn: str, show: tuple[str, str] | None = None) -> ssl.SSLContext:
+    """A client that looks at everything and trusts anybody: who answered is the test's to judge.
+
+    :param show: files of a certificate and its key to show to the server
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if show:
+        context.load_cert_chain(*show)
+    return context
+
+
+def talk(
+    port: int,
+    path: str = "/",
+    name: str | None = "shop.example.com",
+    host: str = "",
+    context: ssl.SSLContext | None = None,
+    headers: str = "",
+) -> Talk:
+    """One raw request over TLS.
+
+    :param name: what TLS is told, if anything
+    :param host: the request's own Host, the name and the port if empty
+    """
+    context = context or client()
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=name) as peer,
+    ):
+        found = Talk("", peer.version(), peer.cipher()[0], peer.selected_alpn_protocol(), peer.getpeercert(True) or b"")
+        host, answer = host or f"{name}:{port}", b""
+        if peer.selected_alpn_protocol() != "h2":
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode())
+            while piece := peer.recv(65536):
+                answer += piece
+        found.answer = answer.decode(errors="replace")
+        return found
 
 
 def private_nginx() -> Iterator[Rig]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import make
 from gunicorn.config import Config
-from nginx_rig import evaluate, role_variables
+from nginx_rig import client, evaluate, role_variables
 
 
 def config(folder: Path, **keys: Any) -> dict[str, Any]:
@@ -52,3 +56,57 @@ def test_named_proxies_are_believed_also_as_networks(tmp_path: Path, peer: str) 
 
 def test_an_app_may_read_the_headers_itself(tmp_path: Path) -> None:
     assert "one_trusted_hop" not in config(tmp_path, proxy_fix=False)
+
+
+# As a launcher starts it: the slot's socket and a listener, bound beforehand.
+START = """
+import os, sys
+one, two = map(int, sys.argv[1:3])
+for number, each in enumerate([os.dup(one), os.dup(two)], 3):
+    os.dup2(each, number)
+    os.set_inheritable(number, True)  # where it was that number already
+os.environ |= {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid())}
+os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *sys.argv[3:]])
+"""
+APP = "def app(environ, start):\n    start('200 OK', [('Content-Length', '6')])\n    return [b'served']\n"
+
+
+@pytest.fixture(params=["sync", "gthread"])
+def encrypted(request, tmp_path: Path):
+    """A server that speaks TLS on its socket and on a listener, where it asks for a certificate of `authority`."""
+    authority = make(authority=True, common_name="clients")
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    certfile, keyfile = make("shop.test").put(tmp_path, "server")
+    tls = {"certfile": certfile, "keyfile": keyfile, "ca_certs": str(tmp_path / "ca.pem")}
+    config(tmp_path, gunicorn=tls, worker_class=request.param, workers=1)
+    (tmp_path / "app.py").write_text(APP)
+    with socket.socket(socket.AF_UNIX) as slot, socket.create_server(("127.0.0.1", 0)) as listener:
+        slot.bind(str(tmp_path / "sock"))
+        slot.listen()
+        handles = slot.fileno(), listener.fileno()
+        command = [sys.executable, "-c", START, *map(str, handles), "--config", "gunicorn.conf.py", "app:app"]
+        with subprocess.Popen(command, cwd=tmp_path, pass_fds=handles, stderr=subprocess.DEVNULL) as server:
+            yield tmp_path / "sock", listener.getsockname(), authority
+            server.terminate()
+
+
+def answer(where: Path | tuple[str, int], show: tuple[str, str] | None = None) -> bytes:
+    """What a client gets at the slot's socket or at the listener, perhaps with a certificate of its own."""
+    family = socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET
+    with socket.socket(family) as plain:
+        plain.settimeout(30)
+        plain.connect(str(where) if isinstance(where, Path) else where)
+        with client(show=show).wrap_socket(plain) as peer:
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+            return b"".join(iter(lambda: peer.recv(65536), b""))
+
+
+def test_clients_of_a_listener_show_a_certificate_and_nginx_on_the_socket_needs_none(encrypted, tmp_path: Path) -> None:
+    slot, listener, authority = encrypted
+    assert answer(slot).endswith(b"served")
+    assert answer(listener, make(by=authority, common_name="ada").put(tmp_path, "ada")).endswith(b"served")
+    with pytest.raises(OSError):
+        answer(listener)
+    stranger = make(by=make(authority=True, common_name="clients"), common_name="eve").put(tmp_path, "eve")
+    with pytest.raises(OSError):
+        answer(listener, stranger)

@@ -74,6 +74,14 @@ def test_apache_on_port_80_is_named(host: Fake):
     assert "Port 80" in found and "apache2 (process 77)" in found and "systemctl disable --now apache2" in found
 
 
+def test_who_holds_the_port_of_https_is_named_with_its_key(host: Fake):
+    host.listen(443, 111, "00000000")
+    host.process(77, "haproxy", 111)
+    assert host.collisions() == []
+    found = only(host.collisions(https_port=443))
+    assert "Port 443, https_port of shop, is held by haproxy" in found and "set https_port of shop to a free" in found
+
+
 def test_nginx_on_port_80_is_no_collision(host: Fake):
     host.listen(80, 111)
     host.process(77, "nginx", 111)

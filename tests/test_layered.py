@@ -21,6 +21,7 @@ def layered(plugin):
     page = {
         "server_names": ["a.example", trust_as_template("{{ site_name }}.example")],
         "user": trust_as_template("{{ site_name }}"),
+        "tls": {"mode": "provided", "key": SECRET},
         "env": {"TOKEN": SECRET, "BROKEN": trust_as_template("{{ nowhere_at_all }}")},
     }
 
@@ -120,6 +121,11 @@ def test_an_escape_in_an_expression_is_read_as_in_any_jinja_file(layered, root):
 def test_a_value_that_looks_like_a_template_stays_as_it_is(layered, root):
     put(root, "templates/site.conf.j2", "{{ text }}\n")
     assert layered(root, "web/site.conf.j2", "site=site_entry, text='{' ~ '{ colour }' ~ '}'") == "{{ colour }}\n"
+
+
+def test_no_template_sees_the_private_key(layered, root):
+    put(root, "templates/site.conf.j2", "{{ site.tls.mode }}{{ site.tls.key }}\n")
+    assert layered(root, "web/site.conf.j2") == "provided\n"
 
 
 EXTENDS = "{% extends 'site.conf.j2' %}\n{% block extra %}\n"

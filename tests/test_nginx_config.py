@@ -6,10 +6,13 @@ import hashlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
+from types import SimpleNamespace
 
 import pytest
-from nginx_rig import Rig, free_port, needs_nginx, private_nginx, wait_for
+from certificates import make, place
+from nginx_rig import Rig, free_port, needs_nginx, private_nginx, talk, wait_for
 
 pytestmark = needs_nginx
 MADE = "# Made from roles/nginx/templates/x.j2; edits here are lost.\n"
@@ -144,6 +147,59 @@ def test_a_run_that_was_killed_before_the_reload_is_made_good(host: Host):
     done = host.ensure(**site)
     assert done["changed"] and done["reloaded"] and not done["paths"]
     assert answers(port)
+
+
+@pytest.fixture
+def encrypted(host: Host):
+    """A site with https: `served()` is the certificate that nginx shows, `exchange()` lays another one down."""
+    port, pairs = free_port(), host.rig.folder / "etc/shop/certificates"
+    link = pairs.parent / "tls"
+
+    def exchange() -> bytes:
+        made, folder = make("shop.example.com"), pairs / f"provided-{os.urandom(4).hex()}"
+        place(folder, made)
+        link.with_name("new").symlink_to(folder)
+        link.with_name("new").rename(link)
+        return ssl.PEM_cert_to_DER_cert(made.pem)
+
+    files = f"ssl_certificate {link}/fullchain.pem;\n  ssl_certificate_key {link}/privkey.pem;"
+    site = host.site(f"server {{ listen 127.0.0.1:{port} ssl;\n  {files}\n  return 204; }}\n")
+    return SimpleNamespace(site=site, exchange=exchange, served=lambda: talk(port).certificate, port=port)
+
+
+def test_a_new_certificate_is_loaded_also_after_a_run_that_was_killed_before_the_reload(host: Host, encrypted):
+    host.ensure(files=host.main())
+    host.rig.start()
+    first = encrypted.exchange()
+    host.ensure(**encrypted.site)
+    wait_for(lambda: answers(encrypted.port))
+    assert encrypted.served() == first
+    second = encrypted.exchange()
+    assert encrypted.served() == first, "nginx is not told yet, and whoever did it may be gone"
+    done = host.ensure(**encrypted.site)
+    assert done["changed"] and done["reloaded"] and not done["paths"]
+    # An old worker may still take a connection on its way out.
+    wait_for(lambda: encrypted.served() == second)
+    assert not host.ensure(**encrypted.site)["changed"]
+
+
+def test_a_certificate_that_nginx_read_when_it_started_needs_no_reload(host: Host, encrypted):
+    encrypted.exchange()
+    host.ensure(files=host.main())
+    host.ensure(**encrypted.site)
+    host.rig.start()
+    assert not host.ensure(**encrypted.site)["changed"]
+
+
+def test_check_mode_bears_that_the_certificate_is_not_there_yet(host: Host, encrypted):
+    host.ensure(files=host.main())
+    host.rig.start()
+    done = host.ensure(check_mode=True, **encrypted.site)
+    assert done["changed"] and not done["tested"]
+    with pytest.raises(host.nginx.Refused, match="cannot load certificate"):
+        host.ensure(**encrypted.site)
+    encrypted.exchange()
+    assert host.ensure(check_mode=True, **encrypted.site)["tested"]
 
 
 def test_check_mode_tells_and_touches_nothing(host: Host):

@@ -8,10 +8,12 @@ import shutil
 import pytest
 import yaml
 from ansible_run import PROJECT, preflight, run, write_inventory
+from certificates import make
 from nginx_rig import evaluate
 
 SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
+SELFSIGNED = {"tls": {"mode": "selfsigned"}}
 
 
 def options() -> dict:
@@ -142,6 +144,10 @@ RULES = {
     "static_max_age": ([0, 3600], [-1]),
     "proxy_timeout": ([1, 60], [0]),
     "http_port": ([1, 65535], [0, 65536, -1]),
+    "https_port": ([1, 65535], [0, 65536, -1]),
+    "canonical_name": (["", "shop.example.com", "::1"], ["https://a.example", "[::1]", "a b"]),
+    "tls.hsts": ([0, 86400], [-1]),
+    "gunicorn.ca_certs": (["", "/etc/ssl/ca.pem"], ["ca.pem", "/etc/ssl/a b"]),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
     "hooks.before_start.*": (["flask db upgrade", "sh -c 'a; b'"], ["", " ", "echo 'open"]),
@@ -288,6 +294,7 @@ def bad(tmp_path_factory) -> str:
     (folder / "empty").mkdir()
     (folder / "uv").mkdir()
     (folder / "uv/uv.lock").write_text("version = 1\n")
+    pair = make("other.example.com")
     hidden = {"env": {"TOKEN": SECRET, "DB": f"postgres://u:{SECRET}@h/"}}
     page = {
         "site_defaults": {"worker_clas": SECRET, "env": {"SHARED": SECRET}, "threads": "auto"},
@@ -368,6 +375,31 @@ def bad(tmp_path_factory) -> str:
             "unhashed": {"server_names": ["u.example.com"], "source": {"path": str(folder / "loose")}},
             "leaking": {"server_names": ["k.example.com"], "source": {"path": str(folder)}},
             "tls": GOOD | {"server_names": ["t.example.com"], "gunicorn": {"certfile": "/etc/x.pem"}},
+            "certless": GOOD | {"server_names": ["t1.example.com"], "tls": {"mode": "provided", "key": SECRET}},
+            "locked": GOOD
+            | {
+                "server_names": ["t2.example.com"],
+                "tls": {"mode": "provided", "certificate": pair.pem, "key": SECRET + pair.locked_key},
+                "https_port": 80,
+            },
+            "needless": GOOD
+            | {"server_names": ["t3.example.com"], "tls": {"key": SECRET, "client_ca": SECRET}, "https_port": 80},
+            "lost": GOOD | {"server_names": ["t8.example.com"], "tls": {"mode": "selfsigned", "client_ca": SECRET}},
+            "unnamed": GOOD
+            | {
+                "server_names": ["t4.example.com", "*.t4.example.com", "192.0.2.4"],
+                "canonical_name": "t5.example.com",
+                "tls": {"mode": "selfsigned", "hsts": "long"},
+                "gunicorn": {"ca_certs": "/etc/ca.pem"},
+            },
+            "wild": GOOD
+            | {
+                "server_names": ["*.t6.example.com", "192.0.2.6"],
+                "canonical_name": "*.t6.example.com",
+                "tls": {"mode": "selfsigned"},
+            },
+            "twice": GOOD | {"server_names": ["t3.example.com", "t4.example.com"], "http_port": 81} | SELFSIGNED,
+            "crossed": GOOD | {"server_names": ["t7.example.com"], "http_port": 443},
             "two": {"server_names": ["two.example.com"], "source": {"path": "app", "git": f"https://u:{SECRET}@h/x"}},
             "unversioned": {
                 "server_names": ["v1.example.com"],
@@ -421,6 +453,20 @@ def bad(tmp_path_factory) -> str:
         "types.keepalive: give at least 2",
         "missing.server_names: is missing",
         "missing.source: is missing; give one of path (such as app), git or archive",
+        "certless.tls.key: is no file on this machine",
+        "locked.tls.key: has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey",
+        "locked.tls.certificate: is not for t2.example.com, only for other.example.com; get one",
+        "locked.https_port: is the http_port of typo; http and https need a port each",
+        "needless.tls.key: is of no use with this mode; say mode: provided",
+        "needless.tls.client_ca: asks for certificates over plain http; give tls a mode",
+        "lost.tls.client_ca: is no file on this machine",
+        "unnamed.canonical_name: is none of server_names",
+        "unnamed.tls.hsts: must be a whole number",
+        "unnamed.gunicorn.certfile: is missing; ca_certs does nothing without it",
+        "wild.canonical_name: is a wildcard, to which nobody can be sent",
+        "wild.server_names[1]: is an address, and unnamed has some on this https_port",
+        "twice.server_names[1]: is also a name of unnamed",
+        "crossed.http_port: is the https_port of certless; http and https need a port each",
         "two.source: has path and git; give one of them",
         "unversioned.source.version: is missing; give the tag, branch or commit",
         "unversioned.source.key: is no file on this machine",
@@ -482,7 +528,7 @@ def test_nothing_that_is_right_is_complained_of(bad):
 
 
 def test_no_value_is_printed_even_with_vvvv(bad):
-    assert SECRET not in bad
+    assert SECRET not in bad and "PRIVATE" not in bad
 
 
 def test_a_source_in_git_passes_and_may_be_asked_for_in_another_version(tmp_path):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.daemons.kernel import nginx_version
 from ansible_run import PROJECT, run
+from certificates import make, place
 from gunicorn.app.wsgiapp import WSGIApplication
 from nginx_rig import NGINX, needs_nginx
 
@@ -32,7 +34,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (inventory / "group_vars/all/sites.yml").write_text(text.replace("  handbook:\n", background))
     for host in HOSTS:
         shutil.rmtree(PROJECT / "build" / host, ignore_errors=True)
-    run("playbooks/render.yml", "-i", inventory)
+    run("playbooks/render.yml", "-i", inventory, "-e", f"nginx_version={nginx_version(NGINX)}")
     assert not (inventory / ".secrets.yml").exists(), "to look is not to make secrets"
     return PROJECT / "build"
 
@@ -99,9 +101,10 @@ def test_nginx_takes_all_that_a_host_gets(build: Path, tmp_path: Path) -> None:
     shutil.copytree(build / "web1/etc/nginx", tmp_path / "nginx", symlinks=True)
     shutil.copy(NGINX.parents[2] / "etc/nginx/mime.types", tmp_path / "nginx")
     for file in (path for path in (tmp_path / "nginx").rglob("*.conf") if not path.is_symlink()):
-        text = file.read_text().replace("/etc/nginx/", f"{tmp_path}/nginx/")
+        text = file.read_text().replace("/etc/nginx/", f"{tmp_path}/nginx/").replace("/etc/handbook/tls", f"{tmp_path}")
         file.write_text(text.replace("/var/log/", f"{tmp_path}/log/").replace("/run/nginx.pid", f"{tmp_path}/pid"))
     for folder in ("log/nginx", "log/wordbook", "log/handbook"):
         (tmp_path / folder).mkdir(parents=True)
+    place(tmp_path, make("handbook.example.com"))
     done = subprocess.run([NGINX, "-t", "-c", tmp_path / "nginx/nginx.conf"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,8 @@ import http.client
 import json
 import os
 import re
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
@@ -89,10 +91,14 @@ class Machine:
         """How many CPUs it may really use."""
         return int(self.platform.get("cpus", os.cpu_count() or 1))
 
-    def ask(self, path: str, name: str, port: int = 80, timeout: float = 10, **headers: str) -> Answer:
+    def ask(
+        self, path: str, name: str, port: int = 80, timeout: float = 10, tls: bool = False, **headers: str
+    ) -> Answer:
         """Ask over the network, as any client would; header names have `_` for `-`."""
         connection = http.client.HTTPConnection(self.address, port, timeout=timeout)
         try:
+            if tls:
+                connection.sock = self.encrypted(name, port, timeout)
             sent = {key.replace("_", "-"): value for key, value in headers.items()}
             connection.request("GET", path, headers={"Host": name, **sent})
             client = connection.sock.getsockname()[0]
@@ -100,6 +106,21 @@ class Machine:
             return Answer(response.status, response.headers, response.read(), client)
         finally:
             connection.close()
+
+    def encrypted(
+        self, name: str | None, port: int = 443, timeout: float = 10, context: ssl.SSLContext | None = None
+    ) -> ssl.SSLSocket:
+        """A connection over TLS; any certificate will do, unless the context says otherwise."""
+        if context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.set_alpn_protocols(["http/1.1"])
+        plain = socket.create_connection((self.address, port), timeout)
+        try:
+            return context.wrap_socket(plain, server_hostname=name)
+        except OSError:
+            plain.close()
+            raise
 
     def output(self, command: str, *args: str) -> str:
         """What a command prints; it must succeed."""
@@ -188,13 +209,20 @@ class Site:
         return self.entry["server_names"][0]
 
     @property
-    def port(self) -> int:
-        """The port that nginx listens on for it."""
-        return self.entry.get("http_port", 80)
+    def scheme(self) -> str:
+        """How clients come to it."""
+        return "http" if self.entry.get("tls", {}).get("mode", "none") == "none" else "https"
 
-    def get(self, path: str, **headers: str) -> Answer:
+    @property
+    def port(self) -> int:
+        """The port that nginx serves it on."""
+        usual = {"http": 80, "https": 443}[self.scheme]
+        return self.entry.get(f"{self.scheme}_port", usual)
+
+    def get(self, path: str, timeout: float = 10, **headers: str) -> Answer:
         """Ask it through nginx."""
-        return self.machine.ask(path, self.server_name, self.port, **headers)
+        tls = self.scheme == "https"
+        return self.machine.ask(path, self.server_name, self.port, timeout, tls, **headers)
 
     @property
     def slot(self) -> str:

@@ -23,6 +23,7 @@ def test_it_has_as_many_workers_as_the_page_says_or_the_usable_cpus_suggest(site
 
 def test_nothing_listens_on_the_network_but_ssh_nginx_and_the_listeners_that_were_asked_for(machine: Machine) -> None:
     wanted = {22, *(entry.get("http_port", 80) for entry in SITES.values())}
+    wanted |= {Site(machine, name, entry).port for name, entry in SITES.items()}
     wanted |= {int(listener.rpartition(":")[2]) for entry in SITES.values() for listener in entry.get("bind", [])}
     wanted |= set(machine.platform.get("foreign_ports", []))
     lines = machine.output("ss --no-header --listening --tcp --numeric").splitlines()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.daemons import origin
+from ansible.module_utils.daemons import kernel, origin
 
 DOCUMENTATION = """
 module: host_inspect
@@ -40,6 +40,13 @@ options:
       user: {description: The site's user., type: str, required: true}
       server_names: {description: The names that it answers to., type: list, elements: str, default: []}
       http_port: {description: nginx's port for it., type: int, default: 80}
+      https_port: {description: nginx's port for it where it has https., type: int, default: 443}
+      tls:
+        description: Whether it has https.
+        type: dict
+        default: {}
+        suboptions:
+          mode: {description: C(none) is plain http., type: str, default: none}
       bind: {description: Its further listeners., type: list, elements: str, default: []}
   prefix:
     description: Where the host's files are; for tests.
@@ -76,6 +83,13 @@ class Site:
     server_names: list[str] = field(default_factory=list)
     http_port: int = 80
     bind: list[str] = field(default_factory=list)
+    # 0 where the site has no https.
+    https_port: int = 0
+
+    @property
+    def ports(self) -> dict[int, str]:
+        """Nginx's ports for it, and the key that says which."""
+        return {self.http_port: "http_port"} | ({self.https_port: "https_port"} if self.https_port else {})
 
 
 @dataclass(frozen=True)
@@ -204,7 +218,7 @@ class Host:
             "distribution_release": release.get("VERSION_CODENAME", ""),
             "service_mgr": "systemd" if self.at("/run/systemd/system").exists() else "sysvinit",
             "host_system": release.get("PRETTY_NAME", "an unknown system"),
-            "host_ipv6": self.at("/proc/net/if_inet6").exists(),
+            "host_ipv6": kernel.has_ipv6(self.prefix),
         }
 
     def listeners(self) -> list[Listener]:
@@ -307,7 +321,8 @@ def ports(host: Host, sites: list[Site]) -> Iterator[str]:
     """Ports of nginx or of a site that somebody else listens on."""
     by_port: dict[int, list[Site]] = {}
     for site in sites:
-        by_port.setdefault(site.http_port, []).append(site)
+        for port in site.ports:
+            by_port.setdefault(port, []).append(site)
     binds: dict[int, list[tuple[Site, str]]] = {}
     for site in sites:
         for bind in site.bind:
@@ -328,10 +343,11 @@ def ports(host: Host, sites: list[Site]) -> Iterator[str]:
         )
         if each.port in by_port and (holder is None or holder.name != "nginx"):
             names = ", ".join(site.name for site in by_port[each.port])
+            key = by_port[each.port][0].ports[each.port]
             if (each.port, who) not in said:
                 yield (
-                    f"Port {each.port}, http_port of {names}, is held by {who} on {each.address}. {stop},"
-                    f" or set http_port of {names} to a free port."
+                    f"Port {each.port}, {key} of {names}, is held by {who} on {each.address}. {stop},"
+                    f" or set {key} of {names} to a free port."
                 )
                 said.add((each.port, who))
         for site, address in binds.get(each.port, []):
@@ -356,7 +372,7 @@ def server_blocks(host: Host, sites: list[Site]) -> Iterator[str]:
     """Other nginx sites that want the same names, or every unknown name, on a port of ours."""
     for server in host.servers():
         for port, default in server.ports().items():
-            here = [site for site in sites if site.http_port == port]
+            here = [site for site in sites if port in site.ports]
             if default and here:
                 yield (
                     f"{server.file} answers for every unknown name on port {port} (default_server), which is"
@@ -466,7 +482,7 @@ def collisions(host: Host, sites: list[Site]) -> list[str]:
 def site_of(entry: Mapping[str, Any]) -> Site:
     """One entry of the parameter `sites`."""
     keys = {key: entry[key] for key in ("name", "root", "user", "server_names", "http_port", "bind")}
-    return Site(**keys)
+    return Site(**keys, https_port=0 if entry["tls"].get("mode", "none") == "none" else entry["https_port"])
 
 
 def main() -> None:
@@ -483,6 +499,8 @@ def main() -> None:
                     "user": {"type": "str", "required": True},
                     "server_names": {"type": "list", "elements": "str", "default": []},
                     "http_port": {"type": "int", "default": 80},
+                    "https_port": {"type": "int", "default": 443},
+                    "tls": {"type": "dict", "default": {}, "options": {"mode": {"type": "str", "default": "none"}}},
                     "bind": {"type": "list", "elements": "str", "default": []},
                 },
             },

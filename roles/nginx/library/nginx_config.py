@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,9 @@ description:
     changes and the error is nginx's own.
   - Then replaces the files, reloads a running nginx and waits until it works with them. If nginx refuses now (a port
     that somebody else holds), the old files come back.
-  - Keeps a stamp of what was last loaded, so that a run that was killed half-way never loses a reload.
+  - Keeps a stamp of what was last loaded, certificates and keys that the configuration names included, so that a run
+    that was killed half-way never loses a reload.
+  - In check mode, a certificate that an earlier step would have laid down may not be there. Then nothing is tested.
   - Never overwrites what it has not made, except files of the distribution that nobody has edited.
 options:
   files:
@@ -135,9 +137,28 @@ def tree(conf_dir: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 yield path, path.lstat()
 
 
+NAMES_CERTIFICATE = re.compile(
+    rb"^\s*(?:proxy_)?ssl_(?:client_|trusted_)?certificate(?:_key)?\s+[\"']?(/[^\s;$\"']+)", re.MULTILINE
+)
+
+
+def named_by(bodies: Iterable[bytes]) -> list[Path]:
+    """Certificates and keys that these files of the configuration name."""
+    return sorted({Path(os.fsdecode(found)) for body in bodies for found in NAMES_CERTIFICATE.findall(body)})
+
+
+def certificates(conf_dir: Path) -> list[Path]:
+    """Those that lie elsewhere: nginx reads them with the configuration, so they are part of what it has loaded."""
+    named = named_by(path.read_bytes() for path, _ in tree(conf_dir) if path.suffix != ".pem" and path.is_file())
+    return [path for path in named if not path.is_relative_to(conf_dir)]
+
+
 def digest(conf_dir: Path) -> str:
-    """One hash over names, contents and link targets of the configuration."""
+    """One hash over names, contents and link targets of the configuration, and over the certificates that it names."""
     total = hashlib.sha256()
+    for path in certificates(conf_dir):
+        body = path.read_bytes() if path.is_file() else b""
+        total.update(f"{path}\0{len(body)}\0".encode() + body)
     for path, _ in tree(conf_dir):
         body = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
         total.update(f"{path.relative_to(conf_dir)}\0{len(body)}\0".encode() + body)
@@ -148,6 +169,9 @@ def newest(conf_dir: Path) -> float:
     """When the configuration last changed, removals included."""
     times = [status.st_ctime for _, status in tree(conf_dir)]
     times += [os.stat(folder).st_ctime for folder, _, _ in os.walk(conf_dir)]
+    for path in certificates(conf_dir):
+        # Which of them is used may be said by a link on the way.
+        times += [each.lstat().st_ctime for each in (path, path.parent, path.resolve()) if os.path.lexists(each)]
     return max(times, default=0.0)
 
 
@@ -208,6 +232,13 @@ def candidate(changes: list[Change], assumed: Mapping[str, str], places: Places,
         yield copy
     finally:
         shutil.rmtree(copy)
+
+
+def awaits_certificates(changes: list[Change]) -> bool:
+    """Whether the new files name certificates that are not there."""
+    written = {change.path for change in changes if change.content is not None}
+    named = named_by(change.content.encode() for change in changes if change.content is not None)
+    return any(not path.exists() for path in named if path not in written)
 
 
 def test(changes: list[Change], assumed: Mapping[str, str], places: Places, check_mode: bool) -> None:
@@ -314,7 +345,7 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
             "changed": bool(changes) or waiting or reread,
             "paths": [str(change.path) for change in changes],
             "reloaded": waiting or (running is not None and ours),
-            "tested": installed and (bool(changes) or waiting),
+            "tested": installed and (bool(changes) or waiting) and not (check_mode and awaits_certificates(changes)),
             "running": running is not None,
             "installed": installed,
             "diff": [change.diff() for change in changes],

@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,13 @@ from ansible.template import Templar
 from ansible.utils.vars import load_extra_vars
 from jinja2 import TemplateError
 
-PROJECT = Path(__file__).resolve().parents[3]
+ROLE = Path(__file__).resolve().parent.parent
+PROJECT = ROLE.parent.parent
 SITE_ROLE = PROJECT / "roles/site"
+if str(ROLE / "plugin_utils") not in sys.path:
+    sys.path.append(str(ROLE / "plugin_utils"))
+
+import provided_pair  # noqa: E402
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What a type cannot say. Each rule takes a value and answers what is wrong with it and what to do, or nothing.
@@ -72,11 +78,7 @@ def auto_or_count(value: object) -> str | None:
 def server_name(value: str) -> str | None:
     """A host name, a wildcard in front, or an address."""
     name = str(value).lower()
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    else:
+    if is_address(name):
         return None
     if "://" in name or "/" in name:
         return "give the bare name, without scheme and path"
@@ -245,6 +247,8 @@ def identifier(value: str) -> str | None:
 
 RULES: dict[str, Rule] = {
     "http_port": between(1, 65535),
+    "https_port": between(1, 65535),
+    "canonical_name": optional(server_name),
     "server_names.*": server_name,
     "source.git": optional(repository),
     "source.version": optional(version),
@@ -275,6 +279,7 @@ RULES: dict[str, Rule] = {
     "trusted_proxies.*": network,
     "gunicorn.certfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
     "gunicorn.keyfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
+    "gunicorn.ca_certs": optional(pattern(r"/\S+", "give an absolute path on the host")),
     "health.path": pattern(r"/\S*", "begin it with /"),
     "health.host": optional(server_name),
     "health.status": between(100, 599),
@@ -303,6 +308,7 @@ RULES: dict[str, Rule] = {
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
     "proxy_timeout": between(1),
+    "tls.hsts": between(0),
 }
 """Dotted key → rule. ``.*`` stands for each element (or value) of the key, ``.@`` for each name in it."""
 
@@ -477,8 +483,42 @@ class Page:
             for one, other in (("certfile", "keyfile"), ("keyfile", "certfile")):
                 if site["gunicorn"].get(one) and not site["gunicorn"].get(other):
                     self.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
+            if site["gunicorn"].get("ca_certs") and not site["gunicorn"].get("certfile"):
+                self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
         if isinstance(site["source"], Mapping):
             self._check_source(name, site)
+        self._check_names(name, site)
+        if isinstance(site["tls"], Mapping):
+            self._check_tls(name, site, site["tls"])
+
+    def _check_names(self, name: str, site: dict[str, Any]) -> None:
+        canonical = site["canonical_name"]
+        if canonical is BROKEN or not canonical:
+            return
+        if canonical not in items(site["server_names"]):
+            self.report(f"{name}.canonical_name", "is none of server_names; add it there, or name one of them")
+        elif str(canonical).startswith("*."):
+            self.report(f"{name}.canonical_name", "is a wildcard, to which nobody can be sent; name one host")
+
+    def _check_tls(self, name: str, site: dict[str, Any], tls: Mapping[str, Any]) -> None:
+        mode = tls.get("mode")
+        given = {key: str(tls[key]) for key in (*provided_pair.PARTS, "client_ca") if isinstance(tls.get(key), str)}
+        if mode == "provided" and len(given) == len(provided_pair.PARTS) + 1:
+            names = [one for one in items(site["server_names"]) if server_name(one) is None]
+            for key, words in provided_pair.problems(given, names, self.loader.get_text_file_contents):
+                self.report(f"{name}.tls.{key}", words)
+        elif mode in ("none", "selfsigned"):
+            for key in provided_pair.PARTS:
+                if given.get(key):
+                    self.report(f"{name}.tls.{key}", "is of no use with this mode; say mode: provided, or leave it out")
+        if given.get("client_ca") and mode == "none":
+            self.report(f"{name}.tls.client_ca", "asks for certificates over plain http; give tls a mode")
+        elif given.get("client_ca"):
+            try:
+                text = provided_pair.text_of("client_ca", given["client_ca"], self.loader.get_text_file_contents)
+                provided_pair.certificates_in("client_ca", text)
+            except provided_pair.PairError as error:
+                self.report(f"{name}.tls.{error.key}", error.words)
 
         self._check_processes(name, site)
 
@@ -566,18 +606,31 @@ class Page:
         present = {name: site for name, site in self.sites.items() if site.get("state") == "present"}
         names: dict[tuple[str, Any], str] = {}
         binds: list[tuple[str, str, str]] = []
-        ports: dict[str, str] = {}
+        # nginx's ports: by which key of which site.
+        ports: dict[str, tuple[str, str]] = {}
+        addressed: dict[Any, str] = {}
         seen: dict[tuple[str, str], str] = {}
         for name, site in present.items():
-            if isinstance(site["http_port"], int):
-                ports.setdefault(str(site["http_port"]), name)
+            for key in port_keys(site):
+                if isinstance(site[key], int):
+                    other, its = ports.setdefault(str(site[key]), (name, key))
+                    if its != key:
+                        self.report(f"{name}.{key}", f"is the {its} of {other}; http and https need a port each")
             for number, given in enumerate(items(site["server_names"])):
                 place = f"{name}.server_names[{number}]"
-                first = names.setdefault((given.lower(), site["http_port"]), name)
-                if first != name:
-                    self.report(place, f"is also a name of {first}; a name belongs to one site")
+                first = [names.setdefault((given.lower(), site[key]), name) for key in port_keys(site)]
+                if others := [other for other in first if other != name]:
+                    self.report(place, f"is also a name of {others[0]}; a name belongs to one site")
                 elif [other.lower() for other in items(site["server_names"])].index(given.lower()) < number:
                     self.report(place, "stands there twice; leave one out")
+                if "https_port" in port_keys(site) and is_address(given):
+                    first_one = addressed.setdefault(site["https_port"], name)
+                    if first_one != name:
+                        self.report(
+                            place,
+                            f"is an address, and {first_one} has some on this https_port; who asks for one says no "
+                            "name to choose a certificate by, so take https_port of another number for one of them",
+                        )
             for key in ("user", "root"):
                 first = seen.setdefault((key, str(site[key]).rstrip("/")), name)
                 if first != name and site[key] is not BROKEN:
@@ -586,7 +639,7 @@ class Page:
         for number, (_, place, given) in enumerate(binds):
             address, _, port = given.rpartition(":")
             if port in ports:
-                self.report(place, f"takes the port of nginx ({ports[port]}.http_port); choose another")
+                self.report(place, f"takes the port of nginx ({'.'.join(ports[port])}); choose another")
             for other, _, taken in binds[:number]:
                 taken_address, _, taken_port = taken.rpartition(":")
                 if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
@@ -595,6 +648,21 @@ class Page:
         for name, root in roots.items():
             if outer := next((other for other, above in roots.items() if root.startswith(f"{above}/")), None):
                 self.report(f"{name}.root", f"lies inside that of {outer}; give each site its own")
+
+
+def port_keys(site: Mapping[str, Any]) -> list[str]:
+    """The keys that say which ports of nginx a site uses."""
+    plain = not isinstance(site["tls"], Mapping) or site["tls"].get("mode") == "none"
+    return ["http_port"] if plain else ["http_port", "https_port"]
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def items(value: object) -> list[str]:

@@ -26,7 +26,7 @@ options:
   site:
     description:
       - The site's merged entry. Templates see it as C(site), with its key on the page added as C(site.name), and
-        without C(env), which is secret.
+        without C(env) and what C(tls.key) holds, which are secret.
       - Without it there is no C(templates/SITE/) to look into; a daemon's own config is rendered that way.
     type: dict
   operator_templates:
@@ -72,6 +72,8 @@ class LookupModule(LookupBase):
             site.setdefault("name", self._site_name(variables))
         # Not for templates: what they render is shown by --diff, and lies where others may read it.
         self.secrets = site.pop("env", None) or {}
+        if isinstance(site.get("tls"), Mapping):
+            site["tls"] = {**site["tls"], "key": ""}
         extra = {key: value for key, value in kwargs.items() if key not in OPTIONS}
         if site:
             extra["site"] = site

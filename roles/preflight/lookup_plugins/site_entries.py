@@ -16,7 +16,9 @@ description:
     own defaults, with C(name) added. It is what role C(site) sees as C(site_entry), for tasks that need all sites.
 options:
   _terms:
-    description: The keys to give of each entry, or all if none is named. What goes to a module must leave C(env) out.
+    description:
+      - The keys to give of each entry, or all if none is named. What goes to a module must leave out C(env) and
+        C(tls.key). C(tls.mode) gives C(tls) with nothing but its C(mode).
   state:
     description: Only sites of this state.
     type: str
@@ -53,8 +55,20 @@ class LookupModule(LookupBase):
         names = self._templar.template(variables.get("sites") or {})
         entries = [self._entry({**role, **variables, "site_name": name}) for name in names]
         wanted = [entry for entry in entries if kwargs.get("state") in (None, entry["state"])]
-        return [{key: entry[key] for key in terms or entry} for entry in wanted]
+        return [part(entry, terms) if terms else entry for entry in wanted]
 
     def _entry(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         templar = self._templar.copy_with_new_env(available_variables=variables)
         return {**templar.template(variables["site_entry"]), "name": variables["site_name"]}
+
+
+def part(entry: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
+    """These keys of an entry alone; a dot leads into what a key holds."""
+    chosen: dict[str, Any] = {}
+    for key in keys:
+        outer, _, inner = key.partition(".")
+        if inner:
+            chosen.setdefault(outer, {})[inner] = entry[outer][inner]
+        else:
+            chosen[outer] = entry[outer]
+    return chosen

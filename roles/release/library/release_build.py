@@ -264,7 +264,8 @@ class Build:
             "going_live": params["going_live"],
             "tls": params["tls"],
             "processes": params["processes"],
-            "health": {**params["health"], "scheme": "https" if params["tls"] else "http"},
+            # As clients ask: nginx's https, or the server's own.
+            "health": {"scheme": "https" if params["tls"] else "http", **params["health"]},
         }
 
     def install(self, release: Path, app: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.certificates.folder import Folder
+from ansible.module_utils.daemons.kernel import facts
 from ansible.module_utils.releases.home import Home
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
@@ -22,6 +24,7 @@ options:
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
   files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
+  certificate: {description: Whether the site has a certificate., type: bool, default: false}
 author: The project's authors
 """
 
@@ -35,6 +38,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
+spare: {description: Certificates and keys of the site that nothing uses., type: list, elements: str, returned: always}
+ansible_facts:
+  description: What server blocks go by, C(host_ipv6) and C(host_nginx), since a run of sites alone asks nothing else.
+  type: dict
+  returned: always
 """
 
 
@@ -46,6 +54,7 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
             "files": {"type": "dict", "default": {}},
+            "certificate": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -59,7 +68,10 @@ def main() -> None:
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error), changes=home.changes)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
-    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
+    spare = Folder(site.name, site.config.parent).spare(module.params["certificate"])
+    module.exit_json(
+        changed=bool(changes), changes=changes, diff=diff, spare=[str(path) for path in spare], ansible_facts=facts()
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A site's certificate on its host."""

@@ -1,0 +1,117 @@
+"""Where a site's certificates lie, and the one link that says which of them nginx uses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+FULLCHAIN, PRIVKEY = "fullchain.pem", "privkey.pem"
+
+Note = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """``/etc/SITE``: nginx names files below ``tls`` and no others, so that a pair is exchanged by one rename."""
+
+    site: str
+    etc: Path = Path("/etc")
+
+    @property
+    def link(self) -> Path:
+        """What nginx goes by."""
+        return self.etc / self.site / "tls"
+
+    @property
+    def certificates(self) -> Path:
+        """Every pair that the host keeps for the site, each in a folder of its own; root's alone."""
+        return self.etc / self.site / "certificates"
+
+    @property
+    def new(self) -> Path:
+        """Where the next pair comes to be, before it has a name."""
+        return self.certificates / ".new"
+
+    @property
+    def used(self) -> Path | None:
+        """The folder of the pair that nginx uses, if there is one."""
+        return Path(os.path.normpath(self.link.parent / os.readlink(self.link))) if self.link.is_symlink() else None
+
+    def make_room(self) -> Path:
+        """An empty folder for the next pair; what a run that was cut off has left in it goes."""
+        if self.new.exists():
+            shutil.rmtree(self.new)
+        self.certificates.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.certificates.chmod(0o700)
+        self.new.mkdir(mode=0o700)
+        return self.new
+
+    def place(self, kind: str, files: Mapping[str, bytes], note: Note) -> None:
+        """Give a pair its folder, named after what it holds, and point nginx to it.
+
+        :param note: takes in words what changes, and answers whether to do it now
+        """
+        target = self.certificates / f"{kind}-{hashlib.sha256(files[FULLCHAIN]).hexdigest()[:12]}"
+        if not target.exists():
+            if note(f"put a certificate into {target}"):
+                if not self.new.exists() or {name: read(self.new / name) for name in files} != files:
+                    self.make_room()
+                for name, content in files.items():
+                    write(self.new / name, content)
+                self.new.rename(target)
+        else:
+            for name, content in files.items():
+                if not is_right(target / name, content) and note(f"correct {target / name}"):
+                    write(target / name, content)
+        if self.used != target and note(f"point {self.link} to {target.name}"):
+            temporary = self.link.with_name(".tls.new")
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(target.relative_to(self.link.parent))
+            temporary.rename(self.link)
+
+    def spare(self, wanted: bool) -> list[Path]:
+        """What nothing uses.
+
+        :param wanted: whether the site has a certificate at all; if not, everything is spare
+        """
+        used = self.used if wanted else None
+        pairs = sorted(self.certificates.iterdir()) if self.certificates.is_dir() else []
+        spare = [path for path in pairs if path != used]
+        if used is None or used.parent != self.certificates:
+            spare += [self.certificates] if self.certificates.is_dir() else []
+        if not wanted and self.link.is_symlink():
+            spare.insert(0, self.link)
+        return spare
+
+
+def read(path: Path) -> bytes | None:
+    """A file's content; None if there is none."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def is_right(path: Path, content: bytes) -> bool:
+    """Whether a file holds this, for root alone."""
+    if read(path) != content:
+        return False
+    info = path.stat()
+    return stat.S_IMODE(info.st_mode) == 0o600 and info.st_uid == os.geteuid()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file there as a whole, for root alone from its first byte on."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,31 @@
+"""What nginx's files depend on and only the host knows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+NGINX = Path("/usr/sbin/nginx")
+
+
+def has_ipv6(root: Path = Path("/")) -> bool:
+    """Whether the kernel has IPv6; without it nginx could not listen on [::], and would not start."""
+    return (root / "proc/net/if_inet6").exists()
+
+
+def nginx_version(binary: Path = NGINX) -> str:
+    """The version of nginx, such as 1.22.1; empty where there is none yet."""
+    try:
+        done = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False, timeout=30)
+    except OSError:
+        return ""
+    found = re.search(r"nginx/([0-9.]+)", done.stderr)
+    return found.group(1) if found else ""
+
+
+def facts() -> dict[str, Any]:
+    """As Ansible's facts of this host; without nginx its version is left to the role's default."""
+    version = nginx_version()
+    return {"host_ipv6": has_ipv6(), **({"host_nginx": version} if version else {})}

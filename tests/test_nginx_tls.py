@@ -1,0 +1,289 @@
+"""https as the real nginx serves it from the rendered files."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from ansible.module_utils.daemons.kernel import nginx_version
+from certificates import make, place
+from nginx_rig import NGINX, Rig, Upstream, ask, client, free_port, needs_nginx, private_nginx, render, talk
+
+NAMES = ["shop.example.com", "www.shop.example.com"]
+CIPHERS = {
+    "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
+}  # fmt: skip
+
+
+@pytest.fixture
+def rig():
+    yield from private_nginx()
+
+
+@pytest.fixture
+def serve(rig: Rig):
+    """Starts nginx with one site: `serve(tls={…}, canonical_name=…)`."""
+    upstreams = []
+
+    def start(server_names: list[str] | None = None, neighbour: dict | None = None, **site) -> SimpleNamespace:
+        http, https, names = free_port(), free_port(), server_names or NAMES
+        site = {"server_names": names, "source": {"path": "app"}, "http_port": http, "https_port": https, **site}
+        site["tls"] = {"mode": "provided"} | site.get("tls", {})
+        sites = {"shop": site}
+        if neighbour is not None:
+            tls = {"mode": "provided"} | neighbour.pop("tls", {})
+            sites["blog"] = {**site, "server_names": ["blog.example.com"], "tls": tls, **neighbour}
+        files, links = render(sites, nginx_worker_processes=1, nginx_version=nginx_version(NGINX))
+        for name, entry in sites.items():
+            root = rig.site(name)
+            made = make(*entry["server_names"])
+            place(rig.folder / f"etc/{name}/tls", made)
+            upstreams.append(Upstream(root / "slots/blue/sock"))
+            upstreams[-1].start()
+        (rig.folder / "srv/shop/releases/one/app/static/style.css").write_text("body {}")
+        rig.lay(files, links)
+        rig.start()
+        der = make_der(rig, "shop")
+        return SimpleNamespace(http=http, https=https, certificate=der, neighbour=lambda: make_der(rig, "blog"))
+
+    yield start
+    for upstream in upstreams:
+        upstream.listener.close()
+
+
+def make_der(rig: Rig, site: str) -> bytes:
+    """The certificate that a site was given, as it comes over the wire."""
+    return ssl.PEM_cert_to_DER_cert((rig.folder / f"etc/{site}/tls/fullchain.pem").read_text())
+
+
+def refused(run: Callable[[], object]) -> str:
+    """Why TLS does not come about."""
+    with pytest.raises(ssl.SSLError) as error:
+        run()
+    return str(error.value)
+
+
+def offering(**limits: object) -> ssl.SSLContext:
+    """A client that offers only this."""
+    context = client()
+    ciphers = limits.pop("ciphers", "ALL:@SECLEVEL=0")
+    context.set_ciphers(str(ciphers))
+    for name, value in limits.items():
+        setattr(context, name, value)
+    return context
+
+
+@needs_nginx
+class TestProtocol:
+    """What is offered in the handshake."""
+
+    @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+    def test_only_tls_1_2_and_1_3_are_spoken(self, serve):
+        shop, seen = serve(), {}
+        for each in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = offering(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=each)
+            context.minimum_version = each
+            try:
+                seen[each.name] = talk(shop.https, context=context).version
+            except ssl.SSLError:
+                seen[each.name] = None
+        assert seen == {"TLSv1": None, "TLSv1_1": None, "TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}
+
+    def test_the_ciphers_of_tls_1_2_are_those_of_the_profile(self, serve):
+        shop, taken = serve(), set()
+        known = [each["name"] for each in offering().get_ciphers() if each["protocol"] != "TLSv1.3"]
+        for name in known:
+            try:
+                context = offering(ciphers=f"{name}:@SECLEVEL=0", maximum_version=ssl.TLSVersion.TLSv1_2)
+                taken.add(talk(shop.https, context=context).cipher)
+            except ssl.SSLError:
+                continue
+        assert taken == {name for name in CIPHERS if "ECDSA" in name} and len(known) > 40
+
+    def test_http_2_is_chosen_where_the_client_has_it(self, serve):
+        shop = serve()
+        assert talk(shop.https, context=client("h2", "http/1.1")).alpn == "h2"
+        assert talk(shop.https, context=client("http/1.1")).alpn == "http/1.1"
+
+    @pytest.mark.parametrize("last", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_a_session_is_resumed_from_memory_and_no_ticket_holds_it(self, serve, last):
+        shop, context = serve(), client()
+        context.maximum_version = last
+
+        def visit(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
+            with (
+                socket.create_connection(("127.0.0.1", shop.https), timeout=10) as plain,
+                context.wrap_socket(plain, server_hostname=NAMES[0], session=session) as peer,
+            ):
+                peer.sendall(f"GET / HTTP/1.1\r\nHost: {NAMES[0]}\r\nConnection: close\r\n\r\n".encode())
+                while peer.recv(65536):
+                    pass
+                return peer.session, peer.session_reused
+
+        session, _ = visit(None)
+        assert session is not None
+        assert visit(session)[1] is True
+        if last == ssl.TLSVersion.TLSv1_2:
+            assert not session.has_ticket
+        else:  # 1.3 calls it a ticket, but it is only the number of what nginx remembers
+            assert session.has_ticket
+
+
+@needs_nginx
+class TestNames:
+    """Who is answered, and with which certificate."""
+
+    def test_the_site_gets_its_own_certificate_and_the_app_hears_of_https(self, serve):
+        shop = serve(neighbour={})
+        found = talk(shop.https, "/x?y=1")
+        assert found.answer.startswith("HTTP/1.1 200") and found.certificate == shop.certificate
+        assert "\r\nX-Forwarded-Proto: https\r\n" in found.answer
+        assert f"\r\nHost: shop.example.com:{shop.https}\r\n" in found.answer
+        assert "Strict-Transport-Security" not in found.answer
+        assert talk(shop.https, name="blog.example.com").certificate == shop.neighbour()
+
+    @pytest.mark.parametrize("name", ["unknown.example.com", None])
+    def test_an_unknown_name_gets_no_certificate(self, serve, name):
+        shop = serve()
+        assert "unrecognized" in refused(lambda: talk(shop.https, name=name, host="shop.example.com")).lower()
+
+    def test_a_known_name_in_tls_and_another_in_the_request_gets_nothing(self, serve):
+        shop = serve()
+        assert talk(shop.https, host="unknown.example.com").answer == ""
+
+    def test_who_asks_for_an_address_is_answered_and_strangers_still_are_not(self, serve):
+        shop = serve(["shop.example.com", "127.0.0.1", "::1"], neighbour={})
+        for host in (f"127.0.0.1:{shop.https}", "[::1]"):
+            found = talk(shop.https, name=None, host=host)
+            assert found.answer.startswith("HTTP/1.1 200") and found.certificate == shop.certificate
+        assert talk(shop.https, name=None, host="unknown.example.com").answer == ""
+        assert talk(shop.https, name="unknown.example.com").answer == ""
+        assert talk(shop.https, name="blog.example.com").certificate == shop.neighbour()
+        assert talk(shop.https, name=None, context=client("h2"), host="127.0.0.1").alpn == "h2"
+
+    def test_plain_http_on_the_port_of_https_reaches_no_site(self, serve):
+        assert ask(serve().https, "/").startswith("HTTP/1.1 400")
+
+
+@needs_nginx
+class TestRedirects:
+    """From http to https, and from one name to another."""
+
+    def to(self, answer: str) -> tuple[str, str]:
+        found = re.search(r"^HTTP/1\.1 (\d+).*?\r\nLocation: (\S+)\r\n", answer, re.DOTALL)
+        assert found, answer
+        return found[1], found[2]
+
+    def test_http_leads_to_https_with_path_query_and_port(self, serve):
+        shop = serve()
+        answer = ask(shop.http, "/a%20b/c?d=e&f=%2F", host="www.shop.example.com:8080")
+        assert self.to(answer) == ("301", f"https://www.shop.example.com:{shop.https}/a%20b/c?d=e&f=%2F")
+
+    def test_the_usual_port_is_not_named(self):
+        files, _ = render({"shop": {"server_names": NAMES, "source": {"path": "app"}, "tls": {"mode": "selfsigned"}}})
+        assert "return 301 https://$host$request_uri;" in files["/etc/nginx/sites-available/shop.conf"]
+
+    def test_nobody_is_sent_where_a_client_says(self, serve):
+        shop = serve()
+        forged = "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n"
+        for answer in (
+            ask(shop.http, "http://shop.example.com/x", host="evil.example", headers=forged),
+            ask(shop.http, "/x", headers=forged),
+        ):
+            assert self.to(answer)[1] == f"https://shop.example.com:{shop.https}/x"
+        assert ask(shop.http, "/x", host="evil.example") == ""
+        assert self.to(ask(shop.http, "//evil.example/x"))[1].startswith("https://shop.example.com:")
+
+    def test_without_the_redirect_both_serve(self, serve):
+        shop = serve(tls={"redirect": False})
+        assert "\r\nX-Forwarded-Proto: http\r\n" in ask(shop.http)
+        assert "\r\nX-Forwarded-Proto: https\r\n" in talk(shop.https).answer
+
+    def test_other_names_lead_to_the_canonical_one(self, serve):
+        shop = serve(canonical_name="shop.example.com")
+        away = f"https://shop.example.com:{shop.https}/x?y=1"
+        assert self.to(talk(shop.https, "/x?y=1", name="www.shop.example.com").answer) == ("301", away)
+        assert self.to(ask(shop.http, "/x?y=1", host="www.shop.example.com")) == ("301", away), "in one step"
+        assert talk(shop.https).answer.startswith("HTTP/1.1 200")
+
+    def test_a_canonical_name_needs_no_https(self, serve):
+        shop = serve(canonical_name="shop.example.com", tls={"mode": "none"})
+        answer = ask(shop.http, "/x?y=1", host=f"www.shop.example.com:{shop.http}")
+        assert self.to(answer) == ("301", f"http://shop.example.com:{shop.http}/x?y=1")
+        assert ask(shop.http).startswith("HTTP/1.1 200")
+
+
+@needs_nginx
+def test_browsers_are_told_to_stay_with_https_only_when_asked_for(serve):
+    shop = serve(tls={"hsts": 86400}, aliases={"/static/": "app/static"}, canonical_name="shop.example.com")
+    for path, name in (("/", NAMES[0]), ("/static/style.css", NAMES[0]), ("/", NAMES[1])):
+        found = talk(shop.https, path, name=name).answer
+        assert found.count("\r\nStrict-Transport-Security: max-age=86400\r\n") == 1, found
+
+
+@needs_nginx
+class TestClientCertificates:
+    """Mutual TLS."""
+
+    @pytest.fixture
+    def authority(self):
+        return make(authority=True, common_name="clients")
+
+    @pytest.fixture
+    def own(self, authority, tmp_path):
+        return make(by=authority, common_name="Ada, Countess").put(tmp_path, "ada")
+
+    FORGED = "X-Client-Certificate-Verify: SUCCESS\r\nX-Client-Certificate-Subject: CN=forged\r\n"
+
+    def test_who_has_one_of_the_authority_is_let_in_and_the_app_is_told(self, serve, authority, own):
+        shop = serve(tls={"client_ca": authority.pem})
+        found = talk(shop.https, context=client(show=own), headers=self.FORGED).answer
+        assert found.startswith("HTTP/1.1 200") and "forged" not in found
+        assert found.count("\r\nX-Client-Certificate-Verify: SUCCESS\r\n") == 1
+        assert found.count("\r\nX-Client-Certificate-Subject: CN=Ada\\, Countess\r\n") == 1
+
+    def test_who_has_none_or_anothers_is_refused(self, serve, authority, tmp_path):
+        shop = serve(tls={"client_ca": authority.pem})
+        assert talk(shop.https).answer.startswith("HTTP/1.1 400")
+        stranger = make(by=make(authority=True, common_name="clients"), common_name="Ada").put(tmp_path, "eve")
+        assert talk(shop.https, context=client(show=stranger)).answer.startswith("HTTP/1.1 400")
+
+    def test_optional_lets_everybody_in_and_tells_the_app_the_truth(self, serve, authority, own):
+        shop = serve(tls={"client_ca": authority.pem, "client_verify": "optional"})
+        found = talk(shop.https, headers=self.FORGED).answer
+        assert "\r\nX-Client-Certificate-Verify: NONE\r\n" in found and "forged" not in found
+        assert "X-Client-Certificate-Verify: SUCCESS" in talk(shop.https, context=client(show=own)).answer
+
+    def test_nobody_comes_in_by_a_neighbours_name_or_by_none(self, serve, authority):
+        shop = serve(["shop.example.com", "127.0.0.1"], tls={"client_ca": authority.pem}, neighbour={})
+        for name in ("blog.example.com", None):
+            for host in ("shop.example.com", "127.0.0.1"):
+                answer = talk(shop.https, name=name, host=host).answer
+                assert re.match(r"HTTP/1\.1 4(00|21) ", answer), (name, host, answer)
+
+    def test_without_it_the_headers_are_taken_out(self, serve):
+        assert "X-Client-Certificate" not in talk(serve().https, headers=self.FORGED).answer
+
+
+@pytest.mark.parametrize(("release", "words"), [("1.22.1", "listen 443 ssl http2;"), ("1.26.3", "http2 on;")])
+def test_http_2_is_said_as_the_nginx_at_hand_wants_it(release, words):
+    sites = {"shop": {"server_names": NAMES, "source": {"path": "app"}, "tls": {"mode": "selfsigned"}}}
+    text = render(sites, nginx_version=release)[0]["/etc/nginx/sites-available/shop.conf"]
+    assert words in text and ("http2 on;" in text) != ("ssl http2" in text)
+
+
+@pytest.mark.parametrize(("release", "has_it"), [("1.22.1", False), ("1.26.3", True)])
+def test_http_3_is_offered_when_asked_for_and_only_where_nginx_has_it(release, has_it):
+    entry = {"server_names": NAMES, "source": {"path": "app"}}
+    sites = {"shop": entry | {"tls": {"mode": "selfsigned", "http3": True}}}
+    files, _ = render(sites, nginx_version=release)
+    site, unknown = files["/etc/nginx/sites-available/shop.conf"], files["/etc/nginx/conf.d/unknown-names.conf"]
+    assert ("listen 443 quic;" in site, "listen 443 quic reuseport;" in unknown) == (has_it, has_it)
+    assert ("add_header Alt-Svc 'h3=\":443\"; ma=86400' always;" in site) == has_it
+    files, _ = render({"shop": entry | {"tls": {"mode": "selfsigned"}}}, nginx_version=release)
+    assert " quic;" not in "".join(files.values()) and "Alt-Svc" not in "".join(files.values())
