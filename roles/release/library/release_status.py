@@ -42,23 +42,6 @@ sites:
 """
 
 
-NOT_HERE = {
-    "root": "",
-    "slot": "",
-    "release": "",
-    "version": "",
-    "since": "",
-    "previous": "",
-    "state": "",
-    "managed": False,
-    "healthy": False,
-    "detail": "not on this host",
-    "processes": "",
-    "troubles": "",
-    "unfinished": {},
-}
-
-
 def reports(names: list[str], timeout: float) -> list[dict]:
     """What is live of each of these sites, or of all that there are."""
     sites = {site.name: site for site in recorded_sites()}
@@ -66,7 +49,7 @@ def reports(names: list[str], timeout: float) -> list[dict]:
     # Side by side: those that do not answer cost their time once.
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = {report["site"]: report for report in pool.map(lambda site: status(site, timeout), here)}
-    return [found.get(name, {"site": name, **NOT_HERE}) for name in names or sites]
+    return [found[site.name] for site in here]
 
 
 def main() -> None:
