@@ -36,9 +36,9 @@ def test_a_release_says_in_short_what_it_was_made_from(source: str, version: str
     assert version_of({"source": source}) == version
 
 
-def table(name: str, **hosts: dict) -> list[str]:
-    """The lines of one of the role's tables."""
-    variables = {"ansible_play_hosts": list(hosts), "hostvars": hosts}
+def table(name: str, site_name: str = "", **hosts: dict) -> list[str]:
+    """The lines of one of the role's tables, perhaps for one site alone."""
+    variables = {"ansible_play_hosts": list(hosts), "hostvars": hosts, "site_name": site_name}
     text = evaluate(f"lookup('ansible.builtin.template', '{PROJECT}/roles/release/templates/{name}')", variables)
     return text.splitlines()
 
@@ -71,6 +71,12 @@ def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
         "yes 1/2 http://shop/ (queue does not stay up)",
     ]
     assert " ".join(rows[2].split()) == "web1 blog - - - - NO - not on this host yet: ansible-playbook site.yml"
+
+
+def test_of_one_site_that_is_asked_for_only_that_is_shown() -> None:
+    hosts = {"web1": {"sites": {"wordbook": {}, "blog": {}}, "release_status": {"sites": []}}}
+    _header, *rows = table("status.txt.j2", site_name="blog", **hosts)
+    assert [row.split()[:2] for row in rows] == [["web1", "blog"]]
 
 
 def test_the_releases_stand_above_the_history() -> None:

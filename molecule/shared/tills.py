@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hammer import Hammer, Report
+from holding import Hold
 from reliability import Table
 from support import PROJECT, Machine, Run, Site, command_of, play, until
 
@@ -147,6 +149,18 @@ def under_load(tills: list[Till], what: str, table: Table, **settings: Any) -> I
         hammer = load.hammers[till.name]
         report = load.reports[till.name] = hammer.report(till.booked(hammer))
         table.add(what, till.entry["worker_class"], report)
+
+
+@contextmanager
+def held(till: Till, hold: Hold) -> Iterator[subprocess.Popen]:
+    """A deploy that has come so far that it waits for a word; it has ended afterwards, whatever happened."""
+    run = subprocess.Popen(till.deploying(), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        hold.wait()
+        yield run
+    finally:
+        hold.let_go()
+        run.communicate(timeout=300)
 
 
 def add_package(lock: Path, name: str, other: Path) -> None:

@@ -13,7 +13,7 @@ from holding import Hold
 from killing import kill, let_end
 from reliability import Table
 from support import PROJECT, Machine, Run, until
-from tills import Load, Till, in_lanes, under_load
+from tills import Load, Till, held, in_lanes, under_load
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -159,13 +159,12 @@ def test_supervisord_restarted_in_the_middle_of_a_deploy(tills: list[Till], tabl
     newer.write(hold.code)
     idle = {"blue": "green", "green": "blue"}[till.slot]
     with under_load([till], "supervisord restarted half-way", table) as load:
-        run = subprocess.Popen(newer.deploying(), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        until(lambda: f"{till.name}-{idle}" in till.programs, "the idle slot is being started")
-        till.machine.output("systemctl restart supervisor")
-        said, _ = run.communicate(timeout=300)
-        until(till.is_well, f"{till.name} is well")
-        assert till.release in till.machine.output("ls %s/releases", till.root), said
-        hold.let_go()
+        with held(newer, hold) as run:
+            assert f"{till.name}-{idle}" in till.programs
+            till.machine.output("systemctl restart supervisor")
+            said, _ = run.communicate(timeout=300)
+            until(till.is_well, f"{till.name} is well")
+            assert till.release in till.machine.output("ls %s/releases", till.root), said
         newer.well("deploy")
     until(till.is_well, f"{till.name} is well")
     report = load.reports[till.name]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 from holding import Hold
 from reliability import Table
-from support import PROJECT, Machine, until
-from tills import Till, make, under_load
+from support import Machine, until
+from tills import Till, held, make, under_load
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -55,11 +54,7 @@ def test_two_deploys_at_once(tills: list[Till], table: Table, tmp_path: Path) ->
     first.write("# first")
     first.entry["hooks"] = hold.hooks
     second.write("# second")
-    with under_load([till], "two deploys at once", table) as load:
-        run = subprocess.Popen(
-            first.deploying(), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        until(lambda: till.machine.host.file(f"/run/sites/{till.name}.run").exists, "the first is at work")
+    with under_load([till], "two deploys at once", table) as load, held(first, hold) as run:
         refused = second.run("deploy")
         hold.let_go()
         said, _ = run.communicate(timeout=300)
@@ -79,19 +74,17 @@ def test_a_host_that_reboots_in_the_middle_of_a_deploy(tills: list[Till], table:
     hold = Hold(till)
     newer.write(hold.code)
     idle = {"blue": "green", "green": "blue"}[till.slot]
-    with under_load([till], "the host rebooted half-way", table) as load:
-        run = subprocess.Popen(newer.deploying(), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: f"{till.name}-{idle}" in till.programs, "the idle slot is being started")
+    with under_load([till], "the host rebooted half-way", table) as load, held(newer, hold) as run:
+        assert f"{till.name}-{idle}" in till.programs
         till.machine.restart()
-        run.wait(timeout=300)
+        run.communicate(timeout=300)
         until(lambda: till.answering_release == before, "what was live answers again")
+        # The other slot's launcher takes a moment to refuse.
+        until(lambda: till.programs.get(f"{till.name}-{idle}") == "EXITED", "the slot that was starting has refused")
     report = load.reports[till.name]
     assert (report.wrong, report.lost, report.doubled) == ([], [], [])
     assert run.returncode != 0
-    # The other slot's launcher takes a moment to refuse.
-    until(lambda: till.programs.get(f"{till.name}-{idle}") == "EXITED", "the slot that was being started has refused")
     assert till.programs[f"{till.name}-{till.slot}"] == "RUNNING"
-    hold.let_go()
     newer.well("deploy")
     until(till.is_well, f"{till.name} is well")
 

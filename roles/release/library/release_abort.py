@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import hooks
+from ansible.module_utils.releases import hooks, processes
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.steps import StepError, abort, go_back
@@ -68,6 +68,9 @@ def main() -> None:
             result = abort(site, check_mode=module.check_mode)
             if result["remark"]:
                 module.warn(result["remark"])
+            # What started meanwhile may be of the release that does not stay.
+            for words in processes.bring(site, module.check_mode).complaints:
+                module.warn(words)
             if not module.check_mode:
                 if given["reason"]:
                     held.note("failed", release=given["release"], reason=given["reason"], away=result["away"])

@@ -22,6 +22,10 @@ options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   release: {description: ID of a release that was built., type: str, required: true}
+  needs_room:
+    description: Whether to refuse where there is no memory for it beside the live one.
+    type: bool
+    default: true
   after_live:
     description:
       - Whether M(release_hooks) follows on this host once the release is live. It is noted, so that a later run makes
@@ -55,13 +59,17 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
             "after_live": {"type": "bool", "default": False},
+            "needs_room": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     site = Layout(module.params["site"], Path(module.params["root"]))
     try:
         with site_lock(site, enabled=not module.check_mode):
-            result = start(site, module.params["release"], module.params["after_live"], module.check_mode)
+            given = module.params
+            result = start(
+                site, given["release"], given["after_live"], given["needs_room"], check_mode=module.check_mode
+            )
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

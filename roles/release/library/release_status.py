@@ -15,7 +15,8 @@ description:
   - For each site its slot, release, since when it is live, and whether it answers its health page. Changes nothing.
 options:
   sites:
-    description: Names of the sites to report; without it every site that the bundle set up on this host.
+    description: >-
+      Names of the sites to report, those that are there; without it every site that the bundle set up on this host.
     type: list
     elements: str
     default: []
@@ -42,31 +43,13 @@ sites:
 """
 
 
-NOT_HERE = {
-    "root": "",
-    "slot": "",
-    "release": "",
-    "version": "",
-    "since": "",
-    "previous": "",
-    "state": "",
-    "managed": False,
-    "healthy": False,
-    "detail": "not on this host",
-    "processes": "",
-    "troubles": "",
-    "unfinished": {},
-}
-
-
 def reports(names: list[str], timeout: float) -> list[dict]:
     """What is live of each of these sites, or of all that there are."""
     sites = {site.name: site for site in recorded_sites()}
     here = [sites[name] for name in names or sites if name in sites]
     # Side by side: those that do not answer cost their time once.
     with ThreadPoolExecutor(max_workers=8) as pool:
-        found = {report["site"]: report for report in pool.map(lambda site: status(site, timeout), here)}
-    return [found.get(name, {"site": name, **NOT_HERE}) for name in names or sites]
+        return list(pool.map(lambda site: status(site, timeout), here))
 
 
 def main() -> None:

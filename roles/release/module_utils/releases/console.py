@@ -10,6 +10,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -114,8 +115,11 @@ def restart(site: Layout, _arguments: list[str]) -> int:
 
 def _restart(site: Layout, release_id: str, held: Held) -> int:
     print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
+    # A terminal that closes in the middle leaves nothing half done, and who ends this has it undone.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     try:
-        slot = steps.start(site, release_id)["slot"]
+        slot = steps.start(site, release_id, needs_room=False)["slot"]
         done = steps.switch(site, slot, release_id)
     except BaseException:  # no run comes after this one that would take the started slot away
         with contextlib.suppress(steps.StepError, SupervisorError):

@@ -26,7 +26,8 @@ def last(path: Path, count: int, containing: str = "") -> list[str]:
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
             # newest of the fitting ones; a log is read once, and never more of it kept than is asked for
-            return list(deque((line.rstrip("\n") for line in stream if containing in line), maxlen=max(count, 0)))
+            lines = iter(lambda: stream.readline(TAIL), "")  # a site's line may be of any length
+            return list(deque((line.rstrip("\n") for line in lines if containing in line), maxlen=max(count, 0)))
     except OSError:
         return []
 

@@ -11,6 +11,8 @@ from ansible.module_utils.daemons import process
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 MB = 1 << 20
+# Of what a control group has taken, what the kernel gives back before anybody goes short.
+CACHES = ("inactive_file", "active_file", "slab_reclaimable")
 
 
 def tree(root: int) -> list[int]:
@@ -76,16 +78,16 @@ def left(cgroups: Path, own: str) -> Iterator[int]:
 
 def _left_by(group: Path) -> Iterator[int]:
     """The limit of one control group less what is taken, but for the cache of files, which the kernel gives back."""
-    for limit, current, cache in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    for limit, current, prefix in (
+        ("memory.max", "memory.current", ""),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
         try:
             allowed, taken = int((group / limit).read_text()), int((group / current).read_text())
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):  # not there, or "max"
             continue
-        yield max(0, allowed - taken + int(stat.get(cache, 0)))
+        yield max(0, allowed - taken + sum(int(stat.get(prefix + name, 0)) for name in CACHES))
 
 
 def shortage(server: int, daemon: int) -> str:

@@ -32,13 +32,16 @@ def _before(site: Layout, release_id: str) -> str | None:
     return site.before_in(live) if site.release_in(live) == release_id else site.release_in(live)
 
 
-def start(site: Layout, release_id: str, after_live: bool = False, check_mode: bool = False) -> dict:
+def start(
+    site: Layout, release_id: str, after_live: bool = False, needs_room: bool = True, check_mode: bool = False
+) -> dict:
     """Start a release in the idle slot and wait until it is healthy; otherwise leave no trace of it.
 
     Of a site that may not run twice at once the live slot stops before that, and comes back if the new one does not get
     well. If it does, it is live at once, since nobody else is there to answer; `switch` ends that, `go_back` undoes it.
 
     :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
+    :param needs_room: whether to ask for memory before; not for what may be the very thing that frees it
     :returns: ``{"changed", "slot", "health", "away"}``
     """
     slot = site.idle_slot()
@@ -66,7 +69,7 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
         raise StepError(f"{site.name}: {error}") from error
     _check_ports(site, manifest)
     alone = replacing.wanted(site, release_id)
-    if not alone:
+    if needs_room and not alone:
         _check_memory(site, supervisord)
     seen, last_words = logs.position(site.log), ""
     try:
@@ -90,10 +93,12 @@ def start(site: Layout, release_id: str, after_live: bool = False, check_mode: b
             raise StepError(f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}")
         away = _replace_live(site, slot, release_id)
     except BaseException as error:
-        go_back(site)
-        with contextlib.suppress(SupervisorError):
-            clear_slot(site, slot)
-        back = bring_back(site)
+        try:
+            go_back(site)
+            with contextlib.suppress(SupervisorError):
+                clear_slot(site, slot)
+        finally:
+            back = bring_back(site)
         if isinstance(error, (StepError, SupervisorError, OSError)):
             raise StepError(f"{site.name}: {error}{back.words}{last_words}") from error
         raise
@@ -214,7 +219,9 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
     try:
         clear_slot(site, "blue" if slot == "green" else "green")
     except SupervisorError as error:
-        raise StepError(f"{site.name}: release {release_id} is live, but the old slot is not gone: {error}") from error
+        # The processes have been asked to stop; somebody has to take their places all the same.
+        words = [f"release {release_id} is live, but the old slot is not gone: {error}"]
+        raise StepError(f"{site.name}: " + "\n".join(words + processes.bring(site).complaints)) from error
     return result | {"complaints": processes.bring(site).complaints}
 
 

@@ -133,7 +133,7 @@ class Supervisor(Supervisord):
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode == BAD_NAME:
                     return False
-                if self._is_ending(program):
+                if any(map(_ends, self._of(program))):
                     deadline = time.monotonic() + patience
                 if fault.faultCode not in (STILL_RUNNING, NOT_RUNNING) or time.monotonic() > deadline:
                     raise SupervisorError(f"supervisord does not let go of {program}: {fault.faultString}") from fault
@@ -141,9 +141,8 @@ class Supervisor(Supervisord):
                 continue
             return True
 
-    def _is_ending(self, program: str) -> bool:
-        every = self.call("getAllProcessInfo")
-        return any(info["group"] == program and info["statename"] == "STOPPING" for info in every)
+    def _of(self, program: str) -> list[dict]:
+        return [info for info in self.call("getAllProcessInfo") if info["group"] == program]
 
     def stop(self, program: str, patience: float = 60) -> None:
         """Stop one program that supervisord goes on knowing, so that the next boot, or `resume`, starts it again."""
@@ -151,7 +150,10 @@ class Supervisor(Supervisord):
         while (info := self.info(program)) is not None and info["statename"] not in ("STOPPED", "FATAL", "UNKNOWN"):
             if info["statename"] == "STOPPING":
                 # As in `remove`: to be asked again is what makes supervisord look.
-                deadline = time.monotonic() + patience
+                if _ends(info):
+                    deadline = time.monotonic() + patience
+                if time.monotonic() > deadline:
+                    raise SupervisorError(f"supervisord does not see the end of {program}")
                 time.sleep(0.05)
                 continue
             if info["statename"] == "EXITED":
@@ -195,6 +197,11 @@ class Supervisor(Supervisord):
         if not culprits:
             return f"supervisord cannot read its configuration: {words}"
         return neighbours_message(culprits)
+
+
+def _ends(info: dict) -> bool:
+    """Whether a program is ending and may still be: its user can keep its end from supervisord (by ptrace)."""
+    return info["statename"] == "STOPPING" and not process.is_gone(info["pid"])
 
 
 def neighbours_message(culprits: dict[Path, str]) -> str:
