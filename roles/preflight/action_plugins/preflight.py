@@ -108,6 +108,18 @@ def network(value: str) -> str | None:
     return None
 
 
+def balancer(value: str) -> str | None:
+    """Somebody in particular."""
+    everybody = str(value).endswith("/0")
+    return "would believe everybody; name the balancer's own addresses" if everybody else network(value)
+
+
+def redirect_target(value: str) -> str | None:
+    """A path of this site, or a URL; the query is the client's."""
+    plain = re.fullmatch(r"(https?://[A-Za-z0-9.:\[\]-]+)?(/(?!/)[A-Za-z0-9._~%@:,+/-]*)?", str(value))
+    return None if value and plain else "give a path such as /new, or an http or https URL, without ? and #"
+
+
 def inside(value: str) -> str | None:
     """A relative path that stays where it is."""
     parts = str(value).split("/")
@@ -243,6 +255,13 @@ def identifier(value: str) -> str | None:
     )
 
 
+# A path as browsers send it, decoded; no sign of nginx's own language in it.
+PATH = r"/([A-Za-z0-9._~@:,+-]+/)*[A-Za-z0-9._~@:,+-]*"
+PASSWORD_HASH = pattern(
+    r"\$(apr1|5|6|y|2[aby])\$[./A-Za-z0-9$=,]{20,}",
+    "is no hash of a password; make one with `openssl passwd -6` and keep it in a vault",
+)
+
 RULES: dict[str, Rule] = {
     "http_port": between(1, 65535),
     "server_names.*": server_name,
@@ -303,11 +322,34 @@ RULES: dict[str, Rule] = {
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
     "proxy_timeout": between(1),
+    "redirects.@": pattern(PATH, "begin it with /, and leave out ? and #"),
+    "redirects.*": redirect_target,
+    "deny.*": network,
+    "allow.*": network,
+    "basic_auth.@": pattern(r"[A-Za-z0-9._@+-]+", "is no name for a user; use letters, digits and . _ @ + -"),
+    "basic_auth.*": PASSWORD_HASH,
+    "limits.requests": optional(
+        pattern(r"[1-9][0-9]*r/[sm]", "give requests a second or a minute, such as 20r/s or 30r/m")
+    ),
+    "limits.burst": between(0),
+    "limits.connections": between(0),
+    "trusted_balancers.*": balancer,
+    # Its length is what nginx's variables can bear, which are named after headers and sites.
+    "headers.@": pattern(
+        r"(?=.{1,50}\Z)[A-Za-z0-9]+(-[A-Za-z0-9]+)*", "is no name for a header; use letters, digits and -, at most 50"
+    ),
+    "headers.*": pattern(r"[^\"\\$\x00-\x1f\x7f]*", 'stay on one line, without ", \\ and $'),
+    "mask_paths.*": pattern(PATH, "begin it with /, such as /account/reset/"),
 }
 """Dotted key → rule. ``.*`` stands for each element (or value) of the key, ``.@`` for each name in it."""
 
 # Keys that hold entries by name, and what each entry must say.
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
+
+# What `locations` may say of a path: keys of the site, for this path alone, and one of its own.
+LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits")
+LOCATION_ONLY = {"stream": {"type": "bool"}}
+GUARDS = frozenset({"allow", "deny", "basic_auth", "limits"})
 
 # Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -440,6 +482,8 @@ class Page:
             self.report(place, f"must be one of: {', '.join(map(str, option['choices']))}")
         elif "options" in option:
             self._check_keys(value, option["options"], place, f"{dotted}.")
+        elif dotted == "locations":
+            self._check_locations(value, place)
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 self._check_value(item, {"type": option.get("elements", "raw")}, f"{place}[{number}]", f"{dotted}.*")
@@ -453,6 +497,26 @@ class Page:
                     self._check_scalar(item, f"{place}.{name}", f"{dotted}.*")
         else:
             self._apply(dotted, value, place)
+
+    def _check_locations(self, locations: Mapping[str, Any], place: str) -> None:
+        """Each path has a few of the site's own keys, with the same types and rules."""
+        known = {key: self.spec[key] for key in LOCATION_KEYS} | LOCATION_ONLY
+        for path, keys in locations.items():
+            here = f"{place}.{path}"
+            if path == "/":
+                self.report(here, "is the whole site; say it of the site itself")
+            elif problem := pattern(PATH, "begin it with /, and leave out ? and #")(path):
+                self.report(here, problem)
+            if keys is BROKEN:
+                continue
+            if not isinstance(keys, Mapping):
+                self.report(here, TYPES["dict"][1])
+                continue
+            for key, value in keys.items():
+                if key in known:
+                    self._check_value(value, known[key], f"{here}.{key}", key)
+                else:
+                    self.report(f"{here}.{key}", f"is no key of a path; there are: {', '.join(known)}")
 
     def _check_scalar(self, value: object, place: str, dotted: str) -> None:
         if value is BROKEN:
@@ -479,8 +543,31 @@ class Page:
                     self.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
         if isinstance(site["source"], Mapping):
             self._check_source(name, site)
-
+        if site["proxy_protocol"] is True and not site["trusted_balancers"]:
+            self.report(f"{name}.trusted_balancers", "is missing; proxy_protocol believes only who stands there")
+        self._check_paths(name, site)
         self._check_processes(name, site)
+
+    def _check_paths(self, name: str, site: dict[str, Any]) -> None:
+        """No path is two things at once."""
+        aliases, locations, redirects = (
+            site[key] if isinstance(site[key], Mapping) else {} for key in ("aliases", "locations", "redirects")
+        )
+        for path, keys in locations.items():
+            place = f"{name}.locations.{path}"
+            if path in aliases:
+                if useless := sorted(set(keys if isinstance(keys, Mapping) else ()) - GUARDS):
+                    self.report(place, f"is an alias, of files, for which there is no {', '.join(useless)}")
+            elif above := next((alias for alias in aliases if alias != "/" and str(path).startswith(alias)), None):
+                self.report(place, f"lies below the alias {above}; make it an alias of its own first")
+        for path, target in redirects.items():
+            place = f"{name}.redirects.{path}"
+            if path in aliases or path in locations:
+                self.report(place, f"is also one of {'aliases' if path in aliases else 'locations'}; keep one of them")
+            elif target == path or (
+                str(path).endswith("/") and str(target).endswith("/") and str(target).startswith(str(path))
+            ):
+                self.report(place, "leads to itself; give another address")
 
     def _check_processes(self, name: str, site: dict[str, Any]) -> None:
         entries = {key: site[key] if isinstance(site[key], Mapping) else {} for key in NEEDED}
@@ -591,6 +678,14 @@ class Page:
                 taken_address, _, taken_port = taken.rpartition(":")
                 if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
                     self.report(place, f"takes a port that {other}.bind takes too; choose another")
+        speak: dict[Any, str] = {}
+        for name, site in present.items():
+            first = speak.setdefault(site["http_port"], name)
+            if site["proxy_protocol"] is not present[first]["proxy_protocol"]:
+                self.report(
+                    f"{name}.proxy_protocol",
+                    f"is not as that of {first}, on the same port; a port speaks it or does not",
+                )
         roots = {name: str(site["root"]).rstrip("/") for name, site in present.items()}
         for name, root in roots.items():
             if outer := next((other for other, above in roots.items() if root.startswith(f"{above}/")), None):
