@@ -51,7 +51,7 @@ def test_what_the_page_says_of_doors_and_headers_is_what_browsers_see(wordbook: 
 
 
 def test_hashes_of_passwords_are_for_nginx_alone(wordbook: Site) -> None:
-    assert wordbook.machine.output("stat -c '%%U:%%G %%a' /etc/wordbook/htpasswd:closed:") == "root:www-data 640"
+    assert wordbook.machine.output("stat -c '%U:%G %a' /etc/wordbook/htpasswd:closed:") == "root:www-data 640"
     assert not wordbook.machine.succeeds_as(wordbook.user, "cat", "/etc/wordbook/htpasswd:closed:")
 
 
