@@ -160,6 +160,7 @@ RULES = {
     "headers.@": (["X-Frame-Options", "DNT", "x" * 50], ["", "x" * 51, "X_Frame", "X Frame", "X:", "-X"]),
     "headers.*": (["", "default-src 'self'; img-src data:"], ['a"b', "a\nb", "$host", "a\\b"]),
     "mask_paths.*": (["/account/reset/", "/r"], ["reset", "/a?b", ""]),
+    "path": (["/", "/blog", "/a/b.c"], ["", "blog", "/blog/", "//", "/..", "/a b", "/a/../b", "/a{"]),
     "http_port": ([1, 65535], [0, 65536, -1]),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
@@ -416,6 +417,17 @@ def bad(tmp_path_factory) -> str:
                 },
                 "redirects": {"/a": "/a", "/b/": "/b/c/", "/x/": "/z"},
             },
+            "owner": GOOD
+            | {"server_names": ["o.example.com"], "http_port": 8090, "aliases": {"/blog/static/": "app/static"}},
+            "mounted": GOOD
+            | {
+                "server_names": ["o.example.com", "o2.example.com"],
+                "http_port": 8090,
+                "path": "/blog",
+                "trusted_balancers": ["10.0.0.1"],
+            },
+            "wandering": GOOD | {"server_names": ["w.example.com"], "http_port": 8091, "path": "/a"},
+            "lost": GOOD | {"server_names": ["w.example.com"], "http_port": 8091, "path": "/b"},
             "gone": {"state": "absent"},
         },
         "known": {"it": SECRET},
@@ -519,6 +531,10 @@ def bad(tmp_path_factory) -> str:
         "doors.redirects./a: leads to itself",
         "doors.redirects./b/: leads to itself",
         "doors.redirects./x/: is also one of locations",
+        "mounted.server_names: are not all names of owner",
+        "mounted.trusted_balancers: is not as that of owner",
+        "owner.aliases./blog/static/: stands below the path of mounted",
+        "lost.path: shares a name with wandering; one of the sites of a name needs path /",
         "-e site=…: there is no such site on these hosts; did you mean good?",
     ],
 )

@@ -56,7 +56,8 @@ options:
     type: path
     default: ""
   absent:
-    description: Files and links of ours that go. What is not ours is refused.
+    description:
+      - Files and links of ours that go, also as patterns; not those that O(files) names. What is not ours is refused.
     type: list
     elements: path
     default: []
@@ -130,10 +131,13 @@ def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
     for path, users in params["passwords"].items():
         content = PASSWORDS_HEAD + "".join(f"{user}:{digest_}\n" for user, digest_ in users.items())
         changes.append(Change(Path(path), content=content, mode=0o640, group=WORKERS, secret=True))
-    absent = [Change(Path(path)) for path in params["absent"]]
-    for path in glob.glob(params["passwords_like"]) if params["passwords_like"] else []:
-        if path not in params["passwords"]:
-            absent.append(Change(Path(path), secret=True))
+    wanted = params["files"].keys() | params["passwords"].keys()
+    patterns = [(pattern, False) for pattern in params["absent"]] + [(params["passwords_like"], True)]
+    absent = [
+        Change(Path(path), secret=secret)
+        for pattern, secret in patterns
+        for path in sorted(set(glob.glob(pattern)) - wanted)
+    ]
     changes += sorted(absent, key=lambda change: change.before_target is None)
     changes = [change for change in changes if change.needed]
     for change in changes:

@@ -264,6 +264,7 @@ PASSWORD_HASH = pattern(
 
 RULES: dict[str, Rule] = {
     "http_port": between(1, 65535),
+    "path": pattern(r"/|(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+", "begin it with / and end it without, such as /blog"),
     "server_names.*": server_name,
     "source.git": optional(repository),
     "source.version": optional(version),
@@ -651,7 +652,7 @@ class Page:
     def check_together(self) -> None:
         """What two sites on one host cannot share."""
         present = {name: site for name, site in self.sites.items() if site.get("state") == "present"}
-        names: dict[tuple[str, Any], str] = {}
+        names: dict[tuple[str, Any, Any], str] = {}
         binds: list[tuple[str, str, str]] = []
         ports: dict[str, str] = {}
         seen: dict[tuple[str, str], str] = {}
@@ -660,9 +661,9 @@ class Page:
                 ports.setdefault(str(site["http_port"]), name)
             for number, given in enumerate(items(site["server_names"])):
                 place = f"{name}.server_names[{number}]"
-                first = names.setdefault((given.lower(), site["http_port"]), name)
+                first = names.setdefault((given.lower(), site["http_port"], site["path"]), name)
                 if first != name:
-                    self.report(place, f"is also a name of {first}; a name belongs to one site")
+                    self.report(place, f"is also a name of {first}; a name belongs to one site (or give one a path)")
                 elif [other.lower() for other in items(site["server_names"])].index(given.lower()) < number:
                     self.report(place, "stands there twice; leave one out")
             for key in ("user", "root"):
@@ -678,6 +679,9 @@ class Page:
                 taken_address, _, taken_port = taken.rpartition(":")
                 if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
                     self.report(place, f"takes a port that {other}.bind takes too; choose another")
+        for name, site in present.items():
+            if site["path"] != "/" and isinstance(site["path"], str):
+                self._check_mount(name, site, present)
         speak: dict[Any, str] = {}
         for name, site in present.items():
             first = speak.setdefault(site["http_port"], name)
@@ -690,6 +694,32 @@ class Page:
         for name, root in roots.items():
             if outer := next((other for other, above in roots.items() if root.startswith(f"{above}/")), None):
                 self.report(f"{name}.root", f"lies inside that of {outer}; give each site its own")
+
+    def _check_mount(self, name: str, site: dict[str, Any], present: Mapping[str, dict[str, Any]]) -> None:
+        """A site below a path has its names to itself, or shares all of them with one that has path /."""
+        own = set(items(site["server_names"]))
+        sharing = {
+            other: entry
+            for other, entry in present.items()
+            if other != name and entry["http_port"] == site["http_port"] and own & set(items(entry["server_names"]))
+        }
+        owner = next((other for other, entry in sharing.items() if entry["path"] == "/"), None)
+        if owner is None:
+            if sharing:
+                others = ", ".join(sharing)
+                self.report(f"{name}.path", f"shares a name with {others}; one of the sites of a name needs path /")
+            return
+        if not own <= set(items(sharing[owner]["server_names"])):
+            self.report(
+                f"{name}.server_names", f"are not all names of {owner}, which has path / there; share all or none"
+            )
+        for key in ("trusted_balancers", "proxy_protocol"):
+            if site[key] != sharing[owner][key]:
+                self.report(f"{name}.{key}", f"is not as that of {owner}, which has path / there; say the same")
+        for key in ("aliases", "locations", "redirects"):
+            for path in sharing[owner][key] if isinstance(sharing[owner][key], Mapping) else ():
+                if f"{path}/".startswith(f"{site['path']}/"):
+                    self.report(f"{owner}.{key}.{path}", f"stands below the path of {name}; say it there")
 
 
 def items(value: object) -> list[str]:
