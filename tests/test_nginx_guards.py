@@ -66,6 +66,17 @@ SITES: dict[str, dict[str, Any]] = {
         },
     },
     "masked": {"mask_paths": ["/account/reset/", "/confirm/"]},
+    "town": {"deny": [OTHER], "aliases": ALIASES},
+    "blog": {
+        "server_names": ["town.test"],
+        "path": "/blog",
+        "aliases": ALIASES,
+        "headers": {"X-Robots-Tag": "noindex"},
+        "redirects": {"/old": "/new", "/was/": "/is/", "/far": "https://a.test/"},
+        "locations": {"/ben/": {"basic_auth": {"ben": APR1}}, "/hello": {"deny": []}, "/ws/": {"stream": True}},
+        "mask_paths": ["/reset/"],
+    },
+    "alone": {"path": "/a/b"},
 }
 
 
@@ -135,7 +146,7 @@ class Host:
         self.rig, self.port = rig, free_port()
         self.apps: dict[str, App] = {}
         sites = {
-            name: {"server_names": [f"{name}.test"], "source": {"path": "app"}, "http_port": self.port, **keys}
+            name: {"server_names": [f"{name}.test"], "source": {"path": "app"}, "http_port": self.port} | keys
             for name, keys in SITES.items()
         }
         files, links = render(sites, nginx_worker_processes=1)
@@ -530,6 +541,55 @@ def test_no_connection_turns_into_anything_else_or_elsewhere(host: Host, path: s
     host.ask("live", path, headers=UPGRADE.format(protocol))
     heard = b"".join(app.heard[before:])
     assert b"Sec-WebSocket-Key" in heard and b"Upgrade" not in heard and b"\r\nConnection" not in heard
+
+
+# --- Below a path --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "app"),
+    [
+        ("/", "town"), ("/blogger", "town"), ("/Blog/x", "town"), ("/blog%2e/x", "town"), ("/blog/../x", "town"),
+        ("/blog/", "blog"), ("/blog/x?y=1", "blog"), ("/x/../blog/y", "blog"), ("/%62log/x", "blog"),
+    ],
+)  # fmt: skip
+def test_two_sites_share_a_name_and_each_gets_what_is_its_own(host: Host, path: str, app: str):
+    before = {name: len(host.apps[name].heard) for name in ("town", "blog")}
+    assert host.status("town", path) == 200
+    heard = {name: host.apps[name].heard[number:] for name, number in before.items()}
+    assert [name for name in heard if heard[name]] == [app]
+    assert heard[app][0].startswith(f"GET {path} HTTP/1.1\r\n".encode())
+    assert f'"GET {path} HTTP/1.1" 200' in host.log(app)
+
+
+def test_a_site_below_a_path_has_everything_of_its_own_there(host: Host):
+    style = host.rig.folder / "srv/blog/releases/one/app/static/style.css"
+    style.write_text("of the blog")
+    assert host.ask("town", "/blog/static/style.css").endswith("of the blog")
+    assert host.ask("town", "/static/style.css").endswith("body {}")
+    for path, place in (("/blog?x=1", "/blog/?x=1"), ("/blog/old", "/blog/new"), ("/blog/was/x", "/blog/is/x")):
+        assert header(host.ask("town", path), "Location") == [place]
+    assert header(host.ask("town", "/blog/far"), "Location") == ["https://a.test/"]
+    answer = host.ask("town", "/blog/x")
+    assert header(answer, "X-Robots-Tag") == ["noindex"] and not header(host.ask("town"), "X-Robots-Tag")
+    assert [len(header(answer, name)) for name in [*SECURITY, "X-Request-ID"]] == [1] * 6
+    assert told(answer, "X-Forwarded-For") == [CLIENT] and told(answer, "Host") == ["town.test"]
+    assert host.status("town", "/blog/ben/") == 401 and host.status("town", "/blog/ben/", headers=BEN) == 200
+    websocket = host.ask("town", "/blog/ws/", headers=UPGRADE.format("websocket"))
+    assert told(websocket, "Upgrade") == ["websocket"]
+    host.ask("town", "/blog/reset/t0ken")
+    assert '"GET /blog/reset/*** ' in host.log("blog") and "t0ken" not in host.log("blog")
+
+
+def test_who_is_kept_from_a_name_is_kept_from_what_stands_below_it(host: Host):
+    assert host.status("town", "/blog/x", source=OTHER) == 403
+    assert host.status("town", "/blog/hello", source=OTHER) == 200, "unless it says otherwise"
+
+
+def test_what_has_a_name_to_itself_may_stand_below_a_path_too(host: Host):
+    assert host.status("alone", "/a/b/x") == 200
+    assert header(host.ask("alone", "/a/b"), "Location") == ["/a/b/"]
+    assert host.status("alone") == host.status("alone", "/a/") == host.status("alone", "/a/bc") == 404
 
 
 # --- Logs ----------------------------------------------------------------------------------------------------------
