@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from select import select
+from socket import MSG_PEEK
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -717,3 +720,81 @@ def test_what_is_on_the_page_stays_out_of_the_files_for_everybody():
     assert set(evaluate("__nginx_site_passwords", role_variables(sites, site_name="closed"))) == {
         "/etc/closed/htpasswd", "/etc/closed/htpasswd:ben:",
     }  # fmt: skip
+
+
+# --- Slow clients --------------------------------------------------------------------------------------------------
+
+HEAD = "GET /{} HTTP/1.1\r\nHost: shop.test\r\n"
+SLOW = {
+    # Never to the end of the head; of the body; or of the answer.
+    "head": (HEAD.format("slow-head"), "X: y\r\n"),
+    "body": ("POST /slow-body HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n", "x"),
+    "read": (HEAD.format("static/large") + "Connection: close\r\n\r\n", ""),
+}
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[tuple[Rig, int, App]]:
+    """An nginx that loses patience sooner, so that nobody has to wait for it, with few connections for one client."""
+    port = free_port()
+    host = {
+        "nginx_worker_processes": 1, "nginx_client_connections": 20, "nginx_client_header_timeout": 3,
+        "nginx_client_body_timeout": 3, "nginx_send_timeout": 3,
+    }  # fmt: skip
+    site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "aliases": ALIASES}
+    files, links = render({"shop": site}, **host)
+    with own_nginx() as rig, ExitStack() as stack:
+        rig.lay(files, links)
+        app = serve(rig, "shop", stack)
+        with open(rig.folder / "srv/shop/releases/one/app/static/large", "wb") as large:
+            large.truncate(64 << 20)
+        rig.start()
+        yield rig, port, app
+
+
+def closed(peer: socket.socket, drip: str) -> bool:
+    """Whether nginx has hung up; if not, one more drop."""
+    try:
+        if drip:
+            peer.send(drip.encode())
+            return bool(select([peer], [], [], 0)[0]) and peer.recv(65536) == b""
+        # Who reads nothing still hears of a reset.
+        return bool(peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) or tcp_state(peer) != ESTABLISHED
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+
+
+ESTABLISHED = 1
+
+
+def tcp_state(peer: socket.socket) -> int:
+    return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_slow_clients_hold_up_nobody_else(patient: tuple[Rig, int, App], kind: str):
+    _, port, app = patient
+    first, drip = SLOW[kind]
+    before = len(app.heard)
+    with ExitStack() as stack:
+        slow = []
+        for _ in range(200):
+            peer = stack.enter_context(socket.socket())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            peer.bind((OTHER, 0))
+            peer.connect(("127.0.0.1", port))
+            peer.sendall(first.encode())
+            slow.append(peer)
+        for _ in range(20):
+            assert ask(port, "/", "shop.test").startswith("HTTP/1.1 200")
+            assert ask(port, "/static/style.css", "shop.test").startswith("HTTP/1.1 200")
+        if kind != "head":
+            # The body and the answer may come as slowly as they like, but only so many at a time.
+            refused = [peer for peer in slow if select([peer], [], [], 0)[0] and b" 429 " in peer.recv(200, MSG_PEEK)]
+            assert len(refused) == 180
+        assert not [head for head in app.heard[before:] if b"/slow" in head], "the app is not held up at all"
+        if kind != "body":
+            # A head has a time for all of it, and who takes nothing of an answer is given up.
+            for peer in slow:
+                wait_for(functools.partial(closed, peer, drip))
+    assert ask(port, "/", "shop.test", source=OTHER).startswith("HTTP/1.1 200")
