@@ -17,7 +17,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from nginx_rig import Rig, ask, evaluate, free_port, needs_nginx, private_nginx, render, role_variables, say, wait_for
+from nginx_rig import (
+    PROJECT,
+    Rig,
+    ask,
+    evaluate,
+    free_port,
+    needs_nginx,
+    private_nginx,
+    render,
+    role_variables,
+    say,
+    wait_for,
+)
 
 pytestmark = needs_nginx
 
@@ -798,3 +810,10 @@ def test_slow_clients_hold_up_nobody_else(patient: tuple[Rig, int, App], kind: s
             for peer in slow:
                 wait_for(functools.partial(closed, peer, drip))
     assert ask(port, "/", "shop.test", source=OTHER).startswith("HTTP/1.1 200")
+
+
+def test_every_row_of_the_page_on_security_names_a_test_that_there_is():
+    named = re.findall(r"`(test_\w+|Test\w+)", (PROJECT / "docs/security.md").read_text())
+    there = "".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    assert len(named) > 20
+    assert [name for name in named if not re.search(rf"(def|class) {name}\b", there)] == []
