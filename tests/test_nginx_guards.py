@@ -10,10 +10,8 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from select import select
 from socket import MSG_PEEK
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -143,7 +141,7 @@ class Answer(socketserver.StreamRequestHandler):
 def serve(rig: Rig, name: str, stack: ExitStack) -> App:
     """A site with a few files, and its app at work."""
     root = rig.site(name)
-    (root / "releases/one/app/static/style.css").write_text("body {}")
+    (root / "releases/two/app/static/style.css").write_text("body {}")
     (root / "shared/media/photo.svg").write_text("<svg/>")
     socket_path = root / "slots/blue/sock"
     app = App(str(socket_path))
@@ -189,11 +187,7 @@ class Host:
         return (self.rig.folder / f"var/log/{name}/access.log").read_text()
 
 
-@contextmanager
-def own_nginx() -> Iterator[Rig]:
-    """Not below pytest's own folder: another pytest that starts closes that one to nginx's workers."""
-    with TemporaryDirectory(prefix="guards-") as folder:
-        yield from private_nginx(Path(folder))
+own_nginx = contextmanager(private_nginx)
 
 
 @pytest.fixture(scope="module")
@@ -578,9 +572,12 @@ def test_two_sites_share_a_name_and_each_gets_what_is_its_own(host: Host, path: 
 
 
 def test_a_site_below_a_path_has_everything_of_its_own_there(host: Host):
-    style = host.rig.folder / "srv/blog/releases/one/app/static/style.css"
+    style = host.rig.folder / "srv/blog/releases/two/app/static/style.css"
     style.write_text("of the blog")
     assert host.ask("town", "/blog/static/style.css").endswith("of the blog")
+    (host.rig.folder / "srv/blog/releases/one/app/static/app.0a1b2c3d.js").write_text("the blog's")
+    assert host.ask("town", "/blog/static/app.0a1b2c3d.js").endswith("the blog's")
+    assert host.status("town", "/static/app.0a1b2c3d.js") == 404
     assert host.ask("town", "/static/style.css").endswith("body {}")
     for path, place in (("/blog?x=1", "/blog/?x=1"), ("/blog/old", "/blog/new"), ("/blog/was/x", "/blog/is/x")):
         assert header(host.ask("town", path), "Location") == [place]
@@ -758,7 +755,7 @@ def patient() -> Iterator[tuple[Rig, int, App]]:
     with own_nginx() as rig, ExitStack() as stack:
         rig.lay(files, links)
         app = serve(rig, "shop", stack)
-        with open(rig.folder / "srv/shop/releases/one/app/static/large", "wb") as large:
+        with open(rig.folder / "srv/shop/releases/two/app/static/large", "wb") as large:
             large.truncate(64 << 20)
         rig.start()
         yield rig, port, app
