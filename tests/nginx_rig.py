@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -53,7 +54,8 @@ def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
 def find_plugins() -> None:
     """Let Ansible find its plugins and the project's; it wants to be told once."""
     init_plugin_loader([])
-    lookup_loader.add_directory(str(PROJECT / "roles/preflight/lookup_plugins"))
+    for role in ("preflight", "nginx"):
+        lookup_loader.add_directory(str(PROJECT / f"roles/{role}/lookup_plugins"))
 
 
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
@@ -135,6 +137,7 @@ class Rig:
         for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", r"/etc/\w+/tls"):
             text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", rf"{self.folder}\g<0>", text)
         text = text.replace("unix:/srv/", f"unix:{self.folder}/srv/")
+        text = re.sub(r"(auth_basic_user_file )/etc/", rf"\g<1>{self.folder}/etc/", text)
         text = re.sub(r"from=/srv/", f"from={self.folder}/srv/", text)
         text = re.sub(r"listen (\d+)", r"listen 127.0.0.1:\1", text)
         return re.sub(r"listen \[::\]:", "listen [::1]:", text)
@@ -196,13 +199,29 @@ def wait_for(what: Callable[[], Any]) -> Any:
     raise AssertionError("it never came")
 
 
-def ask(port: int, path: str = "/", host: str = "shop.example.com", headers: str = "", method: str = "GET") -> str:
+def ask(
+    port: int,
+    path: str = "/",
+    host: str = "shop.example.com",
+    headers: str = "",
+    method: str = "GET",
+    version: str = "1.1",
+    **how: str,
+) -> str:
     """One raw request, so that no client library tidies up the path; the whole answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
-        peer.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode())
+    head = f"{method} {path} HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+    return say(port, head, **how)
+
+
+def say(port: int, text: str, source: str = "127.0.0.1") -> str:
+    """Exactly these bytes, from an address of loopback; all that comes back until nginx hangs up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as peer:
         answer = b""
-        while piece := peer.recv(65536):
-            answer += piece
+        # What nginx gives no answer, it resets; perhaps before it has heard all.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            peer.sendall(text.encode("utf-8", "surrogateescape"))
+            while piece := peer.recv(65536):
+                answer += piece
     return answer.decode(errors="replace")
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,3 +111,24 @@ def test_clients_of_a_listener_show_a_certificate_and_nginx_on_the_socket_needs_
     stranger = make(by=make(authority=True, common_name="clients"), common_name="eve").put(tmp_path, "eve")
     with pytest.raises(OSError):
         answer(listener, stranger)
+
+
+@pytest.mark.parametrize("proxy_fix", [True, False])
+@pytest.mark.parametrize(
+    ("asked", "inside"),
+    [("/blog/words", "/words"), ("/blog/", "/"), ("/blog", ""), ("/healthz", "/healthz"), ("/blogger", "/blogger")],
+)
+def test_below_a_path_the_app_is_told_so_whatever_a_client_says(
+    tmp_path: Path, proxy_fix: bool, asked: str, inside: str
+) -> None:
+    found = {}
+    worker = SimpleNamespace(wsgi=lambda environ, _: found.update(environ) or [])
+    config(tmp_path, path="/blog", proxy_fix=proxy_fix)["post_worker_init"](worker)
+    forged = {"HTTP_SCRIPT_NAME": "/evil", "HTTP_X_SCRIPT_NAME": "/evil", "HTTP_X_FORWARDED_PREFIX": "/evil"}
+    worker.wsgi({"SCRIPT_NAME": "", "PATH_INFO": asked, **forged}, None)
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/blog", inside)
+
+
+def test_without_a_path_nothing_is_wrapped_for_it(tmp_path: Path) -> None:
+    assert "below_path" not in config(tmp_path)
+    assert "post_worker_init" not in config(tmp_path, proxy_fix=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
 import signal
@@ -56,9 +57,13 @@ class Host:
             + f"server {{ listen 127.0.0.1:{self.port}; return 204; }}\n{extra}}}\n"
         }
 
+    @staticmethod
+    def params(**given):
+        nothing = {"files": {}, "links": {}, "passwords": {}, "passwords_like": "", "absent": []}
+        return {**nothing, "stock_links": [], "assumed": {}, "test_only": False, **given}
+
     def ensure(self, check_mode: bool = False, **params):
-        wanted = {"files": {}, "links": {}, "absent": [], "stock_links": [], "assumed": {}, "test_only": False} | params
-        return self.nginx.ensure(wanted, self.places, check_mode)
+        return self.nginx.ensure(self.params(**params), self.places, check_mode)
 
     def path(self, name: str) -> str:
         return str(self.rig.conf / name)
@@ -141,7 +146,7 @@ def test_a_run_that_was_killed_before_the_reload_is_made_good(host: Host):
     host.ensure(files=host.main())
     port = free_port()
     site = host.site(f"server {{ listen 127.0.0.1:{port}; return 204; }}\n")
-    for change in host.nginx.plan({"absent": [], "stock_links": [], **site}, host.places):
+    for change in host.nginx.plan(host.params(**site), host.places):
         change.apply()
     assert not answers(port)
     done = host.ensure(**site)
@@ -224,14 +229,7 @@ def test_check_mode_tests_a_site_before_its_folders_and_the_daemons_files_are_th
 
 def test_check_mode_works_on_a_bare_host(host: Host, tmp_path):
     bare = host.nginx.Places(conf_dir=tmp_path / "none", binary=tmp_path / "no", state_dir=tmp_path / "never")
-    params = {
-        "files": {f"{tmp_path}/none/nginx.conf": MADE},
-        "links": {},
-        "absent": [],
-        "stock_links": [],
-        "assumed": {},
-        "test_only": False,
-    }
+    params = host.params(files={f"{tmp_path}/none/nginx.conf": MADE})
     done = host.nginx.ensure(params, bare, True)
     assert done["changed"] and not done["tested"] and not done["installed"]
     with pytest.raises(host.nginx.Refused, match="Install the package nginx"):
@@ -296,6 +294,39 @@ def test_the_copy_under_test_holds_no_private_key(host: Host):
     with host.nginx.candidate([], {}, host.places, quiet_logs=False) as copy:
         assert (copy / "key.pem").is_symlink() and oct(copy.stat().st_mode & 0o777) == "0o700"
     assert not copy.exists()
+
+
+def test_passwords_are_for_nginx_alone_and_need_no_reload(host: Host):
+    folder = host.rig.folder / "etc/shop"
+    folder.mkdir()
+    one, other, foreign = folder / "htpasswd", folder / "htpasswd:admin:", folder / "htpasswd.old"
+    foreign.write_text("by hand")
+    host.ensure(files=host.main())
+    host.rig.start()
+    done = host.ensure(passwords={str(one): {"anna": "$6$secret"}, str(other): {"ben": "$6$x"}})
+    assert done["changed"] and not done["reloaded"]
+    assert "secret" not in str(done)
+    status = one.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, grp.getgrnam("www-data").gr_gid, 0o640)
+    assert one.read_text().endswith("edits here are lost.\nanna:$6$secret\n")
+    same = {"passwords": {str(one): {"anna": "$6$secret"}}, "passwords_like": str(one)}
+    assert not host.ensure(**same)["changed"]
+    one.chmod(0o644)
+    assert host.ensure(**same)["changed"], "everybody could read it"
+    foreign.unlink()
+    assert host.ensure(passwords_like=f"{one}*", check_mode=True)["changed"]
+    assert one.exists()
+    host.ensure(passwords_like=f"{one}*")
+    assert not list(folder.iterdir())
+
+
+def test_a_file_of_passwords_that_somebody_else_made_stays(host: Host):
+    foreign = host.rig.folder / "htpasswd"
+    foreign.write_text("by:hand")
+    host.ensure(files=host.main())
+    with pytest.raises(host.nginx.Refused, match="not made from one of our templates"):
+        host.ensure(passwords={str(foreign): {"anna": "$6$x"}})
+    assert foreign.read_text() == "by:hand"
 
 
 def test_a_worker_that_is_shutting_down_is_not_taken_for_a_new_one(host: Host):

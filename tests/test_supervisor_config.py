@@ -301,10 +301,10 @@ def test_the_folder_of_notes_may_be_seen_by_everybody(tmp_path: Path, there):
     ("facts", "expected"), [({}, True), ({"service_mgr": "systemd"}, True), ({"service_mgr": "sysvinit"}, False)]
 )
 def test_a_drop_in_is_for_hosts_with_systemd_and_for_those_that_were_not_asked(role, facts, expected):
-    variables = trusted(yaml.safe_load((PROJECT / f"roles/{role}/vars/main.yml").read_text()))
-    names = "nginx_worker_processes nginx_worker_rlimit_nofile nginx_worker_shutdown_timeout nginx_worker_connections"
-    needed = dict.fromkeys(names.split(), 1) | {"nginx_ports": [80], "nginx_ipv6": False}
-    files = evaluate(f"__{role}_files", {**variables, **needed, "ansible_facts": facts})
+    variables = {"sites": {}}
+    for kind in ("defaults", "vars"):
+        variables |= trusted(yaml.safe_load((PROJECT / f"roles/{role}/{kind}/main.yml").read_text()))
+    files = evaluate(f"__{role}_files", {**variables, "ansible_facts": facts})
     assert any(path.startswith("/etc/systemd/") for path in files) is expected
     assert any(path.startswith(f"/etc/{role}/") for path in files)
     if role == "supervisor":

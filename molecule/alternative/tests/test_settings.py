@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from support import SITES, Machine, Site
 
@@ -36,6 +38,27 @@ def test_every_value_of_the_environment_arrives_as_it_was_given(wordbook: Site) 
 
 def test_an_upload_over_the_limit_is_refused_before_python(wordbook: Site) -> None:
     assert wordbook.get("/", Content_Length=str(2 * 1024 * 1024)).status == 413
+
+
+def test_what_the_page_says_of_doors_and_headers_is_what_browsers_see(wordbook: Site) -> None:
+    page = wordbook.get("/")
+    assert page.headers["X-Frame-Options"] == "DENY" and not page.headers["Permissions-Policy"]
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert wordbook.get("/closed/").status == 401
+    with_password = base64.b64encode(b"anna:only-for-tests").decode()
+    assert wordbook.get("/closed/", Authorization=f"Basic {with_password}").status == 404
+    assert wordbook.get("/old/1").headers["Location"] == "/words/1"
+
+
+def test_hashes_of_passwords_are_for_nginx_alone(wordbook: Site) -> None:
+    assert wordbook.machine.output("stat -c '%U:%G %a' /etc/wordbook/htpasswd:closed:") == "root:www-data 640"
+    assert not wordbook.machine.succeeds_as(wordbook.user, "cat", "/etc/wordbook/htpasswd:closed:")
+
+
+def test_a_link_from_a_mail_does_not_get_into_the_log(wordbook: Site) -> None:
+    wordbook.get("/account/reset/a-key-of-somebodys", Referer="http://wordbook.test/account/confirm/a-key-of-somebodys")
+    log = wordbook.machine.output("cat /var/log/wordbook/access.log")
+    assert "/account/reset/***" in log and "/account/confirm/***" in log and "a-key-of-somebodys" not in log
 
 
 def test_a_listener_that_was_asked_for_is_reached_without_nginx(handbook: Site) -> None:

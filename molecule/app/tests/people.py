@@ -16,6 +16,9 @@ from support import PROJECT, Machine, Site, until
 
 # What a person would have seen; kept after the run.
 SCREENS = PROJECT / "build" / "screens"
+# The browser's own event for what the page's Content-Security-Policy forbids.
+TELL_VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
+    console.error(`the policy forbids ${event.blockedURI} by ${event.violatedDirective}`))"""
 PASSWORD = "correct horse 电池"
 
 
@@ -29,6 +32,7 @@ class Person:
     troubles: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.page.add_init_script(TELL_VIOLATIONS)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("console", lambda line: line.type == "error" and self.troubles.append(line.text))
         self.page.on("request", lambda request: self._check(request.url))

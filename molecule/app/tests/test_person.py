@@ -68,6 +68,15 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     person.look("not-found")
 
 
+def test_the_browser_reports_it_when_a_page_breaks_its_policy(person: Person) -> None:
+    """So that no trouble above means that there was none."""
+    answer = person.page.goto(f"http://{person.site.server_name}/")
+    assert answer and "default-src 'self'" in answer.headers["content-security-policy"]
+    with person.page.expect_console_message(lambda line: "the policy forbids inline by script-src" in line.text):
+        person.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'x = 1'}))")
+    assert person.troubles
+
+
 def test_times_are_told_in_chinese_without_any_script_in_the_page(person: Person) -> None:
     person.open("/")
     person.page.locator("table.words a").first.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -46,8 +47,20 @@ options:
     description: Path of a symbolic link and its target.
     type: dict
     default: {}
+  passwords:
+    description:
+      - Files of users and hashes for basic auth by their path, for root and nginx's workers alone. No output shows
+        them. nginx reads them at each request, so that one that changes needs no reload.
+    type: dict
+    default: {}
+  passwords_like:
+    description: A pattern of such files; those of ours that O(passwords) does not name go.
+    type: path
+    default: ""
   absent:
-    description: Files and links of ours that go. What is not ours is refused.
+    description:
+      - Files and links of ours that go, also as patterns; not those that O(files) and O(links) name. What is not ours
+        is refused.
     type: list
     elements: path
     default: []
@@ -89,6 +102,10 @@ tested: {description: Whether nginx was there to test it, type: bool}
 running: {description: Whether nginx runs, type: bool}
 """
 
+# Of the files of users and hashes: what they begin with, and who may read them besides root.
+PASSWORDS_HEAD = "# Made from the page of sites; edits here are lost.\n"
+WORKERS = "www-data"
+
 # Master and workers need a moment each; a port that is taken is tried for 2.5 s by nginx itself.
 PATIENCE = 15.0
 
@@ -114,7 +131,16 @@ def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
     conffiles = shipped(places.dpkg_status)
     changes = [Change(Path(path), content=content) for path, content in params["files"].items()]
     changes += [Change(Path(path), target=target) for path, target in params["links"].items()]
-    absent = [Change(Path(path)) for path in params["absent"]]
+    for path, users in params["passwords"].items():
+        content = PASSWORDS_HEAD + "".join(f"{user}:{digest_}\n" for user, digest_ in users.items())
+        changes.append(Change(Path(path), content=content, mode=0o640, group=WORKERS, secret=True))
+    wanted = params["files"].keys() | params["links"].keys() | params["passwords"].keys()
+    patterns = [(pattern, False) for pattern in params["absent"]] + [(params["passwords_like"], True)]
+    absent = [
+        Change(Path(path), secret=secret)
+        for pattern, secret in patterns
+        for path in sorted(set(glob.glob(pattern)) - wanted)
+    ]
     changes += sorted(absent, key=lambda change: change.before_target is None)
     changes = [change for change in changes if change.needed]
     for change in changes:
@@ -372,6 +398,8 @@ def main() -> None:
     options = {
         "files": {"type": "dict", "default": {}},
         "links": {"type": "dict", "default": {}},
+        "passwords": {"type": "dict", "default": {}, "no_log": True},
+        "passwords_like": {"type": "path", "default": "", "no_log": False},
         "absent": {"type": "list", "elements": "path", "default": []},
         "stock_links": {"type": "list", "elements": "path", "default": []},
         "assumed": {"type": "dict", "default": {}},

@@ -110,6 +110,18 @@ def network(value: str) -> str | None:
     return None
 
 
+def balancer(value: str) -> str | None:
+    """Somebody in particular."""
+    everybody = str(value).endswith("/0")
+    return "would believe everybody; name the balancer's own addresses" if everybody else network(value)
+
+
+def redirect_target(value: str) -> str | None:
+    """A path of this site, or a URL; the query is the client's."""
+    plain = re.fullmatch(r"(https?://[A-Za-z0-9.:\[\]-]+)?(/(?!/)[A-Za-z0-9._~%@:,+/-]*)?", str(value))
+    return None if value and plain else "give a path such as /new, or an http or https URL, without ? and #"
+
+
 def inside(value: str) -> str | None:
     """A relative path that stays where it is."""
     parts = str(value).split("/")
@@ -245,10 +257,18 @@ def identifier(value: str) -> str | None:
     )
 
 
+# A path as browsers send it, decoded; no sign of nginx's own language in it.
+PATH = r"/([A-Za-z0-9._~@:,+-]+/)*[A-Za-z0-9._~@:,+-]*"
+PASSWORD_HASH = pattern(
+    r"\$(apr1|5|6|y|2[aby])\$[./A-Za-z0-9$=,]{20,}",
+    "is no hash of a password; make one with `openssl passwd -6` and keep it in a vault",
+)
+
 RULES: dict[str, Rule] = {
     "http_port": between(1, 65535),
     "https_port": between(1, 65535),
     "canonical_name": optional(server_name),
+    "path": pattern(r"/|(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+", "begin it with / and end it without, such as /blog"),
     "server_names.*": server_name,
     "source.git": optional(repository),
     "source.version": optional(version),
@@ -309,11 +329,40 @@ RULES: dict[str, Rule] = {
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
     "proxy_timeout": between(1),
     "tls.hsts": between(0),
+    "redirects.@": pattern(PATH, "begin it with /, and leave out ? and #"),
+    "redirects.*": redirect_target,
+    "deny.*": network,
+    "allow.*": network,
+    "basic_auth.@": pattern(r"[A-Za-z0-9._@+-]+", "is no name for a user; use letters, digits and . _ @ + -"),
+    "basic_auth.*": PASSWORD_HASH,
+    "limits.requests": optional(
+        pattern(r"[1-9][0-9]*r/[sm]", "give requests a second or a minute, such as 20r/s or 30r/m")
+    ),
+    "limits.burst": between(0),
+    "limits.connections": between(0),
+    "trusted_balancers.*": balancer,
+    # Its length is what nginx's variables can bear, which are named after headers and sites.
+    "headers.@": pattern(
+        r"(?=.{1,50}\Z)[A-Za-z0-9]+(-[A-Za-z0-9]+)*", "is no name for a header; use letters, digits and -, at most 50"
+    ),
+    "headers.*": pattern(r"[^\"\\$\x00-\x1f\x7f]*", 'stay on one line, without ", \\ and $'),
+    "mask_paths.*": pattern(PATH, "begin it with /, such as /account/reset/"),
 }
 """Dotted key → rule. ``.*`` stands for each element (or value) of the key, ``.@`` for each name in it."""
 
 # Keys that hold entries by name, and what each entry must say.
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
+
+# What `locations` may say of a path: keys of the site, for this path alone, and some of its own.
+LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits")
+LOCATION_ONLY = {"stream": {"type": "bool"}, "client_verify": {"type": "str", "choices": ["required", "optional"]}}
+GUARDS = frozenset({"allow", "deny", "basic_auth", "limits", "client_verify"})
+
+# What is said once for all of a name, by the site that has path /.
+SERVER_KEYS = (
+    "trusted_balancers", "proxy_protocol", "https_port", "canonical_name", "tls.mode", "tls.redirect", "tls.client_ca",
+    "tls.client_verify",
+)  # fmt: skip
 
 # Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -446,6 +495,8 @@ class Page:
             self.report(place, f"must be one of: {', '.join(map(str, option['choices']))}")
         elif "options" in option:
             self._check_keys(value, option["options"], place, f"{dotted}.")
+        elif dotted == "locations":
+            self._check_locations(value, place)
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 self._check_value(item, {"type": option.get("elements", "raw")}, f"{place}[{number}]", f"{dotted}.*")
@@ -459,6 +510,26 @@ class Page:
                     self._check_scalar(item, f"{place}.{name}", f"{dotted}.*")
         else:
             self._apply(dotted, value, place)
+
+    def _check_locations(self, locations: Mapping[str, Any], place: str) -> None:
+        """Each path has a few of the site's own keys, with the same types and rules."""
+        known = {key: self.spec[key] for key in LOCATION_KEYS} | LOCATION_ONLY
+        for path, keys in locations.items():
+            here = f"{place}.{path}"
+            if path == "/":
+                self.report(here, "is the whole site; say it of the site itself")
+            elif problem := pattern(PATH, "begin it with /, and leave out ? and #")(path):
+                self.report(here, problem)
+            if keys is BROKEN:
+                continue
+            if not isinstance(keys, Mapping):
+                self.report(here, TYPES["dict"][1])
+                continue
+            for key, value in keys.items():
+                if key in known:
+                    self._check_value(value, known[key], f"{here}.{key}", key)
+                else:
+                    self.report(f"{here}.{key}", f"is no key of a path; there are: {', '.join(known)}")
 
     def _check_scalar(self, value: object, place: str, dotted: str) -> None:
         if value is BROKEN:
@@ -490,6 +561,10 @@ class Page:
         self._check_names(name, site)
         if isinstance(site["tls"], Mapping):
             self._check_tls(name, site, site["tls"])
+        if site["proxy_protocol"] is True and not site["trusted_balancers"]:
+            self.report(f"{name}.trusted_balancers", "is missing; proxy_protocol believes only who stands there")
+        self._check_paths(name, site)
+        self._check_processes(name, site)
 
     def _check_names(self, name: str, site: dict[str, Any]) -> None:
         canonical = site["canonical_name"]
@@ -519,8 +594,44 @@ class Page:
                 provided_pair.certificates_in("client_ca", text)
             except provided_pair.PairError as error:
                 self.report(f"{name}.tls.{error.key}", error.words)
+            self._check_clients(name, site, tls)
+        if tls.get("http3") is True and site["proxy_protocol"] is True:
+            self.report(f"{name}.tls.http3", "comes by UDP, of which a balancer's PROXY protocol says nothing; leave it out")
+        if not given.get("client_ca"):
+            for path, keys in site["locations"].items() if isinstance(site["locations"], Mapping) else ():
+                if isinstance(keys, Mapping) and "client_verify" in keys:
+                    self.report(f"{name}.locations.{path}.client_verify", "checks nothing without tls.client_ca")
 
-        self._check_processes(name, site)
+    def _check_clients(self, name: str, site: dict[str, Any], tls: Mapping[str, Any]) -> None:
+        """Nobody comes in by a way on which no certificate is asked for."""
+        if site["trusted_balancers"] and site["proxy_protocol"] is False:
+            self.report(
+                f"{name}.tls.client_ca",
+                "never sees a client behind a balancer that speaks HTTP; let it pass TLS on and say proxy_protocol: true",
+            )
+        if tls.get("redirect") is False and tls.get("client_verify") == "required":
+            self.report(f"{name}.tls.redirect", "lets clients in by plain http without a certificate; leave it true")
+
+    def _check_paths(self, name: str, site: dict[str, Any]) -> None:
+        """No path is two things at once."""
+        aliases, locations, redirects = (
+            site[key] if isinstance(site[key], Mapping) else {} for key in ("aliases", "locations", "redirects")
+        )
+        for path, keys in locations.items():
+            place = f"{name}.locations.{path}"
+            if path in aliases:
+                if useless := sorted(set(keys if isinstance(keys, Mapping) else ()) - GUARDS):
+                    self.report(place, f"is an alias, of files, for which there is no {', '.join(useless)}")
+            elif above := next((alias for alias in aliases if alias != "/" and str(path).startswith(alias)), None):
+                self.report(place, f"lies below the alias {above}; make it an alias of its own first")
+        for path, target in redirects.items():
+            place = f"{name}.redirects.{path}"
+            if path in aliases or path in locations:
+                self.report(place, f"is also one of {'aliases' if path in aliases else 'locations'}; keep one of them")
+            elif target == path or (
+                str(path).endswith("/") and str(target).endswith("/") and str(target).startswith(str(path))
+            ):
+                self.report(place, "leads to itself; give another address")
 
     def _check_processes(self, name: str, site: dict[str, Any]) -> None:
         entries = {key: site[key] if isinstance(site[key], Mapping) else {} for key in NEEDED}
@@ -604,7 +715,7 @@ class Page:
     def check_together(self) -> None:
         """What two sites on one host cannot share."""
         present = {name: site for name, site in self.sites.items() if site.get("state") == "present"}
-        names: dict[tuple[str, Any], str] = {}
+        names: dict[tuple[str, Any, Any], str] = {}
         binds: list[tuple[str, str, str]] = []
         # nginx's ports: by which key of which site.
         ports: dict[str, tuple[str, str]] = {}
@@ -618,14 +729,15 @@ class Page:
                         self.report(f"{name}.{key}", f"is the {its} of {other}; http and https need a port each")
             for number, given in enumerate(items(site["server_names"])):
                 place = f"{name}.server_names[{number}]"
-                first = [names.setdefault((given.lower(), site[key]), name) for key in port_keys(site)]
+                first = [names.setdefault((given.lower(), site[key], site["path"]), name) for key in port_keys(site)]
                 if others := [other for other in first if other != name]:
-                    self.report(place, f"is also a name of {others[0]}; a name belongs to one site")
+                    self.report(place, f"is also a name of {others[0]}; a name belongs to one site (or give one a path)")
                 elif [other.lower() for other in items(site["server_names"])].index(given.lower()) < number:
                     self.report(place, "stands there twice; leave one out")
                 if "https_port" in port_keys(site) and is_address(given):
                     first_one = addressed.setdefault(site["https_port"], name)
-                    if first_one != name:
+                    # Below a path of another site, its names, addresses too, are the other's.
+                    if first_one != name and given not in items(present[first_one]["server_names"]):
                         self.report(
                             place,
                             f"is an address, and {first_one} has some on this https_port; who asks for one says no "
@@ -644,10 +756,52 @@ class Page:
                 taken_address, _, taken_port = taken.rpartition(":")
                 if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
                     self.report(place, f"takes a port that {other}.bind takes too; choose another")
+        for name, site in present.items():
+            if site["path"] != "/" and isinstance(site["path"], str):
+                self._check_mount(name, site, present)
+        speak: dict[Any, str] = {}
+        for name, site in present.items():
+            firsts = [speak.setdefault(site[key], name) for key in port_keys(site)]
+            if other := next((each for each in firsts if present[each]["proxy_protocol"] is not site["proxy_protocol"]), ""):
+                self.report(
+                    f"{name}.proxy_protocol",
+                    f"is not as that of {other}, on the same port; a port speaks it or does not",
+                )
         roots = {name: str(site["root"]).rstrip("/") for name, site in present.items()}
         for name, root in roots.items():
             if outer := next((other for other, above in roots.items() if root.startswith(f"{above}/")), None):
                 self.report(f"{name}.root", f"lies inside that of {outer}; give each site its own")
+
+    def _check_mount(self, name: str, site: dict[str, Any], present: Mapping[str, dict[str, Any]]) -> None:
+        """A site below a path has its names to itself, or shares all of them with one that has path /."""
+        own = set(items(site["server_names"]))
+        sharing = {
+            other: entry
+            for other, entry in present.items()
+            if other != name and entry["http_port"] == site["http_port"] and own & set(items(entry["server_names"]))
+        }
+        owner = next((other for other, entry in sharing.items() if entry["path"] == "/"), None)
+        if owner is None:
+            if sharing:
+                others = ", ".join(sharing)
+                self.report(f"{name}.path", f"shares a name with {others}; one of the sites of a name needs path /")
+            return
+        if not own <= set(items(sharing[owner]["server_names"])):
+            self.report(
+                f"{name}.server_names", f"are not all names of {owner}, which has path / there; share all or none"
+            )
+        for key in SERVER_KEYS:
+            outer, _, inner = key.partition(".")
+            own_word, its = (each[outer].get(inner) if inner else each[outer] for each in (site, sharing[owner]))
+            if own_word != its:
+                self.report(f"{name}.{key}", f"is not as that of {owner}, which has path / there; say the same")
+        for path, keys in site["locations"].items() if isinstance(site["locations"], Mapping) else ():
+            if isinstance(keys, Mapping) and "client_verify" in keys:
+                self.report(f"{name}.locations.{path}.client_verify", f"is for {owner} to say, which has path / there")
+        for key in ("aliases", "locations", "redirects"):
+            for path in sharing[owner][key] if isinstance(sharing[owner][key], Mapping) else ():
+                if f"{path}/".startswith(f"{site['path']}/"):
+                    self.report(f"{owner}.{key}.{path}", f"stands below the path of {name}; say it there")
 
 
 def port_keys(site: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +22,13 @@ class Change:
     path: Path
     content: str | None = None
     target: str | None = None
+    mode: int = MODE
+    group: str | None = None
+    secret: bool = False
     before: bytes | None = field(init=False, default=None)
     before_target: str | None = field(init=False, default=None)
     before_mode: int = field(init=False, default=MODE)
+    before_group: int | None = field(init=False, default=None)
     right_owner: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
@@ -33,7 +38,9 @@ class Change:
             self.before = self.path.read_bytes()
             status = self.path.stat()
             self.before_mode = status.st_mode & 0o7777
-            self.right_owner = status.st_uid == os.geteuid() and self.before_mode == MODE
+            self.before_group = status.st_gid
+            self.right_owner = (status.st_uid, self.before_mode) == (os.geteuid(), self.mode)
+            self.right_owner &= self.gid in (None, status.st_gid)
         elif self.path.exists():
             raise Refused(f"{self.path} is neither a file nor a link. Move it away, then run this again.")
 
@@ -42,18 +49,24 @@ class Change:
         return None if self.content is None else self.content.encode()
 
     @property
+    def gid(self) -> int | None:
+        return None if self.group is None else grp.getgrnam(self.group).gr_gid
+
+    @property
     def needed(self) -> bool:
         differs = (self.before, self.before_target) != (self.after, self.target)
         return differs or (self.after is not None and not self.right_owner)
 
     def apply(self) -> None:
-        place(self.path, self.after, self.target, MODE)
+        place(self.path, self.after, self.target, self.mode, self.gid)
 
     def undo(self) -> None:
-        place(self.path, self.before, self.before_target, self.before_mode)
+        place(self.path, self.before, self.before_target, self.before_mode, self.before_group)
 
     def diff(self) -> dict[str, str]:
         def words(content: bytes | None, target: str | None) -> str:
+            if self.secret:
+                return "" if content is None else "(hidden)\n"
             return f"link to {target}\n" if target is not None else (content or b"").decode(errors="replace")
 
         return {
@@ -64,7 +77,7 @@ class Change:
         }
 
 
-def place(path: Path, content: bytes | None, target: str | None, mode: int) -> None:
+def place(path: Path, content: bytes | None, target: str | None, mode: int, gid: int | None = None) -> None:
     """Make ``path`` a file, a link or nothing, so that no reader ever finds it half done."""
     if content is None and target is None:
         path.unlink(missing_ok=True)
@@ -79,6 +92,8 @@ def place(path: Path, content: bytes | None, target: str | None, mode: int) -> N
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "wb") as stream:
             stream.write(content or b"")
+            if gid is not None:
+                os.fchown(stream.fileno(), -1, gid)
             os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
