@@ -257,17 +257,19 @@ def talk(
     host: str = "",
     context: ssl.SSLContext | None = None,
     headers: str = "",
+    before: str = "",
 ) -> Talk:
     """One raw request over TLS.
 
     :param name: what TLS is told, if anything
     :param host: the request's own Host, the name and the port if empty
+    :param before: a balancer's line, before TLS begins
     """
     context = context or client()
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=name) as peer,
-    ):
+    with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        plain.sendall(before.encode())
+        peer = stack.enter_context(context.wrap_socket(plain, server_hostname=name))
         found = Talk("", peer.version(), peer.cipher()[0], peer.selected_alpn_protocol(), peer.getpeercert(True) or b"")
         host, answer = host or f"{name}:{port}", b""
         if peer.selected_alpn_protocol() != "h2":

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.daemons.kernel import nginx_version
 from certificates import make, place
-from nginx_rig import NGINX, Rig, Upstream, ask, client, free_port, needs_nginx, private_nginx, render, talk
+from nginx_rig import NGINX, Rig, Upstream, ask, client, free_port, needs_nginx, private_nginx, render, say, talk
 
 NAMES = ["shop.example.com", "www.shop.example.com"]
 CIPHERS = {
@@ -45,7 +45,7 @@ def serve(rig: Rig):
             place(rig.folder / f"etc/{name}/tls", made)
             upstreams.append(Upstream(root / "slots/blue/sock"))
             upstreams[-1].start()
-        (rig.folder / "srv/shop/releases/one/app/static/style.css").write_text("body {}")
+        (rig.folder / "srv/shop/releases/two/app/static/style.css").write_text("body {}")
         rig.lay(files, links)
         rig.start()
         der = make_der(rig, "shop")
@@ -170,19 +170,21 @@ class TestNames:
         assert ask(serve().https, "/").startswith("HTTP/1.1 400")
 
 
+def redirected(answer: str) -> tuple[str, str]:
+    """By which status, and where to."""
+    found = re.search(r"^HTTP/1\.1 (\d+).*?\r\nLocation: (\S+)\r\n", answer, re.DOTALL)
+    assert found, answer
+    return found[1], found[2]
+
+
 @needs_nginx
 class TestRedirects:
     """From http to https, and from one name to another."""
 
-    def to(self, answer: str) -> tuple[str, str]:
-        found = re.search(r"^HTTP/1\.1 (\d+).*?\r\nLocation: (\S+)\r\n", answer, re.DOTALL)
-        assert found, answer
-        return found[1], found[2]
-
     def test_http_leads_to_https_with_path_query_and_port(self, serve):
         shop = serve()
         answer = ask(shop.http, "/a%20b/c?d=e&f=%2F", host="www.shop.example.com:8080")
-        assert self.to(answer) == ("301", f"https://www.shop.example.com:{shop.https}/a%20b/c?d=e&f=%2F")
+        assert redirected(answer) == ("301", f"https://www.shop.example.com:{shop.https}/a%20b/c?d=e&f=%2F")
 
     def test_the_usual_port_is_not_named(self):
         files, _ = render({"shop": {"server_names": NAMES, "source": {"path": "app"}, "tls": {"mode": "selfsigned"}}})
@@ -195,9 +197,9 @@ class TestRedirects:
             ask(shop.http, "http://shop.example.com/x", host="evil.example", headers=forged),
             ask(shop.http, "/x", headers=forged),
         ):
-            assert self.to(answer)[1] == f"https://shop.example.com:{shop.https}/x"
+            assert redirected(answer)[1] == f"https://shop.example.com:{shop.https}/x"
         assert ask(shop.http, "/x", host="evil.example") == ""
-        assert self.to(ask(shop.http, "//evil.example/x"))[1].startswith("https://shop.example.com:")
+        assert redirected(ask(shop.http, "//evil.example/x"))[1].startswith("https://shop.example.com:")
 
     def test_without_the_redirect_both_serve(self, serve):
         shop = serve(tls={"redirect": False})
@@ -207,14 +209,14 @@ class TestRedirects:
     def test_other_names_lead_to_the_canonical_one(self, serve):
         shop = serve(canonical_name="shop.example.com")
         away = f"https://shop.example.com:{shop.https}/x?y=1"
-        assert self.to(talk(shop.https, "/x?y=1", name="www.shop.example.com").answer) == ("301", away)
-        assert self.to(ask(shop.http, "/x?y=1", host="www.shop.example.com")) == ("301", away), "in one step"
+        assert redirected(talk(shop.https, "/x?y=1", name="www.shop.example.com").answer) == ("301", away)
+        assert redirected(ask(shop.http, "/x?y=1", host="www.shop.example.com")) == ("301", away), "in one step"
         assert talk(shop.https).answer.startswith("HTTP/1.1 200")
 
     def test_a_canonical_name_needs_no_https(self, serve):
         shop = serve(canonical_name="shop.example.com", tls={"mode": "none"})
         answer = ask(shop.http, "/x?y=1", host=f"www.shop.example.com:{shop.http}")
-        assert self.to(answer) == ("301", f"http://shop.example.com:{shop.http}/x?y=1")
+        assert redirected(answer) == ("301", f"http://shop.example.com:{shop.http}/x?y=1")
         assert ask(shop.http).startswith("HTTP/1.1 200")
 
 
@@ -224,6 +226,61 @@ def test_browsers_are_told_to_stay_with_https_only_when_asked_for(serve):
     for path, name in (("/", NAMES[0]), ("/static/style.css", NAMES[0]), ("/", NAMES[1])):
         found = talk(shop.https, path, name=name).answer
         assert found.count("\r\nStrict-Transport-Security: max-age=86400\r\n") == 1, found
+
+
+@needs_nginx
+class TestBalancers:
+    """https, and who stands in front of it."""
+
+    BALANCER = "127.0.0.9"
+    HTTPS, HTTP = "X-Forwarded-Proto: https\r\n", "X-Forwarded-Proto: http\r\n"
+
+    def test_who_asked_the_balancer_by_https_is_served_and_by_http_is_sent_there(self, serve):
+        shop = serve(trusted_balancers=[self.BALANCER], canonical_name="shop.example.com", tls={"hsts": 60})
+        served = ask(shop.http, "/x", headers=self.HTTPS, source=self.BALANCER)
+        assert served.startswith("HTTP/1.1 200") and "\r\nX-Forwarded-Proto: https\r\n" in served
+        assert "\r\nStrict-Transport-Security: max-age=60\r\n" in served
+        away = ("301", "https://shop.example.com/x?y=1")
+        for host in NAMES:
+            answer = ask(shop.http, "/x?y=1", host=host, headers=self.HTTP, source=self.BALANCER)
+            assert redirected(answer) == away and "Strict-Transport-Security" not in answer
+        other = ask(shop.http, "/x?y=1", host=NAMES[1], headers=self.HTTPS, source=self.BALANCER)
+        assert redirected(other) == away
+        assert redirected(talk(shop.https, "/x?y=1", host="www.shop.example.com").answer) == away
+
+    def test_nobody_else_is_believed_to_have_asked_by_https(self, serve):
+        shop = serve(trusted_balancers=[self.BALANCER])
+        for headers in ("", self.HTTPS, self.HTTP):
+            assert redirected(ask(shop.http, "/x", headers=headers)) == ("301", "https://shop.example.com/x")
+            assert "\r\nX-Forwarded-Proto: https\r\n" in talk(shop.https, headers=headers).answer
+
+    def test_a_proof_for_an_authority_is_not_sent_away(self, serve):
+        shop = serve(trusted_balancers=[self.BALANCER])
+        answer = ask(shop.http, "/.well-known/acme-challenge/x", headers=self.HTTP, source=self.BALANCER)
+        assert answer.startswith("HTTP/1.1 200")
+
+    def test_the_proxy_protocol_is_spoken_on_both_ports(self, serve):
+        shop = serve(["shop.example.com", "127.0.0.1"], trusted_balancers=["127.0.0.1"], proxy_protocol=True)
+        line = "PROXY TCP4 198.51.100.5 192.0.2.1 4711 443\r\n"
+        request = "GET /x HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n"
+        assert redirected(say(shop.http, line + request)) == ("301", "https://shop.example.com/x")
+        found = talk(shop.https, "/x", before=line)
+        assert found.certificate == shop.certificate
+        assert "\r\nX-Forwarded-For: 198.51.100.5\r\n" in found.answer
+        assert "\r\nX-Forwarded-Proto: https\r\n" in found.answer
+        assert talk(shop.https, name=None, host="127.0.0.1", before=line).answer.startswith("HTTP/1.1 200")
+        assert talk(shop.https, name="unknown.example.com", before=line).answer == ""
+        for port in (shop.http, shop.https):
+            assert say(port, request) == "", "who does not speak it gets no answer"
+
+
+@needs_nginx
+def test_a_site_below_a_path_has_the_https_of_its_names_owner(serve):
+    shop = serve(neighbour={"server_names": NAMES, "path": "/blog", "headers": {"X-Robots-Tag": "noindex"}})
+    assert redirected(ask(shop.http, "/blog/x?y=1"))[1] == f"https://shop.example.com:{shop.https}/blog/x?y=1"
+    answer = talk(shop.https, "/blog/x").answer
+    assert "\r\nX-Forwarded-Proto: https\r\n" in answer and "\r\nX-Robots-Tag: noindex\r\n" in answer
+    assert "X-Robots-Tag" not in talk(shop.https, "/x").answer
 
 
 @needs_nginx
@@ -258,6 +315,23 @@ class TestClientCertificates:
         found = talk(shop.https, headers=self.FORGED).answer
         assert "\r\nX-Client-Certificate-Verify: NONE\r\n" in found and "forged" not in found
         assert "X-Client-Certificate-Verify: SUCCESS" in talk(shop.https, context=client(show=own)).answer
+
+    @pytest.mark.parametrize("site", ["required", "optional"])
+    def test_a_path_may_want_what_the_site_does_not(self, serve, authority, own, site):
+        path = {"required": "optional", "optional": "required"}[site]
+        shop = serve(
+            tls={"client_ca": authority.pem, "client_verify": site},
+            aliases={"/static/": "app/static"},
+            locations={"/other/": {"client_verify": path}, "/static/": {"client_verify": path}},
+        )
+        for one in ("/x", "/other/../x", "/other/%2e%2e/x", "/Other/x"):
+            assert talk(shop.https, one).answer.startswith(f"HTTP/1.1 {400 if site == 'required' else 200} "), one
+        for one in ("/other/x", "/x/../other/x", "//other/x", "/%6fther/x", "/static/style.css"):
+            found = talk(shop.https, one).answer
+            assert found.startswith(f"HTTP/1.1 {400 if path == 'required' else 200} "), one
+        for one in ("/x", "/other/x", "/static/style.css"):
+            assert talk(shop.https, one, context=client(show=own)).answer.startswith("HTTP/1.1 200"), one
+        assert "No required SSL certificate" in talk(shop.https, "/x" if site == "required" else "/other/x").answer
 
     def test_nobody_comes_in_by_a_neighbours_name_or_by_none(self, serve, authority):
         shop = serve(["shop.example.com", "127.0.0.1"], tls={"client_ca": authority.pem}, neighbour={})

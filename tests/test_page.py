@@ -580,7 +580,7 @@ def bad(tmp_path_factory) -> str:
         "mounted.server_names: are not all names of owner",
         "mounted.trusted_balancers: is not as that of owner",
         "owner.aliases./blog/static/: stands below the path of mounted",
-        "lost.path: shares a name with wandering; one of the sites of a name needs path /",
+        "straying.path: shares a name with wandering; one of the sites of a name needs path /",
         "-e site=…: there is no such site on these hosts; did you mean good?",
     ],
 )

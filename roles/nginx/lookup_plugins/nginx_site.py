@@ -19,25 +19,26 @@ description:
   - C(listens) has the words of each C(listen) by server, C(main), C(redirect) and C(addresses); a server without any is
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
-  - C(mount) is the site's path without its last slash, C(root) the path of the location for all that no other takes.
+  - C(mount) is the site's path without its last slash, C(root) that of the location for all that no other takes.
   - C(asked_scheme) is the variable that tells how the client asked. Where a C(balancer) tells it, C(insecure) is the
     variable that says who has to be led to https; C(https) is where to, without the path.
-  - C(verify) is the word of C(ssl_verify_client). Where paths differ, C(certified) has what the site wants, its C(paths)
-    with what they want, most special first, and the variable C(missing) that says who lacks a certificate.
-  - C(headers) are those of every answer, C(name) and C(value); C(header_maps) give those that the app may say itself.
-  - C(guards) and the C(directives) of a path are pairs of a directive and its value. C(counters) are such pairs for
-    outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
-  - C(redirects), C(aliases) and C(paths) are the locations, in their order; C(location) is what stands behind that word.
-  - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log; C(log) names the
-    log's format, and C(log_format) is its text if it is the site's own.
+  - C(verify) is the word of C(ssl_verify_client). Where paths differ, C(certified) has the site's C(default), what
+    C(paths) want instead, the most special first, and the variable C(missing) that says who lacks a certificate.
+  - C(headers) are those of every answer, C(name) and C(value); C(header_maps) are behind those that the app may say
+    itself.
+  - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
+    such pairs for outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
+  - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
+  - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log. C(log) names
+    the log's format, and C(log_format) is its text if it is the site's own.
 options:
   _terms:
     description: The site's merged entry, and the name of the site.
     required: true
   version: {description: The release of nginx., type: str, required: true}
   ipv6: {description: Whether to listen on IPv6 too., type: bool, required: true}
-  client_connections: {description: "Requests that one client may have under way on the host.", type: int, default: 0}
-  log_format: {description: "The host's format of access.log, which a site with masks gets masked.", type: str, default: ""}
+  client_connections: {description: Requests that one client may have under way on the host., type: int, default: 0}
+  log_format: {description: "The host's format of access.log, for a site that masks it.", type: str, default: ""}
 """
 
 EXAMPLES = """
@@ -72,7 +73,7 @@ class LookupModule(LookupBase):
 def settings(
     site: Mapping[str, Any], version: str, ipv6: bool, client_connections: int = 0, log_format: str = ""
 ) -> dict[str, Any]:
-    """Everything that C(DOCUMENTATION) names."""
+    """Everything that ``DOCUMENTATION`` names, for the site's merged entry with its name."""
     name, mount = site["name"], site["path"].rstrip("/")
     names = [bracketed(each) for each in site["server_names"]]
     canonical = bracketed(site["canonical_name"])

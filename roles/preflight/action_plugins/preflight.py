@@ -596,7 +596,7 @@ class Page:
                 self.report(f"{name}.tls.{error.key}", error.words)
             self._check_clients(name, site, tls)
         if tls.get("http3") is True and site["proxy_protocol"] is True:
-            self.report(f"{name}.tls.http3", "comes by UDP, of which a balancer's PROXY protocol says nothing; leave it out")
+            self.report(f"{name}.tls.http3", "comes by UDP, which the PROXY protocol does not; leave one of them out")
         if not given.get("client_ca"):
             for path, keys in site["locations"].items() if isinstance(site["locations"], Mapping) else ():
                 if isinstance(keys, Mapping) and "client_verify" in keys:
@@ -607,7 +607,7 @@ class Page:
         if site["trusted_balancers"] and site["proxy_protocol"] is False:
             self.report(
                 f"{name}.tls.client_ca",
-                "never sees a client behind a balancer that speaks HTTP; let it pass TLS on and say proxy_protocol: true",
+                "sees nobody behind a balancer that speaks HTTP; let it pass TLS on, and say proxy_protocol: true",
             )
         if tls.get("redirect") is False and tls.get("client_verify") == "required":
             self.report(f"{name}.tls.redirect", "lets clients in by plain http without a certificate; leave it true")
@@ -731,7 +731,7 @@ class Page:
                 place = f"{name}.server_names[{number}]"
                 first = [names.setdefault((given.lower(), site[key], site["path"]), name) for key in port_keys(site)]
                 if others := [other for other in first if other != name]:
-                    self.report(place, f"is also a name of {others[0]}; a name belongs to one site (or give one a path)")
+                    self.report(place, f"is also a name of {others[0]}; a name belongs to one site, or one gets a path")
                 elif [other.lower() for other in items(site["server_names"])].index(given.lower()) < number:
                     self.report(place, "stands there twice; leave one out")
                 if "https_port" in port_keys(site) and is_address(given):
@@ -762,7 +762,9 @@ class Page:
         speak: dict[Any, str] = {}
         for name, site in present.items():
             firsts = [speak.setdefault(site[key], name) for key in port_keys(site)]
-            if other := next((each for each in firsts if present[each]["proxy_protocol"] is not site["proxy_protocol"]), ""):
+            if other := next(
+                (one for one in firsts if present[one]["proxy_protocol"] is not site["proxy_protocol"]), None
+            ):
                 self.report(
                     f"{name}.proxy_protocol",
                     f"is not as that of {other}, on the same port; a port speaks it or does not",
