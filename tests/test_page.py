@@ -315,6 +315,12 @@ def bad(tmp_path_factory) -> str:
     (folder / "uv").mkdir()
     (folder / "uv/uv.lock").write_text("version = 1\n")
     pair = make("other.example.com")
+    hall = {
+        "server_names": ["h.example.com", "192.0.2.8"],
+        "http_port": 8094,
+        "https_port": 8494,
+        "tls": {"mode": "selfsigned", "client_ca": pair.pem},
+    }
     hidden = {"env": {"TOKEN": SECRET, "DB": f"postgres://u:{SECRET}@h/"}}
     page = {
         "site_defaults": {"worker_clas": SECRET, "env": {"SHARED": SECRET}, "threads": "auto"},
@@ -457,7 +463,27 @@ def bad(tmp_path_factory) -> str:
                 "http_port": 8090,
                 "path": "/blog",
                 "trusted_balancers": ["10.0.0.1"],
+                "locations": {"/admin/": {"client_verify": "required"}},
+            }
+            | SELFSIGNED,
+            "mutual": GOOD
+            | {
+                "server_names": ["m.example.com"],
+                "http_port": 8092,
+                "tls": {"mode": "selfsigned", "client_ca": pair.pem, "redirect": False},
+                "trusted_balancers": ["10.0.0.1"],
+                "locations": {"/a/": {"client_verify": SECRET}},
             },
+            "proxied": GOOD
+            | {
+                "server_names": ["p.example.com"],
+                "http_port": 8093,
+                "tls": {"mode": "selfsigned", "http3": True},
+                "proxy_protocol": True,
+                "trusted_balancers": ["10.0.0.1"],
+            },
+            "hall": GOOD | hall,
+            "room": GOOD | hall | {"path": "/room", "locations": {"/x": {"client_verify": "optional"}}},
             "wandering": GOOD | {"server_names": ["w.example.com"], "http_port": 8091, "path": "/a"},
             "straying": GOOD | {"server_names": ["w.example.com"], "http_port": 8091, "path": "/b"},
             "gone": {"state": "absent"},
@@ -579,6 +605,14 @@ def bad(tmp_path_factory) -> str:
         "doors.redirects./x/: is also one of locations",
         "mounted.server_names: are not all names of owner",
         "mounted.trusted_balancers: is not as that of owner",
+        "mounted.tls.mode: is not as that of owner",
+        "room.locations./x.client_verify: is for hall to say",
+        "mounted.locations./admin/.client_verify: checks nothing without tls.client_ca",
+        "mutual.tls.client_ca: sees nobody behind a balancer that speaks HTTP",
+        "mutual.tls.redirect: lets clients in by plain http without a certificate",
+        "mutual.locations./a/.client_verify: must be one of: required, optional",
+        "proxied.tls.http3: comes by UDP, which the PROXY protocol does not",
+        "proxied.proxy_protocol: is not as that of certless, on the same port",
         "owner.aliases./blog/static/: stands below the path of mounted",
         "straying.path: shares a name with wandering; one of the sites of a name needs path /",
         "-e site=…: there is no such site on these hosts; did you mean good?",
@@ -591,6 +625,7 @@ def test_the_one_message_names_site_key_and_remedy(bad, line):
 def test_nothing_that_is_right_is_complained_of(bad):
     lines = re.findall(r"^  +(\S+?|-e \w+=…): ", bad[bad.index("needs ") : bad.index("Origin:")], re.MULTILINE)
     assert not [line for line in lines if line.startswith(("gone", "elsewhere", "site_defaults.threads", "good.env"))]
+    assert [line for line in lines if line.startswith(("hall", "room"))] == ["room.locations./x.client_verify"]
     assert len(lines) == len(set(lines)), sorted(lines)
     assert int(re.search(r"needs (\d+) things mended", bad)[1]) == len(lines)
 

@@ -798,7 +798,7 @@ class Page:
             if own_word != its:
                 self.report(f"{name}.{key}", f"is not as that of {owner}, which has path / there; say the same")
         for path, keys in site["locations"].items() if isinstance(site["locations"], Mapping) else ():
-            if isinstance(keys, Mapping) and "client_verify" in keys:
+            if isinstance(keys, Mapping) and "client_verify" in keys and site["tls"].get("client_ca"):
                 self.report(f"{name}.locations.{path}.client_verify", f"is for {owner} to say, which has path / there")
         for key in ("aliases", "locations", "redirects"):
             for path in sharing[owner][key] if isinstance(sharing[owner][key], Mapping) else ():
