@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -276,6 +277,27 @@ def test_a_site_that_goes_is_no_longer_served(host: Host):
     assert host.ensure(absent=gone)["changed"]
     wait_for(lambda: not answers(port))
     assert not host.ensure(absent=gone)["changed"]
+
+
+def test_of_a_sites_places_those_that_it_names_stay_and_the_others_go_as_one_step(host: Host):
+    host.ensure(files=host.main(f"include {host.rig.conf}/sites-http/*.conf;\n"))
+    host.rig.start()
+    port = free_port()
+    block = host.site(f"server {{ listen 127.0.0.1:{port}; return 204 $a; }}\n")
+    http, below = host.path("sites-http/a.conf"), host.path("sites-below/b/a.conf")
+    places = [*block["links"], *block["files"], host.path("sites-below/*/a.conf"), http]
+    whole = {"links": block["links"], "files": {**block["files"], http: MADE + "map $uri $a { default a; }\n"}}
+    assert host.ensure(**whole, absent=places)["changed"]
+    assert not host.ensure(**whole, absent=places)["changed"]
+
+    before = host.snapshot()
+    with pytest.raises(host.nginx.Refused, match="unknown directive"):
+        host.ensure(files={http: MADE + "nonsense;\n", below: MADE}, absent=places)
+    assert host.snapshot() == before and answers(port)
+    host.ensure(files={http: MADE, below: MADE}, absent=places)
+    wait_for(lambda: not answers(port))
+    assert [Path(path).exists() for path in (http, below, *block["files"])] == [True, True, False]
+    assert not Path(*block["links"]).is_symlink()
 
 
 def test_a_foreign_file_is_not_removed(host: Host):
