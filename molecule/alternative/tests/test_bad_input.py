@@ -72,7 +72,7 @@ def test_a_lock_with_a_wrong_hash_never_goes_live(machine: Machine, source: Path
 
 def test_a_release_that_is_not_healthy_never_goes_live(machine: Machine) -> None:
     refused(
-        deploy(machine, health={"path": "/healthz", "body": "not to be found", "timeout": 3}), "wordbook", "healthz"
+        deploy(machine, health={"path": "/healthz", "body": "not to be found", "timeout": 10}), "wordbook", "healthz"
     )
 
 
