@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import home, jobs, processes, steps
 from ansible.module_utils.releases.status import status
-from ansible.module_utils.releases.supervisor import Supervisor
+from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
 from nginx_rig import evaluate
 from supervised import Host, eventually
 
@@ -308,6 +308,28 @@ def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Wo
     assert found["processes"] == "1/2"
     assert "queue does not stay up" in found["troubles"]
     assert works.deploy("r2", queue=kept(), scheduler=kept()) == []
+
+
+def test_one_that_supervisord_does_not_take_costs_no_other_one(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Supervisor.add
+
+    def fussy(supervisor: Supervisor, program: str) -> None:
+        if program == "shop-mail":
+            raise SupervisorError("supervisord does not take shop-mail")
+        add(supervisor, program)
+
+    monkeypatch.setattr(Supervisor, "add", fussy)
+    works.release("r1", mail=kept(), queue=kept(), nightly=job())
+    slot = steps.start(works.site, "r1")["slot"]
+    (complaint,) = steps.switch(works.site, slot, "r1", drain=0.2)["complaints"]
+    assert "supervisord does not take shop-mail" in complaint
+    eventually(lambda: works.releases() == ["r1"])
+    assert works.states().keys() == {"shop-queue:shop-queue", "shop-nightly:shop-nightly"}
+    assert works.site.crontab.exists()
+    monkeypatch.setattr(Supervisor, "add", add)
+    brought = processes.bring(works.site)
+    assert brought.complaints == []
+    eventually(lambda: works.releases() == ["r1", "r1"])
 
 
 def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(works: Works) -> None:

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import console, history, layout, replacing, steps, supervisor
 from ansible.module_utils.releases.status import status
 from conftest import load
@@ -163,6 +164,18 @@ def test_a_run_killed_after_the_switch_leaves_the_new_one_live(alone: Alone) -> 
     steps.start(alone.site, alone.release("r2"))
     assert steps.recover(alone.site) == "", "nothing was away"
     alone.at_rest("r2")
+
+
+def test_a_killed_supervisords_server_ends_before_its_successor_starts(alone: Alone) -> None:
+    orphan = get(alone.host.sock)["pid"]
+    alone.host.shut(signal.SIGKILL)
+    alone.host.boot()
+    eventually(lambda: get(alone.host.sock)["pid"] not in (orphan, 1))
+    assert process.is_gone(orphan)
+    log = alone.site.log.read_text()
+    assert "it is told to end, and waited for" in log
+    assert "Address already in use" not in log
+    alone.at_rest("r1")
 
 
 def test_when_another_host_is_not_ready_all_of_it_is_undone(alone: Alone) -> None:

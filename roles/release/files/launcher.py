@@ -459,6 +459,9 @@ def serve(root: Path, slot: str) -> NoReturn:
     uid, gid = account(manifest)
     environment = base_environment(root, release, manifest["user"]) | read_environment(release / "environment")
     addresses, backlog = manifest.get("listen", []), manifest.get("backlog", 2048)
+    if manifest.get("going_live") == "replace":
+        # It may not run twice at once, so nobody answers until the older one has ended.
+        await_orphan(RUN / f"{site}-{slot}.pid", uid)
     # TCP first: when a port is taken, the slot's socket is not touched.
     tcp = [bind_tcp(address, addresses, backlog) for address in addresses]
     listeners = [bind_unix(folder / "sock", uid, manifest["socket_group"], backlog), *tcp]

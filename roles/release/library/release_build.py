@@ -100,6 +100,8 @@ from ansible.module_utils.releases.venv import BuildError, Toolbox
 ROOM_FOR_VENV = 64 * 1024 * 1024
 # A site that imports slower than this would not pass the gate either.
 IMPORT_TIMEOUT = 120
+# To compile; a few seconds of work.
+FEW_FILES = 300
 
 
 @dataclass(frozen=True)
@@ -298,8 +300,10 @@ class Build:
         live, taken = self.layout.live_release(), 0
         if live and not fingerprint.damage(self.layout.release(live)):
             taken = venv.take_over_bytecode(self.layout.release(live) / "venv", release / "venv")
+        packages = release / "venv" / "lib"
+        left = sum(1 for _ in packages.glob("**/*.py")) - taken
         # To start more processes costs more than they save where little is left to do.
-        venv.compile_bytecode(self.tools.python, [release / "venv" / "lib", app], jobs=1 if taken else 0)
+        venv.compile_bytecode(self.tools.python, [packages, app], jobs=1 if left < FEW_FILES else 0)
 
     def unpack_wheels(self, release: Path) -> Path:
         """The wheels that came with the payload, beside the venv and gone afterwards."""

@@ -118,13 +118,17 @@ def _bring(site: Layout, release_id: str, brought: Brought, check_mode: bool) ->
         if not _log(site, name).exists():
             logs.make(_log(site, name), site.logs.stat().st_gid)
         write_file(site.program(name), file_in(release, name).read_text(encoding="utf-8"), 0o640)
+    refused = {}
     for name in new:
-        supervisor.add(program(site, name))
+        try:
+            supervisor.add(program(site, name))
+        except SupervisorError as error:
+            refused[name] = str(error)
     if other_times and crontab is not None:
         write_file(site.crontab, crontab, 0o644)
     infos = _settled(site, new)
     for name, since in new.items():
-        if words := _not_up(site, name, wanted[name], infos):
+        if words := refused.get(name) or _not_up(site, name, wanted[name], infos):
             brought.complaints.append(
                 f"{site.name}: {words}, with release {release_id}, which is live all the same. Correct its command or "
                 f"what it needs, and deploy again.{logs.last_words(_log(site, name), since, release / 'environment')}"
