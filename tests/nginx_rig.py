@@ -134,7 +134,7 @@ class Rig:
 
     def local(self, text: str) -> str:
         """A file for a host, turned into one for this folder; listeners only on loopback."""
-        for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", r"/etc/\w+/tls"):
+        for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", "/var/lib/sites", r"/etc/\w+/tls"):
             text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", rf"{self.folder}\g<0>", text)
         text = text.replace("unix:/srv/", f"unix:{self.folder}/srv/")
         text = re.sub(r"(auth_basic_user_file )/etc/", rf"\g<1>{self.folder}/etc/", text)

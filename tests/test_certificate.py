@@ -94,14 +94,14 @@ def test_only_the_pair_in_service_stays_and_without_https_nothing(modules, tmp_p
     modules("place", **pair(old))
     modules("place", **pair(new))
     before = files(tmp_path / "shop")
-    assert modules("tidy", wanted=True, check_mode=True)["changed"] and files(tmp_path / "shop") == before
-    assert modules("tidy", wanted=True)["changed"]
+    assert modules("tidy", mode="selfsigned", check_mode=True)["changed"] and files(tmp_path / "shop") == before
+    assert modules("tidy", mode="selfsigned")["changed"]
     assert len(list((tmp_path / "shop/certificates").iterdir())) == 1
     assert (tmp_path / "shop/tls" / FULLCHAIN).read_text() == new.pem
-    assert not modules("tidy", wanted=True)["changed"]
-    assert modules("tidy", wanted=False)["changed"]
+    assert not modules("tidy", mode="selfsigned")["changed"]
+    assert modules("tidy", mode="none")["changed"]
     assert os.listdir(tmp_path / "shop") == []
-    assert not modules("tidy", wanted=False)["changed"]
+    assert not modules("tidy", mode="none")["changed"]
 
 
 def test_a_link_that_leads_elsewhere_leaves_nothing_here(modules, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_link_that_leads_elsewhere_leaves_nothing_here(modules, tmp_path: Path
     (tmp_path / "shop/tls").unlink()
     (tmp_path / "live").mkdir()
     (tmp_path / "shop/tls").symlink_to(tmp_path / "live")
-    assert modules("tidy", wanted=True)["changed"]
+    assert modules("tidy", mode="selfsigned")["changed"]
     assert os.listdir(tmp_path / "shop") == ["tls"]
 
 
@@ -195,7 +195,7 @@ class TestRole:
         certificate = x509.load_pem_x509_certificate((self.HOME / "tls" / FULLCHAIN).read_bytes())
         assert secret_line(key) not in output
         assert isinstance(load_pem_private_key(key.encode(), None), ec.EllipticCurvePrivateKey)
-        assert judge._stated(certificate) == judge._stated_by(NAMES)
+        assert judge.stated(certificate) == judge._stated_by(NAMES)
         life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         assert certificate.not_valid_before_utc < datetime.now(UTC) and life <= 825 * DAY
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

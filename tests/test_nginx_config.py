@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible.module_utils.daemons.nginx import workers
+from ansible.module_utils.daemons.process import Process
 from certificates import make, place
 from nginx_rig import Rig, free_port, needs_nginx, private_nginx, talk, wait_for
 
@@ -355,8 +357,8 @@ def test_a_worker_that_is_shutting_down_is_not_taken_for_a_new_one(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     running = host.nginx.master(host.places)
-    wait_for(lambda: host.nginx.workers(running))
-    assert host.nginx.workers(host.nginx.Process(os.getpid(), 0)) == set()
+    wait_for(lambda: workers(running))
+    assert workers(Process(os.getpid(), 0)) == set()
 
 
 def test_a_reused_process_id_is_not_taken_for_nginx(host: Host):

@@ -56,6 +56,32 @@ def serve(rig: Rig):
         upstream.listener.close()
 
 
+@needs_nginx
+@pytest.mark.parametrize(
+    "site",
+    [
+        {},
+        {"canonical_name": "shop.example.com"},
+        {"tls": {"redirect": False}},
+        {"tls": {"redirect": False}, "canonical_name": "shop.example.com", "aliases": {"/.well-known/": "app/static"}},
+    ],
+)
+def test_an_authority_finds_its_token_at_each_name_and_nothing_else(serve, rig: Rig, site: dict) -> None:
+    shop = serve(**site | {"tls": {"mode": "acme"} | site.get("tls", {})})
+    tokens = rig.folder / "var/lib/sites/acme/.well-known/acme-challenge"
+    (tokens / "below").mkdir(parents=True)
+    for name in ("a-token_1", "page.html", ".hidden", "below/token"):
+        (tokens / name).write_text(f"proof of {name}")
+    place = "/.well-known/acme-challenge"
+    for name in NAMES:
+        found = ask(shop.http, f"{place}/a-token_1", host=name)
+        assert found.startswith("HTTP/1.1 200") and found.endswith("proof of a-token_1")
+        assert "Content-Type: text/plain" in found
+        for wrong in ("other", "page.html", ".hidden", "below/token", "", "below", "%2e%2e/x", "../../x"):
+            assert "proof" not in ask(shop.http, f"{place}/{wrong}", host=name)
+    assert ask(shop.http, "/elsewhere").split()[1] == ("301" if site.get("tls", {}).get("redirect", True) else "200")
+
+
 def make_der(rig: Rig, site: str) -> bytes:
     """The certificate that a site was given, as it comes over the wire."""
     return ssl.PEM_cert_to_DER_cert((rig.folder / f"etc/{site}/tls/fullchain.pem").read_text())

@@ -167,6 +167,12 @@ RULES = {
     "https_port": ([1, 65535], [0, 65536, -1]),
     "canonical_name": (["", "shop.example.com", "::1"], ["https://a.example", "[::1]", "a b"]),
     "tls.hsts": ([0, 86400], [-1]),
+    "tls.acme.directory": (
+        ["https://acme-v02.api.letsencrypt.org/directory", "https://ca.test:14000/dir", "https://ca.test"],
+        ["http://ca.test/dir", "ca.test", "https://", "https://ca.test/a b", ""],
+    ),
+    "tls.acme.email": (["", "ops@example.com"], ["ops", "ops@", "a@b", "a b@example.com", "a@b.c\n"]),
+    "tls.acme.renew_days": ([1, 30, 80], [0, 81]),
     "gunicorn.ca_certs": (["", "/etc/ssl/ca.pem"], ["ca.pem", "/etc/ssl/a b"]),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
@@ -410,6 +416,13 @@ def bad(tmp_path_factory) -> str:
             },
             "needless": GOOD
             | {"server_names": ["t3.example.com"], "tls": {"key": SECRET, "client_ca": SECRET}, "https_port": 80},
+            "asking": GOOD
+            | {
+                "server_names": ["*.t9.example.com", "t9.example.com"],
+                "http_port": 8080,
+                "tls": {"mode": "acme", "key": SECRET, "acme": {"mail": "x"}},
+            },
+            "numbers": GOOD | {"server_names": ["192.0.2.9"], "https_port": 9443, "tls": {"mode": "acme"}},
             "lost": GOOD | {"server_names": ["t8.example.com"], "tls": {"mode": "selfsigned", "client_ca": SECRET}},
             "unnamed": GOOD
             | {
@@ -532,6 +545,11 @@ def bad(tmp_path_factory) -> str:
         "locked.https_port: is the http_port of typo; http and https need a port each",
         "needless.tls.key: is of no use with this mode; say mode: provided",
         "needless.tls.client_ca: asks for certificates over plain http; give tls a mode",
+        "asking.tls.acme.mail: is not a key of `tls.acme`; did you mean `tls.acme.email`?",
+        "asking.tls.key: is of no use with this mode; say mode: provided",
+        "asking.server_names[0]: is a wildcard, which tls.mode acme cannot prove; name the hosts",
+        "asking.http_port: must be 80 for tls.mode acme",
+        "numbers.server_names: holds addresses alone, and tls.mode acme needs a name",
         "lost.tls.client_ca: is no file on this machine",
         "unnamed.canonical_name: is none of server_names",
         "unnamed.tls.hsts: must be a whole number",

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.certificates.folder import Folder
+from ansible.module_utils.certificates.folder import Folder, remove
+from ansible.module_utils.certificates.lineage import Lineage, spare
 
 DOCUMENTATION = r"""
 module: certificate_tidy
 short_description: Take away certificates and keys of a site that nothing uses any more
 description:
   - Everything in C(/etc/SITE/certificates) but the pair that C(/etc/SITE/tls) leads to; without a certificate, both go.
-    Only once nginx has loaded what it uses instead.
+    Only once nginx has loaded what it uses instead. What certbot has of the site goes when it is not asked any more.
 options:
   site: {description: The site's name., type: str, required: true}
-  wanted: {description: Whether the site has a certificate at all., type: bool, required: true}
+  mode: {description: Where the site's certificate comes from; none if it has none., type: str, required: true}
   etc: {description: Where the site's folder is; for tests., type: path, default: /etc}
+  certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
 attributes:
   check_mode: {support: full}
 author: The project's authors
@@ -27,7 +28,7 @@ EXAMPLES = r"""
 - name: Take the rest away
   certificate_tidy:
     site: wordbook
-    wanted: true
+    mode: selfsigned
 """
 
 RETURN = r"""
@@ -40,21 +41,24 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "site": {"type": "str", "required": True},
-            "wanted": {"type": "bool", "required": True},
+            "mode": {"type": "str", "required": True},
             "etc": {"type": "path", "default": "/etc"},
+            "certbot": {"type": "path", "default": "/etc/letsencrypt"},
         },
         supports_check_mode=True,
     )
-    spare = Folder(module.params["site"], Path(module.params["etc"])).spare(module.params["wanted"])
+    site = module.params["site"]
+    folder, lineage = Folder(site, Path(module.params["etc"])), Lineage(site, Path(module.params["certbot"]))
+    changes: list[str] = []
+
+    def note(words: str) -> bool:
+        changes.append(words)
+        return not module.check_mode
+
     try:
-        for path in [] if module.check_mode else spare:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        remove(spare(module.params["mode"], folder, lineage), note)
     except OSError as error:
-        module.fail_json(msg=f"{module.params['site']}: {error.strerror}: {error.filename}; correct that, run again")
-    changes = [f"remove {path}" for path in spare]
+        module.fail_json(msg=f"{site}: {error.strerror}: {error.filename}; correct that, run again")
     diff = {"before": "".join(f"{line}\n" for line in changes), "after": ""}
     module.exit_json(changed=bool(changes), changes=changes, diff=diff)
 

@@ -270,6 +270,9 @@ RULES: dict[str, Rule] = {
     "canonical_name": optional(server_name),
     "path": pattern(r"/|(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+", "begin it with / and end it without, such as /blog"),
     "server_names.*": server_name,
+    "tls.acme.directory": pattern(r"https://[^\s/]+(/\S*)?", "give the https URL of the authority's directory"),
+    "tls.acme.email": optional(pattern(r"[^\s@]+@[^\s@]+\.[^\s@]+", "give one mail address, or leave it empty")),
+    "tls.acme.renew_days": between(1, 80),
     "source.git": optional(repository),
     "source.version": optional(version),
     "source.archive": optional(archive),
@@ -582,10 +585,12 @@ class Page:
             names = [one for one in items(site["server_names"]) if server_name(one) is None]
             for key, words in provided_pair.problems(given, names, self.loader.get_text_file_contents):
                 self.report(f"{name}.tls.{key}", words)
-        elif mode in ("none", "selfsigned"):
+        elif mode in ("none", "selfsigned", "acme"):
             for key in provided_pair.PARTS:
                 if given.get(key):
                     self.report(f"{name}.tls.{key}", "is of no use with this mode; say mode: provided, or leave it out")
+        if mode == "acme":
+            self._check_acme(name, site)
         if given.get("client_ca") and mode == "none":
             self.report(f"{name}.tls.client_ca", "asks for certificates over plain http; give tls a mode")
         elif given.get("client_ca"):
@@ -632,6 +637,19 @@ class Page:
                 str(path).endswith("/") and str(target).endswith("/") and str(target).startswith(str(path))
             ):
                 self.report(place, "leads to itself; give another address")
+
+    def _check_acme(self, name: str, site: dict[str, Any]) -> None:
+        """What an authority cannot do that looks for a token at each name."""
+        names = items(site["server_names"])
+        for number, given in enumerate(names):
+            if given.startswith("*."):
+                words = "is a wildcard, which tls.mode acme cannot prove; name the hosts, or provide a certificate"
+                self.report(f"{name}.server_names[{number}]", words)
+        if names and all(is_address(given) for given in names):
+            words = "holds addresses alone, and tls.mode acme needs a name; give one, or say selfsigned"
+            self.report(f"{name}.server_names", words)
+        if site["http_port"] not in (80, BROKEN):
+            self.report(f"{name}.http_port", "must be 80 for tls.mode acme: there the authority looks for its token")
 
     def _check_processes(self, name: str, site: dict[str, Any]) -> None:
         entries = {key: site[key] if isinstance(site[key], Mapping) else {} for key in NEEDED}

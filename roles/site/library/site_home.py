@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.certificates.folder import Folder
+from ansible.module_utils.certificates.lineage import Lineage, spare
 from ansible.module_utils.daemons.kernel import facts
 from ansible.module_utils.releases.home import Home
 from ansible.module_utils.releases.layout import Layout
@@ -24,7 +25,7 @@ options:
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
   files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
-  certificate: {description: Whether the site has a certificate., type: bool, default: false}
+  certificate: {description: Where the site's certificate comes from., type: str, default: none}
 author: The project's authors
 """
 
@@ -54,7 +55,7 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
             "files": {"type": "dict", "default": {}},
-            "certificate": {"type": "bool", "default": False},
+            "certificate": {"type": "str", "default": "none"},
         },
         supports_check_mode=True,
     )
@@ -68,9 +69,9 @@ def main() -> None:
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error), changes=home.changes)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
-    spare = Folder(site.name, site.config.parent).spare(module.params["certificate"])
+    unused = spare(module.params["certificate"], Folder(site.name, site.config.parent), Lineage(site.name))
     module.exit_json(
-        changed=bool(changes), changes=changes, diff=diff, spare=[str(path) for path in spare], ansible_facts=facts()
+        changed=bool(changes), changes=changes, diff=diff, spare=[str(path) for path in unused], ansible_facts=facts()
     )
 
 

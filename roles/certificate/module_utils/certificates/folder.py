@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +51,21 @@ class Folder:
         self.new.mkdir(mode=0o700)
         return self.new
 
+    def named(self, kind: str, files: Mapping[str, bytes]) -> Path:
+        """The folder of a pair, by what it holds."""
+        return self.certificates / f"{kind}-{hashlib.sha256(files[FULLCHAIN]).hexdigest()[:12]}"
+
+    @staticmethod
+    def holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+        """Whether these files lie in there as they should."""
+        return all(is_right(folder / name, content) for name, content in files.items())
+
     def place(self, kind: str, files: Mapping[str, bytes], note: Note) -> None:
         """Give a pair its folder, named after what it holds, and point nginx to it.
 
         :param note: takes in words what changes, and answers whether to do it now
         """
-        target = self.certificates / f"{kind}-{hashlib.sha256(files[FULLCHAIN]).hexdigest()[:12]}"
+        target = self.named(kind, files)
         if not target.exists():
             if note(f"put a certificate into {target}"):
                 if not self.new.exists() or {name: read(self.new / name) for name in files} != files:
@@ -87,6 +96,16 @@ class Folder:
         if not wanted and self.link.is_symlink():
             spare.insert(0, self.link)
         return spare
+
+
+def remove(paths: Iterable[Path], note: Note) -> None:
+    """Take files, links and whole folders away."""
+    for path in paths:
+        if note(f"remove {path}"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def read(path: Path) -> bytes | None:

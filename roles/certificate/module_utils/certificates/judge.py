@@ -1,19 +1,18 @@
-"""Whether a certificate that was made on the host still does."""
+"""Whether a certificate that a host has still does."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.certificates.folder import FULLCHAIN, PRIVKEY
+from ansible.module_utils.certificates.spare import Spare, made_here
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-# A new one is made while this much is left, so that a host that gets a run a month never serves one that has ended.
-SPARE_TIME = timedelta(days=30)
 KEYS = {"ecdsa": ec.EllipticCurvePrivateKey, "rsa": rsa.RSAPrivateKey}
 
 
@@ -22,18 +21,36 @@ def alternative_names(names: Iterable[str]) -> list[str]:
     return [("IP:" if _address(name) else "DNS:") + name.lower() for name in names]
 
 
-def ends(certificate: x509.Certificate) -> datetime:
-    """When it ends."""
-    return _utc(certificate, "not_valid_after")
+def dns_names(names: Iterable[str]) -> list[str]:
+    """Those of a site's names for which an authority gives a certificate by asking the site: no addresses."""
+    return [name.lower() for name in names if not _address(name)]
 
 
-def why_new(folder: Path | None, names: Iterable[str], key_type: str, now: datetime | None = None) -> str:
-    """Why the pair in this folder has to be replaced; empty if it need not."""
+def load(folder: Path) -> x509.Certificate:
+    """The certificate in this folder.
+
+    :raises ValueError: if it is none
+    """
+    return x509.load_pem_x509_certificate((folder / FULLCHAIN).read_bytes())
+
+
+def span(certificate: x509.Certificate) -> tuple[datetime, datetime]:
+    """When it begins and when it ends."""
+    return _utc(certificate, "not_valid_before"), _utc(certificate, "not_valid_after")
+
+
+def why_new(
+    folder: Path | None, names: Iterable[str], key_type: str, spare: Spare = made_here, now: datetime | None = None
+) -> str:
+    """Why the pair in this folder has to be replaced; empty if it need not.
+
+    :param spare: how much has to be left of a certificate that lives so long
+    """
     now = now or datetime.now(UTC)
     if folder is None:
         return "there is none yet"
     try:
-        certificate = x509.load_pem_x509_certificate((folder / FULLCHAIN).read_bytes())
+        certificate = load(folder)
         key = load_pem_private_key((folder / PRIVKEY).read_bytes(), password=None)
     except (OSError, ValueError, TypeError):
         return "it cannot be read"
@@ -41,10 +58,10 @@ def why_new(folder: Path | None, names: Iterable[str], key_type: str, now: datet
         return "its key is another's"
     if not isinstance(key, KEYS[key_type]):
         return f"its key is not {key_type}"
-    if _stated(certificate) != _stated_by(names):
+    if stated(certificate) != _stated_by(names):
         return "the site has other names"
-    begins, end = _utc(certificate, "not_valid_before"), ends(certificate)
-    if end - now < max((end - begins) / 3, SPARE_TIME) or begins > now:
+    begins, end = span(certificate)
+    if end - now < spare(end - begins) or begins > now:
         return f"it ends on {end:%Y-%m-%d}"
     return ""
 
@@ -65,9 +82,10 @@ def _stated_by(names: Iterable[str]) -> set[object]:
     return {_address(name) or name.lower() for name in names}
 
 
-def _stated(certificate: x509.Certificate) -> set[object]:
+def stated(certificate: x509.Certificate) -> set[object]:
+    """The names and addresses that it is for."""
     try:
-        stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return set()
-    return {*stated.get_values_for_type(x509.DNSName), *stated.get_values_for_type(x509.IPAddress)}
+    return {*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)}

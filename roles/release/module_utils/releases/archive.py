@@ -13,7 +13,7 @@ import zipfile
 
 from ansible.module_utils.releases import console as _console  # noqa: F401 - Ansible sends what is imported
 
-ROOTS = ("ansible.module_utils.releases", "ansible.module_utils.daemons")
+ROOTS = tuple(f"ansible.module_utils.{package}" for package in ("releases", "daemons", "certificates"))
 FIRST_LINE = b"#!/usr/bin/python3 -I\n"
 MAIN = """# Made by role site from roles/release/module_utils/releases/console.py; edits here are lost.
 import sys

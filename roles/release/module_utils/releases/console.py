@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ansible.module_utils.certificates.folder import Folder
+from ansible.module_utils.certificates.lineage import Lineage
+from ansible.module_utils.certificates.renewed import take
+from ansible.module_utils.daemons.errors import Refused
 from ansible.module_utils.releases import history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
@@ -39,6 +43,7 @@ USAGE = """usage: {name} COMMAND
   run COMMAND...   any command as the site
   job NAME         one run of a job of the site, as cron starts it; waits for its end
   db               the shell of the database that DATABASE_URL names
+  renewed          nginx takes the certificate that certbot has got; certbot calls this by itself
 
 To deploy or to go back, run the playbooks: they see to all hosts at once.
 """
@@ -67,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if not record:
             raise ConsoleError(f"there is no site {site_name} on this host")
         return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
-    except (ConsoleError, jobs.JobError, steps.StepError, SupervisorError, Busy) as error:
+    except (ConsoleError, jobs.JobError, steps.StepError, Refused, Busy) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -246,6 +251,17 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
     raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
 
 
+def renewed(site: Layout, _arguments: list[str]) -> int:
+    """What certbot calls after each success, on its own or in a run."""
+
+    def say(words: str) -> bool:
+        print(f"{site.name}: {words}")
+        return True
+
+    take(Folder(site.name), Lineage(site.name), say)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
@@ -255,4 +271,5 @@ COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "run": command,
     "job": job,
     "db": database,
+    "renewed": renewed,
 }

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import archive, layout, logs, processes
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
@@ -278,7 +279,9 @@ class Removal:
             else:
                 self._archive(site, uid)
             self._behind(site.root, [name for name in OF_ROOT if name != "shared" or self.purge], 0)
-            for path in (site.root, site.config, site.logs, rotation(self.name), console(self.name)):
+            lineage = Lineage(self.name)
+            certbot = lineage.paths if lineage.ours else []
+            for path in (*certbot, site.root, site.config, site.logs, rotation(self.name), console(self.name)):
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
             self._user(record.get("user", ""))

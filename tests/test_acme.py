@@ -1,0 +1,267 @@
+"""A certificate from an authority: what certbot is asked, what nginx gets of it, and what the table says."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.certificates import look, spare
+from ansible.module_utils.certificates.asking import Asking
+from ansible.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder
+from ansible.module_utils.certificates.lineage import Lineage, reason
+from ansible.module_utils.certificates.lineage import spare as unused
+from ansible.module_utils.certificates.renewed import take
+from ansible.module_utils.daemons import nginx
+from certificates import DAY, Made, make, make_key, place
+from cryptography.hazmat.primitives.serialization import Encoding
+from nginx_rig import NGINX, Rig, evaluate, free_port, needs_nginx, private_nginx, talk, wait_for
+
+NAMES = ["shop.example.com", "www.shop.example.com"]
+DIRECTORY = "https://ca.test/dir"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    (tmp_path / "etc/shop").mkdir(parents=True)
+    return Folder("shop", tmp_path / "etc")
+
+
+@pytest.fixture
+def lineage(tmp_path: Path) -> Lineage:
+    return Lineage("shop", tmp_path / "letsencrypt")
+
+
+@pytest.fixture
+def asking(folder: Folder, lineage: Lineage) -> Asking:
+    return Asking(folder, lineage, [*NAMES, "192.0.2.1"], "ecdsa", DIRECTORY, "", 30)
+
+
+def give(lineage: Lineage, made: Made, **settings: str) -> None:
+    """What certbot leaves when it has got one."""
+    place(lineage.live, made)
+    lineage.settings.parent.mkdir(exist_ok=True)
+    told = {"renew_hook": lineage.hook, "server": DIRECTORY, **settings}
+    text = "".join(f"{key} = {value}\n" for key, value in told.items())
+    lineage.settings.write_text("# renew_before_expiry = 30 days\nversion = 2.1.0\n\n[renewalparams]\n" + text)
+
+
+def do(_words: str) -> bool:
+    return True
+
+
+def nowhere(tmp_path: Path) -> nginx.Places:
+    """An nginx that does not run."""
+    return nginx.Places(pid_file=tmp_path / "none.pid", state_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "why"),
+    [
+        ({}, {}, ""),
+        ({"names": NAMES[:1]}, {}, "the site has other names"),
+        ({"key": make_key("rsa")}, {}, "its key is not ecdsa"),
+        ({}, {"server": "https://other.test"}, "it is of another directory"),
+        ({"begins": -61 * DAY, "ends": 29 * DAY}, {}, "it ends on "),
+        ({"begins": -59 * DAY, "ends": 31 * DAY}, {}, ""),
+        # One that lives six days is not asked for again before half of them are over.
+        ({"begins": -2 * DAY, "ends": 4 * DAY}, {}, ""),
+        ({"begins": -4 * DAY, "ends": 2 * DAY}, {}, "it ends on "),
+    ],
+)
+def test_it_is_asked_for_when_the_old_one_does_no_more(asking: Asking, made: dict, settings: dict, why: str) -> None:
+    assert asking.why() == "there is none yet"
+    give(asking.lineage, make(*made.pop("names", NAMES), **made), **settings)
+    assert asking.why().startswith(why) and bool(asking.why()) == bool(why)
+
+
+def test_all_is_settled_once_nginx_has_it_and_it_will_be_renewed_in_time(asking: Asking, tmp_path: Path) -> None:
+    made = make(*NAMES, begins=-1 * DAY, ends=89 * DAY)
+    give(asking.lineage, made)
+    assert not asking.is_settled()
+    take(asking.folder, asking.lineage, do, nowhere(tmp_path))
+    assert not asking.is_settled()
+    asking.lineage.set_renewal(asking.interval())
+    assert asking.is_settled()
+    assert asking.lineage.settings.read_text().startswith("renew_before_expiry = 720 hours\nversion")
+    assert asking.lineage.settings.read_text().count("renew_before_expiry") == 1
+    (asking.folder.link / PRIVKEY).chmod(0o644)
+    assert not asking.is_settled(), "others may read the key"
+
+
+def test_certbot_is_asked_for_names_alone_and_does_not_ask_back(asking: Asking, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ansible.module_utils.certificates.asking.WEBROOT", tmp_path / "web")
+    asked: list[list[str]] = []
+    busy = iter([(1, "", "Another instance of Certbot is already running."), (0, "", "")])
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        asked.append(command)
+        return next(busy)
+
+    assert asking.ask(run) == "" and len(asked) == 2, "the host's timer may be at work"
+    words = asked[0]
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--domain"] == NAMES
+    assert "--non-interactive" in words and "--register-unsafely-without-email" in words
+    assert (tmp_path / "web").is_dir()
+
+
+def test_another_s_certificate_of_the_same_name_is_left_alone(asking: Asking) -> None:
+    give(asking.lineage, make(*NAMES), renew_hook="systemctl reload apache2")
+    assert "is not this site's" in asking.ask(lambda _: pytest.fail("certbot was called"))
+    assert unused("none", asking.folder, asking.lineage) == []
+
+
+FAILED = """
+Saving debug log to /var/log/letsencrypt/letsencrypt.log
+Requesting a certificate for shop.test and bad.test
+
+Certbot failed to authenticate some domains (authenticator: webroot). The Certificate Authority reported these problems:
+  Domain: bad.test
+  Type:   unauthorized
+  Detail: 192.0.2.7: Invalid response from http://bad.test/.well-known/acme-challenge/x: 404
+
+Hint: The Certificate Authority failed to download the temporary challenge files created by Certbot.
+
+Some challenges have failed.
+Ask for help or search for solutions at https://community.letsencrypt.org. See the logfile
+"""
+DOWN = """
+Saving debug log to /var/log/letsencrypt/letsencrypt.log
+An unexpected error occurred:
+ValueError: Requesting localhost/dir: Connection refused
+Ask for help or search for solutions at https://community.letsencrypt.org. See the logfile
+"""
+
+
+def test_what_went_wrong_is_told_in_short(asking: Asking) -> None:
+    bad = reason(FAILED)
+    assert bad == "bad.test: 192.0.2.7: Invalid response from http://bad.test/.well-known/acme-challenge/x: 404"
+    assert reason(DOWN) == "ValueError: Requesting localhost/dir: Connection refused"
+    assert reason("") == "certbot says nothing"
+    told = asking.complaint(bad)
+    assert "NOT TRUSTED" in told and DIRECTORY in told and bad in told and "port 80" in told
+    asking.folder.place("acme", {name: text.encode() for name, text in pair(make(*NAMES, ends=9 * DAY)).items()}, do)
+    assert f"which ends on {datetime.now(UTC) + 9 * DAY:%Y-%m-%d}" in asking.complaint(bad)
+
+
+def pair(made: Made) -> dict[str, str]:
+    return {FULLCHAIN: made.pem, PRIVKEY: made.key}
+
+
+def test_what_certbot_has_goes_with_the_mode(folder: Folder, lineage: Lineage, tmp_path: Path) -> None:
+    give(lineage, make(*NAMES))
+    take(folder, lineage, do, nowhere(tmp_path))
+    assert unused("acme", folder, lineage) == []
+    assert unused("provided", folder, lineage) == [lineage.settings, lineage.live]
+    assert unused("none", folder, lineage)[-2:] == [lineage.settings, lineage.live]
+
+
+@needs_nginx
+class TestRunningNginx:
+    """What a running nginx serves."""
+
+    @pytest.fixture
+    def rig(self):
+        yield from private_nginx()
+
+    def test_a_renewed_certificate_is_served_at_once_and_leaves_nothing_to_do(self, rig: Rig, plugin) -> None:
+        module = plugin("roles/nginx/library/nginx_config.py")
+        port, state = free_port(), rig.folder / "run/sites"
+        folder, lineage = Folder("shop", rig.folder / "etc"), Lineage("shop", rig.folder / "letsencrypt")
+        places = nginx.Places(rig.conf, NGINX, rig.run_dir / "nginx.pid", rig.log, state)
+        tls = rig.folder / "etc/shop/tls"
+        text = (
+            f"# Made from a test; edits here are lost.\npid {places.pid_file};\nerror_log {rig.log};\n"
+            f"worker_processes 1;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl;\n"
+            f"ssl_certificate {tls}/fullchain.pem;\nssl_certificate_key {tls}/privkey.pem;\nreturn 204; }} }}\n"
+        )
+        options = {"links": {}, "absent": [], "stock_links": [], "assumed": {}, "test_only": False}
+        options |= {"passwords": {}, "passwords_like": ""}
+        wanted = {"files": {str(rig.conf / "nginx.conf"): text}, **options}
+
+        old, new = make(*NAMES), make(*NAMES)
+        folder.link.parent.mkdir(parents=True)
+        folder.place("selfsigned", {name: text.encode() for name, text in pair(old).items()}, do)
+        module.ensure(wanted, places)
+        rig.start()
+        assert not module.ensure(wanted, places)["changed"]
+
+        give(lineage, new)
+        said: list[str] = []
+        take(folder, lineage, lambda words: said.append(words) or True, places)
+        # Old workers take connections for a moment more.
+        wait_for(lambda: talk(port).certificate == new.certificate.public_bytes(Encoding.DER))
+        assert "reload nginx" in said and len(list(folder.certificates.iterdir())) == 1
+        assert not module.ensure(wanted, places)["changed"], "the next run finds nothing to do"
+        said.clear()
+        take(folder, lineage, lambda words: said.append(words) or True, places)
+        assert said == []
+
+
+# --- The table ------------------------------------------------------------------------------------------------------
+
+
+def openssl(command: list[str]) -> tuple[int, str, str]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_certificate_is_seen_as_it_says_of_itself(tmp_path: Path) -> None:
+    authority = make(authority=True, common_name="Test, E7")
+    place(tmp_path / "one", make(*NAMES, "192.0.2.1", by=authority, ends=41 * DAY))
+    seen = look.see(tmp_path / "one", openssl)
+    assert (seen.issuer.replace("\\", ""), seen.names) == ("Test, E7", [*NAMES, "192.0.2.1"])
+    assert seen.days(datetime.now(UTC)) == 40
+    place(tmp_path / "two", make(*NAMES))
+    assert look.see(tmp_path / "two", openssl).issuer == "itself"
+    assert look.see(tmp_path / "none", openssl) is None
+
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "timer", "words"),
+    [
+        ("acme", 40, "timer", "by timer from 2026-12-01"),
+        ("acme", 29, "cron", "by cron, now due"),
+        ("acme", 26, "timer", "OVERDUE since 2026-11-17: see /var/log/letsencrypt/letsencrypt.log"),
+        ("acme", 40, "", "BY NOBODY: neither certbot.timer nor cron runs; due 2026-12-01"),
+        ("provided", 40, "", "by you"),
+        ("provided", -1, "", "ENDED: provide a new one"),
+        ("selfsigned", 80, "", "by a run from 2027-01-10"),
+        ("selfsigned", 29, "", "by a run, now due"),
+    ],
+)
+def test_the_table_says_who_renews_it_and_when(kind: str, left: int, timer: str, words: str) -> None:
+    ends = NOW + timedelta(days=left)
+    seen = look.Seen("Somebody", NAMES, ends - timedelta(days=90), ends)
+    assert look.renewal(kind, seen, "720 hours", timer, NOW) == words
+
+
+def test_a_pair_that_stands_in_is_called_so(plugin, folder: Folder, lineage: Lineage) -> None:
+    status = plugin("roles/certificate/library/certificate_status.py")
+    assert status.report(folder, lineage, "acme", openssl, NOW)["renewal"].startswith("NONE YET")
+    folder.place("selfsigned", {name: text.encode() for name, text in pair(make(*NAMES)).items()}, do)
+    found = status.report(folder, lineage, "acme", openssl, NOW)
+    assert (found["issuer"], found["renewal"]) == ("itself", "STANDS IN: there is none by acme yet; run again")
+
+
+def test_half_a_life_is_the_most_that_a_renewal_comes_early() -> None:
+    assert spare.asked_for(30)(90 * DAY) == 30 * DAY
+    assert spare.asked_for(30)(6 * DAY) == 3 * DAY
+
+
+def test_the_table_is_one_line_a_site() -> None:
+    rows = [
+        {"site": "shop", "mode": "acme", "issuer": "CA", "names": NAMES, "days": 60, "renewal": "by timer"},
+        {"site": "blog", "mode": "none", "issuer": "", "names": [], "days": -1, "renewal": ""},
+    ]
+    variables = {"ansible_play_hosts": ["web1"], "hostvars": {"web1": {"certificate_status": {"sites": rows}}}}
+    text = evaluate("lookup('layered', 'certificate/certificates.txt.j2')", variables)
+    assert [" ".join(line.split()) for line in text.splitlines() if line.strip()] == [
+        "HOST SITE MODE ISSUER NAMES DAYS LEFT RENEWAL",
+        "web1 shop acme CA shop.example.com, www.shop.example.com 60 by timer",
+        "web1 blog none - - - -",
+    ]
