@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -36,9 +37,13 @@ class Failed(Exception):
 class Connection:
     """HTTP/1.1 over one connection, exact about how many bytes of an answer came."""
 
-    def __init__(self, address: str, port: int, timeout: float) -> None:
+    def __init__(self, address: str, port: int, timeout: float, tls_name: str = "") -> None:
         self.socket = socket.create_connection((address, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls_name:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket, server_hostname=tls_name)
         self.answers = 0
         self.usable = True
 
@@ -126,6 +131,7 @@ class Hammer:
     """Clients at work on one site, from ``with`` to its end.
 
     :param host: the name that the site is asked by, and ``site`` what it calls itself
+    :param tls: whether they ask over https, whoever the certificate is of
     :param seconds: when they stop by themselves, as they do after that many ``requests``
     :param pause: seconds that each client rests between two requests
     """
@@ -137,6 +143,7 @@ class Hammer:
         site: str,
         *,
         port: int = 80,
+        tls: bool = False,
         clients: int = 8,
         seconds: float = 900,
         requests: int = 400_000,
@@ -144,6 +151,7 @@ class Hammer:
         timeout: float = 40,
     ) -> None:
         self.address, self.port, self.host, self.site = address, port, host, site
+        self.tls_name = host if tls else ""
         self.pause, self.timeout, self.limit = pause, timeout, requests
         self.name = uuid.uuid4().hex[:12]
         self.end = time.monotonic() + seconds
@@ -229,7 +237,7 @@ class Hammer:
                 self.sent.add(sale)
         began, during = time.monotonic(), self.changing
         try:
-            connection = connection or Connection(self.address, self.port, self.timeout)
+            connection = connection or self._connect()
             try:
                 status, content = connection.ask(request)
             except Closed:
@@ -239,7 +247,7 @@ class Hammer:
                 # Any client does this, once: the other side had closed the connection while nothing was under way.
                 with self.lock:
                     self.idle_closes += 1
-                connection = Connection(self.address, self.port, self.timeout)
+                connection = self._connect()
                 status, content = connection.ask(request)
             if status != 200:
                 raise Failed(f"status {status}")
@@ -260,6 +268,9 @@ class Hammer:
             return connection
         connection.close()
         return None
+
+    def _connect(self) -> Connection:
+        return Connection(self.address, self.port, self.timeout, self.tls_name)
 
     def _request(self, path: str, word: str, body: bytes, keeps: bool, method: str) -> bytes:
         lines = [f"{method} {path}?{word} HTTP/1.1", f"Host: {self.host}"]

@@ -82,8 +82,9 @@ def main() -> None:
                 complaint = "" if module.check_mode else asking.ask(module.run_command)
                 complaint or note(f"ask {asking.directory} for a certificate: {why}")
             if not module.check_mode and lineage.ours and lineage.pair:
-                if lineage.setting("renew_before_expiry") != asking.interval():
-                    lineage.set_renewal(asking.interval())
+                interval = asking.interval()
+                if lineage.setting("renew_before_expiry") != interval and note(f"renew it {interval} before its end"):
+                    lineage.set_renewal(interval)
                 take(folder, lineage, note)
         except Refused as error:
             complaint = str(error)
