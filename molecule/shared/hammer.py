@@ -26,6 +26,10 @@ SIZES = (0, 200, 4_000, 30_000)
 NOTES = 20
 
 
+# How a connection ends that the other side has closed, over TLS too.
+CLOSING = (ConnectionError, ssl.SSLEOFError)
+
+
 class Closed(Exception):
     """The connection was closed before any byte of an answer."""
 
@@ -52,7 +56,7 @@ class Connection:
         data = b""
         try:
             # What was answered before all of it was sent is an answer, too.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 self.socket.sendall(request)
             while b"\r\n\r\n" not in data:
                 data += self._more()
@@ -61,7 +65,7 @@ class Connection:
             while len(body) < length:
                 body += self._more()
         except OSError as error:
-            if not data and isinstance(error, ConnectionError):
+            if not data and isinstance(error, CLOSING):
                 raise Closed(repr(error)) from error
             raise Failed(f"{error!r} after {len(data)} bytes") from error
         if len(body) > length:

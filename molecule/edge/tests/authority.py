@@ -1,0 +1,87 @@
+"""What the tests of certificates are written with: a host's authority, what it is told, and what clients are shown."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hammer import Hammer
+from support import EPHEMERAL, PLATFORMS, Machine, Run, Site, address_of, play
+
+# Finds every private key that a host has for its sites.
+KEYS = "find /etc/letsencrypt /etc/*/certificates -name 'privkey*.pem' -type f"
+
+
+def tell_dns(machine: Machine, name: str, *addresses: str) -> None:
+    """Where the ACME server of this host finds a name from now on."""
+    connection = http.client.HTTPConnection(machine.address, 8055, timeout=10)
+    what, told = ("add-a", {"addresses": addresses}) if addresses else ("clear-a", {})
+    connection.request("POST", f"/{what}", json.dumps({"host": name, **told}))
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def elsewhere(machine: Machine) -> str:
+    """The address of another host, which knows nothing of this one's tokens."""
+    return next(address_of(name) for name in PLATFORMS if name != machine.name)
+
+
+def roots(machine: Machine) -> str:
+    """Whom a browser would have to believe for the sites' certificates."""
+    context = ssl.create_default_context(cafile=EPHEMERAL / "acme-ca.pem")
+    context.check_hostname = False  # it is asked by its address
+    connection = http.client.HTTPSConnection(machine.address, 15000, timeout=10, context=context)
+    connection.request("GET", "/roots/0")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return text
+
+
+def shown(machine: Machine, name: str) -> dict[str, Any]:
+    """The certificate that a client gets who believes the authority, and looks at the name."""
+    context = ssl.create_default_context(cadata=roots(machine))
+    with machine.encrypted(name, context=context) as peer:
+        return peer.getpeercert() or {}
+
+
+def names_of(certificate: dict[str, Any]) -> list[str]:
+    """Whom it is for."""
+    return sorted(name for _, name in certificate["subjectAltName"])
+
+
+@contextmanager
+def unreachable(machine: Machine) -> Iterator[None]:
+    """Nobody answers where the directory was."""
+    machine.output("cp /etc/hosts /root/hosts && sed 's/.*acme.test/127.0.0.66 acme.test/' /root/hosts > /etc/hosts")
+    try:
+        yield
+    finally:
+        machine.output("cat /root/hosts > /etc/hosts")
+
+
+@contextmanager
+def hammered(shop: Site) -> Iterator[None]:
+    """Ask the site over https all the while; nobody may notice anything."""
+    hammer = Hammer(shop.machine.address, shop.server_name, shop.name, port=443, tls=True, clients=6)
+    with hammer, hammer.change():
+        yield
+    booked = shop.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, shop.root).splitlines()
+    report = hammer.report(booked)
+    print(f"{report.requests} requests, {report.idle_closes} idle connections closed")
+    assert report.harm == {} and len(report.during.taken) > 200
+
+
+def run(machine: Machine, verb: str, *words: str, sites: dict[str, Any] | None = None) -> Run:
+    """Run a verb's playbook on this host alone."""
+    return play(f"playbooks/{verb}.yml", *(f"--extra-vars={word}" for word in words), machine=machine, sites=sites)
+
+
+def rows(output: str) -> dict[str, list[str]]:
+    """The table, by site."""
+    lines = [re.split(r" {2,}", line.strip(' |"')) for line in output.replace("\\n", "\n").splitlines()]
+    return {cells[1]: cells for cells in lines if len(cells) == 7}
