@@ -103,7 +103,6 @@ PASSWORDS_HEAD = "# Made from the page of sites; edits here are lost.\n"
 WORKERS = "www-data"
 
 
-
 def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
     """What has to change, in an order in which no link ever leads nowhere."""
     conffiles = shipped(places.dpkg_status)
