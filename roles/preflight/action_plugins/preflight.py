@@ -259,6 +259,11 @@ def identifier(value: str) -> str | None:
 
 # A path as browsers send it, decoded; no sign of nginx's own language in it.
 PATH = r"/([A-Za-z0-9._~@:,+-]+/)*[A-Za-z0-9._~@:,+-]*"
+# What nginx serves from disk.
+FOLDER = pattern(
+    r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
+    "begin it with app/, packages/ or shared/, and go nowhere with ..",
+)
 PASSWORD_HASH = pattern(
     r"\$(apr1|5|6|y|2[aby])\$[./A-Za-z0-9$=,]{20,}",
     "is no hash of a password; make one with `openssl passwd -6` and keep it in a vault",
@@ -323,10 +328,10 @@ RULES: dict[str, Rule] = {
     "cron.*.schedule": schedule,
     "cron.*.patience": between(1),
     "aliases.@": pattern(r"/|/((?!\.\.?/)[A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
-    "aliases.*": pattern(
-        r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
-        "begin it with app/, packages/ or shared/, and go nowhere with ..",
-    ),
+    "aliases.*": FOLDER,
+    "error_pages": optional(FOLDER),
+    "maintenance.allow.*": network,
+    "maintenance.retry_after": between(1),
     "hashed_names": expression,
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
