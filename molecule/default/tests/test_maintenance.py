@@ -48,7 +48,7 @@ def test_a_shut_site_stays_shut_through_a_deploy_and_a_reboot_until_it_is_opened
     assert run.changed == 1 and shut in run.output and ": the words move" in run.output
     assert is_shut(wordbook) and maintenance(machine, "on").changed == 0
     before = wordbook.release
-    run = play("playbooks/deploy.yml", machine=machine, sites=page(wordbook={"env": {"SITE_NAME": "moved"}}))
+    run = play("playbooks/deploy.yml", machine=machine, sites=page(wordbook={"env": {"GREETING": "hello"}}))
     assert run.rc == 0 and shut in run.output, run.output
     assert is_shut(wordbook) and wordbook.release != before
     machine.restart()
