@@ -395,3 +395,20 @@ def test_the_page_fits_into_nginxs_line() -> None:
     """Longer than that, nginx takes no text."""
     text = (Path(__file__).parent.parent / "roles/nginx/templates/errors.conf.j2").read_text()
     assert all(len(each.encode()) < 4000 for each in re.findall(r"'[^']*'", text))
+
+
+def test_an_operators_own_error_page_wins_and_the_site_can_still_be_shut() -> None:
+    with own_nginx() as rig, ExitStack() as stack:
+        port = free_port()
+        site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "aliases": ALIASES}
+        files, links = render({"shop": site}, nginx_worker_processes=1)
+        place = "/etc/nginx/sites-available/shop.conf"
+        own = "error_page 404 503 /own; location = /own { internal; return 200 mine; }\n"
+        ours = "    # What nginx says itself"
+        rig.lay(files | {place: files[place].replace(ours, f"    {own}{ours}")}, links)
+        serve(rig, "shop", stack)
+        rig.start()
+        assert body(ask(port, "/static/none", "shop.test")) == "mine"
+        (rig.folder / "var/lib/sites/shut").mkdir(parents=True)
+        (rig.folder / "var/lib/sites/shut/shop").touch()
+        assert is_page(ask(port, "/static/none", "shop.test"), 503)
