@@ -39,9 +39,10 @@ SITES: dict[str, dict[str, Any]] = {
         "path": "/blog",
         "aliases": ALIASES,
         "redirects": {"/old": "/new"},
-        "error_pages": "shared/errors/",
+        "error_pages": "app/errors/",
         "maintenance": {"allow": [OTHER]},
     },
+    "kept": {"deny": [ME], "basic_auth": {"anna": HASH}, "error_pages": "app/errors"},
     "guarded": {"deny": [ME], "basic_auth": {"anna": HASH}, "limits": {"requests": "1r/m", "burst": 1}},
 }
 
@@ -58,13 +59,14 @@ class Sites:
         files, links = render(sites, nginx_worker_processes=1)
         rig.lay(files, links)
         self.apps: dict[str, App] = {name: serve(rig, name, stack) for name in sites}
-        for file in ("shop/htpasswd:known:", "guarded/htpasswd"):
+        for file in ("shop/htpasswd:known:", "guarded/htpasswd", "kept/htpasswd"):
             path = rig.folder / "etc" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"anna:{HASH}\n")
         for folder, pages in (
             ("own/releases/two/app/errors", ("404", "413", "502", "maintenance")),
-            ("blog/shared/errors", ("404",)),
+            ("blog/releases/two/app/errors", ("404",)),
+            ("kept/releases/two/app/errors", ("401", "403", "maintenance")),
         ):
             (rig.folder / "srv" / folder).mkdir(parents=True)
             for page in pages:
@@ -226,6 +228,12 @@ def test_who_is_let_in_nowhere_still_gets_the_page(sites: Sites):
     for _ in range(2):
         sites.ask("guarded", source="127.0.0.4", headers=ANNA)
     assert is_page(sites.ask("guarded", source="127.0.0.4", headers=ANNA), 429)
+
+
+def test_neither_does_a_page_of_the_release_ask_who_comes(sites: Sites):
+    assert own_page(sites.ask("kept"), "403") and own_page(sites.ask("kept", source=OTHER), "401")
+    with sites.shut("kept"):
+        assert own_page(sites.ask("kept"), "maintenance") and own_page(sites.ask("kept", source=OTHER), "maintenance")
 
 
 def own_page(answer: str, page: str) -> bool:

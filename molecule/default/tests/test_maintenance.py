@@ -36,6 +36,7 @@ def test_what_nginx_says_itself_is_a_page_and_what_the_app_says_is_the_apps(word
     assert answer.status == 404 and f"<code>{answer.headers['X-Request-ID']}</code>".encode() in answer.body
     assert b"Word book" in wordbook.get("/none").body
     assert wordbook.get("/static/none.css", Accept="application/json").json["status"] == 404
+    assert b"There is no such page" in wordbook.get("/.sites-errors/html").body
 
 
 @pytest.mark.breaks

@@ -321,7 +321,7 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
     return {
         # Both end in a slash, or /static../ would reach the folder above.
         "location": f"^~ {place}/",
-        "folder": f"{place_of(site, live, folder)}/",
+        "folder": f"{site['root'] if uploads else f'{live}/release'}/{folder}/",
         "uploads": uploads,
         "directives": guards(site, site["locations"].get(prefix, {}), client_connections, prefix),
         "hashed": f'~ "^{re.escape(place)}/(?<sites_file>{hashed})$"' if hashed else "",
@@ -344,11 +344,6 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
     return pairs
 
 
-def place_of(site: Mapping[str, Any], live: str, folder: str) -> str:
-    """Where a folder of the page lies: with what outlives releases, or in the live one."""
-    return f"{site['root'] if f'{folder}/'.startswith('shared/') else f'{live}/release'}/{folder}"
-
-
 def errors(site: Mapping[str, Any], live: str) -> dict[str, Any]:
     """What nginx says itself, and what is there while the site is shut."""
     mount, folder = site["path"].rstrip("/"), site["error_pages"].rstrip("/")
@@ -358,7 +353,7 @@ def errors(site: Mapping[str, Any], live: str) -> dict[str, Any]:
         "errors": f"{mount}{ERRORS}",
         "errors_pattern": own,
         "error_codes": list(ERROR_CODES),
-        "error_pages": place_of(site, live, folder) if folder else "",
+        "error_pages": f"{live}/release/{folder}" if folder else "",
         "never_shut": [own, *([r"/\.well-known/acme-challenge/"] if site["tls"]["mode"] == "acme" else [])],
     }
 

@@ -259,11 +259,6 @@ def identifier(value: str) -> str | None:
 
 # A path as browsers send it, decoded; no sign of nginx's own language in it.
 PATH = r"/([A-Za-z0-9._~@:,+-]+/)*[A-Za-z0-9._~@:,+-]*"
-# What nginx serves from disk.
-FOLDER = pattern(
-    r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
-    "begin it with app/, packages/ or shared/, and go nowhere with ..",
-)
 PASSWORD_HASH = pattern(
     r"\$(apr1|5|6|y|2[aby])\$[./A-Za-z0-9$=,]{20,}",
     "is no hash of a password; make one with `openssl passwd -6` and keep it in a vault",
@@ -328,8 +323,17 @@ RULES: dict[str, Rule] = {
     "cron.*.schedule": schedule,
     "cron.*.patience": between(1),
     "aliases.@": pattern(r"/|/((?!\.\.?/)[A-Za-z0-9._~-]+/)+", "begin and end it with /, such as /static/"),
-    "aliases.*": FOLDER,
-    "error_pages": optional(FOLDER),
+    "aliases.*": pattern(
+        r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
+        "begin it with app/, packages/ or shared/, and go nowhere with ..",
+    ),
+    # Not shared/: nginx obeys what these pages say, so nobody but a release brings them.
+    "error_pages": optional(
+        pattern(
+            r"(app|packages)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
+            "begin it with app/ or packages/, and go nowhere with ..",
+        )
+    ),
     "maintenance.allow.*": network,
     "maintenance.retry_after": between(1),
     "hashed_names": expression,
