@@ -270,6 +270,9 @@ RULES = {
     ),
     "source.sha256": (["", "0" * 64, "aB" * 32], ["0" * 63, "g" * 64, "0" * 64 + "\n", "sha256:" + "0" * 64]),
     "source.subfolder": (["", "backend", "a/b"], ["/a", "..", "a/../b"]),
+    "error_pages": (["", "app/errors", "packages/a/b/"], ["errors", "/etc", "shared/x", "app/../x", "app", "app/a b"]),
+    "maintenance.allow.*": (["192.0.2.1", "2001:db8::/32"], ["all", "192.0.2.1/24", ""]),
+    "maintenance.retry_after": ([1, 300], [0, -1]),
     "client_max_body_size": (["0", "16m", "1G", 0, 100], ["16 m", "16mb", "-1", "", "1.5m"]),
 }
 

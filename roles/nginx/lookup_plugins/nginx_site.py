@@ -31,6 +31,9 @@ description:
   - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
   - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log. C(log) names
     the log's format, and C(log_format) is its text if it is the site's own.
+  - C(errors) is the path below which nginx's own errors are, C(error_codes) which these are, and C(error_pages) the
+    folder of the release with pages for them, if it has one. C(never_shut) are the patterns of what is there for
+    everybody while the site is shut. C(mount_pattern) and C(errors_pattern) are C(mount) and C(errors) as patterns.
 options:
   _terms:
     description: The site's merged entry, and the name of the site.
@@ -56,6 +59,11 @@ _raw:
 
 # A directive and its value.
 Pair = tuple[str, str]
+
+# Below the site's own path: where nginx leads a request that it answers with an error. No client gets in there.
+ERRORS = "/.sites-errors"
+# What nginx may say by itself to somebody who is still there to read it.
+ERROR_CODES = (400, 401, 403, 404, 405, 413, 414, 421, 429, 500, 501, 502, 503, 504, 505, 507)
 
 # A WebSocket, or a stream, may be silent for so long.
 STREAM_TIMEOUT = 3600
@@ -110,6 +118,7 @@ def settings(
         "masks": [re.escape(mount + path) for path in site["mask_paths"]],
         "log": name if site["mask_paths"] else "sites",
         "log_format": masked(log_format.strip(), name) if site["mask_paths"] else "",
+        **errors(site, live),
     }
 
 
@@ -317,7 +326,7 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
         "directives": guards(site, site["locations"].get(prefix, {}), client_connections, prefix),
         "hashed": f'~ "^{re.escape(place)}/(?<sites_file>{hashed})$"' if hashed else "",
         "tries": [f"/{release}/{folder}/$sites_file" for release in ("release", "before")],
-        "again": f"{place}/$sites_file",
+        "again": f"{place}/.again",
     }
 
 
@@ -333,6 +342,20 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
         seconds = keys.get("proxy_timeout", STREAM_TIMEOUT)
         pairs += [("proxy_send_timeout", f"{seconds}s"), ("proxy_read_timeout", f"{seconds}s")]
     return pairs
+
+
+def errors(site: Mapping[str, Any], live: str) -> dict[str, Any]:
+    """What nginx says itself, and what is there while the site is shut."""
+    mount, folder = site["path"].rstrip("/"), site["error_pages"].rstrip("/")
+    own = re.escape(f"{mount}{ERRORS}/")
+    return {
+        "mount_pattern": re.escape(mount),
+        "errors": f"{mount}{ERRORS}",
+        "errors_pattern": own,
+        "error_codes": list(ERROR_CODES),
+        "error_pages": f"{live}/release/{folder}" if folder else "",
+        "never_shut": [own, *([r"/\.well-known/acme-challenge/"] if site["tls"]["mode"] == "acme" else [])],
+    }
 
 
 def masked(log_format: str, name: str) -> str:

@@ -327,6 +327,15 @@ RULES: dict[str, Rule] = {
         r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
         "begin it with app/, packages/ or shared/, and go nowhere with ..",
     ),
+    # Not shared/: nginx obeys what these pages say, so nobody but a release brings them.
+    "error_pages": optional(
+        pattern(
+            r"(app|packages)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
+            "begin it with app/ or packages/, and go nowhere with ..",
+        )
+    ),
+    "maintenance.allow.*": network,
+    "maintenance.retry_after": between(1),
     "hashed_names": expression,
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),

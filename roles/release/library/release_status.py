@@ -35,8 +35,8 @@ sites:
   description: >-
     One entry a site: site, root, slot, release, version (what it was made from, short), since (UTC), previous, state
     (supervisor's word), managed (supervisord knows its program), healthy, detail (in words), processes (how many run
-    of how many; empty without any), troubles (what is wrong with processes and jobs), unfinished (what a run that was
-    cut off left, by slot).
+    of how many; empty without any), troubles (what is wrong with processes and jobs), shut (since when, by whom
+    and why), unfinished (what a run that was cut off left, by slot).
   type: list
   elements: dict
   returned: always

@@ -24,7 +24,7 @@ from ansible.module_utils.certificates.folder import Folder
 from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.certificates.renewed import take
 from ansible.module_utils.daemons.errors import Refused
-from ansible.module_utils.releases import history, jobs, kept, layout, logs, steps
+from ansible.module_utils.releases import closing, history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
 from ansible.module_utils.releases.records import recorded
@@ -37,6 +37,9 @@ USAGE = """usage: {name} COMMAND
   status           what is live, since when, whether it answers, and what was done last
   restart          new processes of the live release; no request is lost, unless the site is one that
                    may not run twice at once (going_live: replace)
+  shut [REASON]    everybody gets a page that says it is being worked on, but who may see it all
+                   the same (maintenance.allow); nothing is reloaded or stopped
+  open             as before
   logs [-f]        the last lines of its logs; -f follows them
   shell            a shell as the site, in app/, with its environment
   flask ...        the site's flask command
@@ -94,6 +97,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
         *([("processes", found["processes"])] if found["processes"] else []),
         *([("trouble", found["troubles"])] if found["troubles"] else []),
+        *([("maintenance", found["shut"])] if found["shut"] else []),
         *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
@@ -105,8 +109,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
 
 def restart(site: Layout, _arguments: list[str]) -> int:
     """New processes of the live release in the other slot, then the switch: the same path as a deploy's."""
-    who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    me = Run(uuid.uuid4().hex[:16], "restart", who, socket.gethostname().split(".")[0], time.time(), step=True)
+    me = Run(uuid.uuid4().hex[:16], "restart", *whoami(), time.time(), step=True)
     with site_lock(site, last=True, me=me) as held:
         if held.remark:
             print(held.remark, file=sys.stderr)
@@ -137,6 +140,28 @@ def _restart(site: Layout, release_id: str, held: Held) -> int:
         held.note("process-failed", release=release_id, reason=words)
         print(words, file=sys.stderr)
     return 1 if done["complaints"] else 0
+
+
+def whoami() -> tuple[str, str]:
+    """Who sits here, and where that is."""
+    who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    return who, socket.gethostname().split(".")[0]
+
+
+def shut(site: Layout, arguments: list[str]) -> int:
+    """Shut it for maintenance, or say why it is."""
+    closing.shut(site, "@".join(whoami()), " ".join(arguments))
+    print(f"{site.name}: {closing.words(closing.note(site))}")
+    return 0
+
+
+def reopen(site: Layout, arguments: list[str]) -> int:
+    """Open it again."""
+    if arguments:
+        raise ConsoleError("open takes no arguments")
+    done = closing.reopen(site, "@".join(whoami()))
+    print(f"{site.name}: open{'' if done else ', as it was'}")
+    return 0
 
 
 def show_logs(site: Layout, arguments: list[str]) -> NoReturn:
@@ -265,6 +290,8 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
+    "shut": shut,
+    "open": reopen,
     "logs": show_logs,
     "shell": shell,
     "flask": flask,

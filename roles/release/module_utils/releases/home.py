@@ -281,7 +281,15 @@ class Removal:
             self._behind(site.root, [name for name in OF_ROOT if name != "shared" or self.purge], 0)
             lineage = Lineage(self.name)
             certbot = lineage.paths if lineage.ours else []
-            for path in (*certbot, site.root, site.config, site.logs, rotation(self.name), console(self.name)):
+            for path in (
+                *certbot,
+                site.root,
+                site.config,
+                site.logs,
+                rotation(self.name),
+                console(self.name),
+                site.shut,
+            ):
                 if _exists(path) and self._note(f"remove {path}"):
                     delete(path)
             self._user(record.get("user", ""))
