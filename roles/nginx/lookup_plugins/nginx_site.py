@@ -29,6 +29,8 @@ description:
   - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
     such pairs for outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
   - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
+  - C(hashed_life) is the variable with the C(Cache-Control) of a file whose name carries a hash, empty for any other;
+    nothing if no alias has such files. C(packed) are the directives by which files come packed as they lie there.
   - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log. C(log) names
     the log's format, and C(log_format) is its text if it is the site's own.
 options:
@@ -39,6 +41,7 @@ options:
   ipv6: {description: Whether to listen on IPv6 too., type: bool, required: true}
   client_connections: {description: Requests that one client may have under way on the host., type: int, default: 0}
   log_format: {description: "The host's format of access.log, for a site that masks it.", type: str, default: ""}
+  brotli: {description: Whether nginx can serve files that are packed by brotli., type: bool, default: false}
 """
 
 EXAMPLES = """
@@ -71,7 +74,12 @@ class LookupModule(LookupBase):
 
 
 def settings(
-    site: Mapping[str, Any], version: str, ipv6: bool, client_connections: int = 0, log_format: str = ""
+    site: Mapping[str, Any],
+    version: str,
+    ipv6: bool,
+    client_connections: int = 0,
+    log_format: str = "",
+    brotli: bool = False,
 ) -> dict[str, Any]:
     """Everything that ``DOCUMENTATION`` names, for the site's merged entry with its name."""
     name, mount = site["name"], site["path"].rstrip("/")
@@ -100,7 +108,9 @@ def settings(
         "counters": list(counters(site)),
         "uncounted": uncounted(site),
         "redirects": [redirect(mount, path, target) for path, target in by_name(site["redirects"])],
-        "aliases": [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])],
+        "aliases": (aliases := [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])]),
+        "hashed_life": f"$sites_hashed_life__{name}" if any(each["hashed"] for each in aliases) else "",
+        "packed": ["gzip_static", *(["brotli_static"] if brotli else [])] if site["precompress"] else [],
         "paths": [
             {"location": location(mount, path), "directives": path_directives(site, path, keys, client_connections)}
             for path, keys in by_name(site["locations"])
