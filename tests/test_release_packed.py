@@ -6,7 +6,6 @@ import gzip
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -144,18 +143,6 @@ class TestTheNextRelease:
         release = lay_down(tmp_path / "two", FILES)
         assert packs(release, before, known) == 3
         assert gzip.decompress((release / "app/static/a.css.gz").read_bytes()) == TEXT
-
-
-def test_a_release_of_the_same_files_costs_next_to_nothing(tmp_path: Path, record_property) -> None:
-    words = "".join(f".class-{number} {{ margin: {number % 97}px {number % 89}em }}\n" for number in range(20000))
-    files = {f"app/static/{number}.css": (f"/* {number} */" + words).encode() for number in range(12)}
-    releases, took, worked = [lay_down(tmp_path / name, files) for name in ("one", "two")], [], []
-    for release, before in zip(releases, [None, releases[0]], strict=True):
-        began = time.perf_counter()
-        worked.append(packs(release, before))
-        took.append(time.perf_counter() - began)
-    record_property("first to next", took[0] / took[1])
-    assert worked == [12, 0]
 
 
 @needs_brotli
