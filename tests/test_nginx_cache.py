@@ -124,7 +124,7 @@ class Host:
         rig.lay(files, links)
         for name in sites:
             self.start(name, rig.site(name) / "slots/blue/sock")
-        (rig.folder / "etc/closed").mkdir(parents=True)
+        (rig.folder / "etc/closed").mkdir(parents=True, exist_ok=True)
         (rig.folder / "etc/closed/htpasswd:anna:").write_text(f"anna:{HASH}\n")
         assert rig.test() == ""
         rig.start()
