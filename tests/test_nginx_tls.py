@@ -394,6 +394,23 @@ class TestClientCertificates:
         refusal = talk(shop.https, "/x" if site == "required" else "/other/x").answer
         assert "A certificate is needed here" in refusal and "</main>" in refusal
 
+    def test_what_a_certificate_opens_is_kept_for_nobody(self, serve, authority, own):
+        shop = serve(
+            tls={"client_ca": authority.pem, "client_verify": "optional"},
+            micro_cache={"seconds": 60},
+            locations={"/secret/": {"client_verify": "required"}},
+        )
+        ada = {"context": client(show=own)}
+        for _ in range(2):
+            found = talk(shop.https, **ada).answer
+            assert "X-Cache: BYPASS" in found and "CN=Ada" in found
+        for said in ("MISS", "HIT"):
+            found = talk(shop.https).answer
+            assert f"X-Cache: {said}" in found and "CN=Ada" not in found
+        assert "CN=Ada" in talk(shop.https, **ada).answer, "nor what a stranger gets for her"
+        assert talk(shop.https, "/secret/x", **ada).answer.startswith("HTTP/1.1 200")
+        assert talk(shop.https, "/secret/x").answer.startswith("HTTP/1.1 400")
+
     def test_nobody_comes_in_by_a_neighbours_name_or_by_none(self, serve, authority):
         shop = serve(["shop.example.com", "127.0.0.1"], tls={"client_ca": authority.pem}, neighbour={})
         for name in ("blog.example.com", None):

@@ -166,6 +166,10 @@ RULES = {
     "http_port": ([1, 65535], [0, 65536, -1]),
     "https_port": ([1, 65535], [0, 65536, -1]),
     "canonical_name": (["", "shop.example.com", "::1"], ["https://a.example", "[::1]", "a b"]),
+    "micro_cache.seconds": ([0, 5, 3600], [-1, 3601]),
+    "micro_cache.stale": ([0, 60], [-1]),
+    "micro_cache.wait": ([0, 60], [-1, 61]),
+    "micro_cache.size": (["100m", "1g"], ["0", "0m", "100", "", "1m; x"]),
     "tls.hsts": ([0, 86400], [-1]),
     "tls.acme.directory": (
         ["https://acme-v02.api.letsencrypt.org/directory", "https://ca.test:14000/dir", "https://ca.test"],
@@ -459,6 +463,7 @@ def bad(tmp_path_factory) -> str:
             | {
                 "server_names": ["d.example.com"],
                 "basic_auth": {"anna": SECRET},
+                "micro_cache": {"seconds": 5},
                 "proxy_protocol": True,
                 "aliases": {"/static/": "app/static"},
                 "locations": {
@@ -466,6 +471,7 @@ def bad(tmp_path_factory) -> str:
                     "live": {"stream": "yes"},
                     "/x/": {"timeout": 5, "limits": {"requests": SECRET, "bursts": 1}, "basic_auth": {"b": SECRET}},
                     "/y/": SECRET,
+                    "/z/": {"stream": True, "micro_cache": {"seconds": 5, "size": "1m", "secs": 1}},
                     "/static/": {"stream": True},
                     "/static/deep/": {"allow": [SECRET]},
                 },
@@ -489,6 +495,7 @@ def bad(tmp_path_factory) -> str:
                 "tls": {"mode": "selfsigned", "client_ca": pair.pem, "redirect": False},
                 "trusted_balancers": ["10.0.0.1"],
                 "locations": {"/a/": {"client_verify": SECRET}},
+                "micro_cache": {"seconds": 5},
             },
             "proxied": GOOD
             | {
@@ -618,6 +625,11 @@ def bad(tmp_path_factory) -> str:
         "doors.locations./x/.limits.bursts: is not a key of `limits`; did you mean `limits.burst`?",
         "doors.locations./x/.basic_auth.b: is no hash of a password",
         "doors.locations./y/: must hold",
+        "doors.micro_cache: keeps nothing where everybody gives a password",
+        "doors.locations./z/.micro_cache: keeps nothing of a stream",
+        "doors.locations./z/.micro_cache.size: is that of the whole site",
+        "doors.locations./z/.micro_cache.secs: is not a key of `micro_cache`; did you mean `micro_cache.seconds`?",
+        "mutual.micro_cache: keeps nothing where everybody shows a certificate",
         "doors.locations./static/: is an alias, of files, for which there is no stream",
         "doors.locations./static/deep/: lies below the alias /static/",
         r"doors.locations./static/deep/.allow[0]: give an address or a network",

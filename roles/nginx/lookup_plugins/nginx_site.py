@@ -29,6 +29,12 @@ description:
   - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
     such pairs for outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
   - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
+  - C(hashed_life) is the variable with the C(Cache-Control) of a file whose name carries a hash, empty for any other;
+    nothing if no alias has such files. C(packed) are the directives by which files come packed as they lie there.
+  - C(cache) is nothing, or how answers are kept for a moment, with C(zone), C(path) and C(size), the C(unused) seconds
+    after which one goes, the C(key) and the C(known) variable that says who gets answers of his own; C(unkept) has a
+    variable and a pattern for each time that an answer is kept. C(cached) are the C(directives) of the location for all
+    that no other takes.
   - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log. C(log) names
     the log's format, and C(log_format) is its text if it is the site's own.
   - C(errors) is the path below which nginx's own errors are, C(error_codes) which these are, and C(error_pages) the
@@ -42,6 +48,7 @@ options:
   ipv6: {description: Whether to listen on IPv6 too., type: bool, required: true}
   client_connections: {description: Requests that one client may have under way on the host., type: int, default: 0}
   log_format: {description: "The host's format of access.log, for a site that masks it.", type: str, default: ""}
+  brotli: {description: Whether nginx can serve files that are packed by brotli., type: bool, default: false}
 """
 
 EXAMPLES = """
@@ -67,6 +74,8 @@ ERROR_CODES = (400, 401, 403, 404, 405, 413, 414, 421, 429, 500, 501, 502, 503, 
 
 # A WebSocket, or a stream, may be silent for so long.
 STREAM_TIMEOUT = 3600
+# When an older answer is better than none, or than to wait for a new one.
+STALE_WHEN = "error timeout invalid_header updating http_500 http_502 http_503 http_504"
 
 
 class LookupModule(LookupBase):
@@ -79,7 +88,12 @@ class LookupModule(LookupBase):
 
 
 def settings(
-    site: Mapping[str, Any], version: str, ipv6: bool, client_connections: int = 0, log_format: str = ""
+    site: Mapping[str, Any],
+    version: str,
+    ipv6: bool,
+    client_connections: int = 0,
+    log_format: str = "",
+    brotli: bool = False,
 ) -> dict[str, Any]:
     """Everything that ``DOCUMENTATION`` names, for the site's merged entry with its name."""
     name, mount = site["name"], site["path"].rstrip("/")
@@ -104,11 +118,15 @@ def settings(
         "https": f"https://{canonical or '$host'}{https_port(site)}",
         **client_certificates(site),
         **answer_headers(site, version),
+        "cache": micro_cache(site),
+        "cached": kept_answers(site, {"micro_cache": {}}),
         "guards": guards(site, {key: value for key, value in site.items() if value}, client_connections),
         "counters": list(counters(site)),
         "uncounted": uncounted(site),
         "redirects": [redirect(mount, path, target) for path, target in by_name(site["redirects"])],
-        "aliases": [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])],
+        "aliases": (aliases := [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])]),
+        "hashed_life": f"$sites_hashed_life__{name}" if any(each["hashed"] for each in aliases) else "",
+        "packed": ["gzip_static", *(["brotli_static"] if brotli else [])] if site["precompress"] else [],
         "paths": [
             {"location": location(mount, path), "directives": path_directives(site, path, keys, client_connections)}
             for path, keys in by_name(site["locations"])
@@ -232,6 +250,8 @@ def answer_headers(site: Mapping[str, Any], version: str) -> dict[str, Any]:
     headers = [{"name": "X-Request-ID", "value": "$request_id"}]
     if has_http3(site, version):
         headers.append({"name": "Alt-Svc", "value": f"'h3=\":{site['https_port']}\"; ma=86400'"})
+    if kept_for(site):
+        headers.append({"name": "X-Cache", "value": "$upstream_cache_status"})
     told = dict(site["headers"])
     if site["tls"]["hsts"]:
         told.setdefault("Strict-Transport-Security", f"max-age={site['tls']['hsts']}")
@@ -299,6 +319,83 @@ def uncounted(site: Mapping[str, Any]) -> list[str] | None:
     return [pattern(site["path"].rstrip("/"), path) for path in free]
 
 
+# --- Answers that are kept for a moment ----------------------------------------------------------------------------
+
+
+def caching(site: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """How answers are kept at a path."""
+    return {**site["micro_cache"], **keys.get("micro_cache", {})}
+
+
+def kept_for(site: Mapping[str, Any]) -> list[int]:
+    """For how many seconds answers are kept: each such time once."""
+    places = [{}, *site["locations"].values()]
+    return sorted({caching(site, keys)["seconds"] for keys in places if not keys.get("stream")} - {0})
+
+
+def micro_cache(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What stands once for all answers that the site keeps."""
+    times, name = kept_for(site), site["name"]
+    if not times:
+        return None
+    stale = max(caching(site, keys)["stale"] for keys in [{}, *site["locations"].values()])
+    return {
+        "zone": f"micro_{name}",
+        "path": f"/var/cache/nginx-{name}",
+        "size": site["micro_cache"]["size"],
+        "unused": times[-1] + stale,
+        # The release, so that after a switch none of the one before is shown; and all that tells one page from another.
+        "key": f"$realpath_root {asked_scheme(site)}://$host$sites_port$request_uri",
+        "known": f"$sites_known__{name}",
+        "unkept": [{"variable": unkept(name, seconds), "kept": may_be_kept(seconds)} for seconds in times],
+    }
+
+
+def unkept(name: str, seconds: int) -> str:
+    """The variable that says that an answer may not be kept for so long."""
+    return f"$sites_unkept_{seconds}__{name}"
+
+
+def may_be_kept(seconds: int) -> str:
+    """The pattern of an answer's length, Expires and Cache-Control, if it may be kept for so long.
+
+    It has to say its length, below 1 MB: what comes bit by bit, or fills the disk, is none for a cache.
+    """
+    words = "private|no-store|no-cache|must-revalidate|proxy-revalidate"
+    refused = rf"(?:{words}|(?:max-age|s-maxage)=\W?0*(?:{below(seconds)})(?![0-9]))"
+    return rf"~*^[0-9]{{1,6}};(?:;|[^;]+;(?=.*max-age=))(?!.*{refused})"
+
+
+def below(limit: int) -> str:
+    """A pattern of the numbers below a limit."""
+    digits = str(limit)
+    found = [f"[0-9]{{0,{len(digits) - 1}}}"]
+    for place, digit in enumerate(digits):
+        lowest = 0 if place else 1
+        if int(digit) > lowest:
+            found.append(f"{digits[:place]}[{lowest}-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}")
+    return "|".join(found)
+
+
+def kept_answers(site: Mapping[str, Any], keys: Mapping[str, Any]) -> list[Pair]:
+    """How a location keeps answers, if the site keeps any."""
+    how, name = caching(site, keys), site["name"]
+    if not kept_for(site) or not (how["seconds"] and not keys.get("stream")):
+        return []
+    return [
+        # Serves nothing here: it is where the name of the live release comes from.
+        ("root", f"{site['root']}/live/release"),
+        ("proxy_cache", f"micro_{name}"),
+        ("proxy_cache_valid", f"200 301 302 404 {how['seconds']}s"),
+        ("proxy_no_cache", f"$sites_known__{name} {unkept(name, how['seconds'])}"),
+        ("proxy_cache_use_stale", STALE_WHEN if how["stale"] else "off"),
+        ("proxy_cache_background_update", "on" if how["stale"] else "off"),
+        ("proxy_cache_lock", "on" if how["wait"] else "off"),
+        ("proxy_cache_lock_timeout", f"{how['wait']}s"),
+        ("proxy_cache_lock_age", f"{max(how['wait'], 5)}s"),
+    ]
+
+
 # --- Paths ---------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +433,7 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
     if "client_max_body_size" in keys:
         pairs.append(("client_max_body_size", keys["client_max_body_size"]))
     pairs += guards(site, keys, client_connections, path)
+    pairs += kept_answers(site, keys)
     if keys.get("stream"):
         pairs.append(("proxy_buffering", "off"))
     if keys.get("stream") or "proxy_timeout" in keys:

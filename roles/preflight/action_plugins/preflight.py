@@ -340,6 +340,10 @@ RULES: dict[str, Rule] = {
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
     "proxy_timeout": between(1),
+    "micro_cache.seconds": between(0, 3600),
+    "micro_cache.stale": between(0),
+    "micro_cache.wait": between(0, 60),
+    "micro_cache.size": pattern(r"[1-9][0-9]*[kKmMgG]", "give a number with k, m or g, such as 100m"),
     "tls.hsts": between(0),
     "redirects.@": pattern(PATH, "begin it with /, and leave out ? and #"),
     "redirects.*": redirect_target,
@@ -366,7 +370,7 @@ RULES: dict[str, Rule] = {
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
 
 # What `locations` may say of a path: keys of the site, for this path alone, and some of its own.
-LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits")
+LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits", "micro_cache")
 LOCATION_ONLY = {"stream": {"type": "bool"}, "client_verify": {"type": "str", "choices": ["required", "optional"]}}
 GUARDS = frozenset({"allow", "deny", "basic_auth", "limits", "client_verify"})
 
@@ -576,6 +580,7 @@ class Page:
         if site["proxy_protocol"] is True and not site["trusted_balancers"]:
             self.report(f"{name}.trusted_balancers", "is missing; proxy_protocol believes only who stands there")
         self._check_paths(name, site)
+        self._check_cache(name, site)
         self._check_processes(name, site)
 
     def _check_names(self, name: str, site: dict[str, Any]) -> None:
@@ -646,6 +651,27 @@ class Page:
                 str(path).endswith("/") and str(target).endswith("/") and str(target).startswith(str(path))
             ):
                 self.report(place, "leads to itself; give another address")
+
+    def _check_cache(self, name: str, site: dict[str, Any]) -> None:
+        """Nothing is kept where everybody is somebody, or where an answer has no end."""
+        tls = site["tls"] if isinstance(site["tls"], Mapping) else {}
+        locations = site["locations"] if isinstance(site["locations"], Mapping) else {}
+        places = {name: site} | {f"{name}.locations.{path}": keys for path, keys in locations.items()}
+        for place, keys in places.items():
+            cache = keys.get("micro_cache") if isinstance(keys, Mapping) else None
+            if not isinstance(cache, Mapping):
+                continue
+            here = f"{place}.micro_cache"
+            if keys is not site and "size" in cache:
+                self.report(f"{here}.size", "is that of the whole site; say it there")
+            if cache.get("seconds") in (0, None, BROKEN):
+                continue
+            if keys.get("stream") is True:
+                self.report(here, "keeps nothing of a stream; leave one of them out")
+            if keys.get("basic_auth"):
+                self.report(here, "keeps nothing where everybody gives a password; leave one of them out")
+            if tls.get("client_ca") and keys.get("client_verify", tls.get("client_verify")) == "required":
+                self.report(here, "keeps nothing where everybody shows a certificate (client_verify); leave it out")
 
     def _check_acme(self, name: str, site: dict[str, Any]) -> None:
         """What an authority cannot do that looks for a token at each name."""
