@@ -124,6 +124,11 @@ RULES = {
             "1:5000",
         ],
     ),
+    "upstream.servers.*": (
+        ["192.0.2.21:8443", "[2001:db8::21]:443"],
+        ["app1.example:8443", "localhost:1", "192.0.2.21", "192.0.2.21:0", "unix:/x", "https://192.0.2.1:1", ""],
+    ),
+    "upstream.name": (["", "app.example.com", "app1"], ["*.example.com", "a b", "https://a", "::1", "a;b", "a\n"]),
     "trusted_proxies.*": (["10.0.0.1", "10.0.0.0/8", "::1"], ["*", "10.0.0.1/8", "proxy.example.com", ""]),
     "gunicorn.certfile": (["", "/etc/ssl/x.pem"], ["x.pem", "/etc/ssl/a b"]),
     "health.path": (["/", "/healthz", "/h?x=1"], ["healthz", "", "/a b", "/a\n"]),
