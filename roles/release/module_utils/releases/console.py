@@ -24,7 +24,7 @@ from ansible.module_utils.certificates.folder import Folder
 from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.certificates.renewed import take
 from ansible.module_utils.daemons.errors import Refused
-from ansible.module_utils.releases import history, jobs, kept, layout, logs, steps
+from ansible.module_utils.releases import front, history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
 from ansible.module_utils.releases.records import recorded
@@ -71,7 +71,10 @@ def main(argv: Sequence[str]) -> int:
         record = recorded(site_name)
         if not record:
             raise ConsoleError(f"there is no site {site_name} on this host")
-        return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
+        if "front" in record and command not in OF_FRONT:
+            where = ", ".join(record["front"]["servers"])
+            raise ConsoleError(f"this host has its nginx alone; {command} is for where its server is: {where}")
+        return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
     except (ConsoleError, jobs.JobError, steps.StepError, Refused, Busy) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
@@ -81,6 +84,16 @@ def main(argv: Sequence[str]) -> int:
 
 def status(site: Layout, _arguments: list[str]) -> int:
     """Show what is live; the exit code tells whether it is well."""
+    if found := recorded(site.name).get("front"):
+        told = front.status(site.name, found)
+        for title, value in (
+            ("site", site.name),
+            ("servers", "on other hosts"),
+            ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
+            *([("trouble", told["troubles"])] if told["troubles"] else []),
+        ):
+            print(f"{title:<12}{value}")
+        return 0 if told["healthy"] else 1
     found = live_status(site)
     holder = read(site).get("holder")
     rows = [
@@ -262,6 +275,8 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
     return 0
 
 
+# What there is to do where a site has its nginx alone.
+OF_FRONT = ("status", "logs", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
