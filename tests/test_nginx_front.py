@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.daemons.kernel import nginx_version
+from ansible.module_utils.releases import front as releases_front
 from ansible.module_utils.releases import steps
 from certificates import Made, make
 from nginx_rig import NGINX, Rig, ask, free_port, needs_nginx, private_nginx, render, wait_for
@@ -182,6 +183,22 @@ class TestSeveral:
         assert sum("/get" in seen for each in dying for seen in each.seen) == 2
         assert ask(port, "/post", method="POST", headers="Content-Length: 0\r\n").startswith("HTTP/1.1 502")
         assert sum("/post" in seen for each in dying for seen in each.seen) == 1
+
+
+def test_the_status_asks_the_servers_as_nginx_does(server, authority, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    health = {"path": "/healthz", "status": 200, "body": "Host: shop.example.com", "host": "shop.example.com"}
+    good, forger = server(), server(make(NAME))
+    where = {"servers": [good.address], "name": NAME, "ca": str(tmp_path / "ca.pem"), "health": health}
+    found = releases_front.status("shop", where)
+    assert (found["healthy"], found["detail"], found["troubles"]) == (True, f"passed on to {good.address}", "")
+    found = releases_front.status("shop", {**where, "servers": [good.address, forger.address]})
+    assert found["healthy"] and found["troubles"].startswith(f"{forger.address}: its certificate is refused: self")
+    found = releases_front.status("shop", {**where, "servers": [forger.address]})
+    assert not found["healthy"] and found["detail"].startswith(f"{forger.address}: its certificate is refused")
+    assert not forger.seen
+    other = releases_front.status("shop", {**where, "health": {**health, "body": "something else"}})
+    assert other["detail"] == f"{good.address}: /healthz answered without the text that is expected"
 
 
 class Clients:

@@ -356,6 +356,10 @@ RULES: dict[str, Rule] = {
     ),
     "limits.burst": between(0),
     "limits.connections": between(0),
+    "ban.failures": between(0),
+    "ban.within": between(1),
+    "ban.seconds": between(1),
+    "ban.ignore.*": network,
     "trusted_balancers.*": balancer,
     # Its length is what nginx's variables can bear, which are named after headers and sites.
     "headers.@": pattern(
@@ -587,6 +591,11 @@ class Page:
             self._check_tls(name, site, site["tls"])
         if site["proxy_protocol"] is True and not site["trusted_balancers"]:
             self.report(f"{name}.trusted_balancers", "is missing; proxy_protocol believes only who stands there")
+        if isinstance(site["ban"], Mapping) and site["ban"].get("failures") and site["trusted_balancers"]:
+            self.report(
+                f"{name}.ban.failures",
+                "would close the ports to the balancer, whose packets all of them are; let it ban, or use limits",
+            )
         self._check_paths(name, site)
         self._check_processes(name, site)
 

@@ -43,6 +43,7 @@ USAGE = """usage: {name} COMMAND
   run COMMAND...   any command as the site
   job NAME         one run of a job of the site, as cron starts it; waits for its end
   db               the shell of the database that DATABASE_URL names
+  bans             whom fail2ban keeps from the site; unban ADDRESS lets one in again
   renewed          nginx takes the certificate that certbot has got; certbot calls this by itself
 
 To deploy or to go back, run the playbooks: they see to all hosts at once.
@@ -264,6 +265,27 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
     raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
 
 
+def bans(site: Layout, arguments: list[str]) -> NoReturn:
+    """Show whom fail2ban keeps away."""
+    if arguments:
+        raise ConsoleError("bans takes no arguments")
+    execute(["/usr/bin/fail2ban-client", "status", _jail(site)], os.environ)
+
+
+def unban(site: Layout, arguments: list[str]) -> NoReturn:
+    """Let one in again."""
+    if len(arguments) != 1:
+        raise ConsoleError("unban takes one address")
+    execute(["/usr/bin/fail2ban-client", "set", _jail(site), "unbanip", *arguments], os.environ)
+
+
+def _jail(site: Layout) -> str:
+    file = layout.CONFIG / "fail2ban/jail.d" / f"site-{site.name}.conf"
+    if not file.exists():
+        raise ConsoleError("the site bans nobody (its key `ban`)")
+    return file.stem
+
+
 def renewed(site: Layout, _arguments: list[str]) -> int:
     """What certbot calls after each success, on its own or in a run."""
 
@@ -276,7 +298,7 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
 
 
 # What there is to do where a site has its nginx alone.
-OF_FRONT = ("status", "logs", "renewed")
+OF_FRONT = ("status", "logs", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
@@ -286,5 +308,7 @@ COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "run": command,
     "job": job,
     "db": database,
+    "bans": bans,
+    "unban": unban,
     "renewed": renewed,
 }

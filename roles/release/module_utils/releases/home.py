@@ -52,6 +52,11 @@ def console(name: str) -> Path:
     return layout.COMMANDS / f"{name}-ctl"
 
 
+def jail(name: str) -> Path:
+    """The site's file for fail2ban, which role ban makes."""
+    return layout.CONFIG / "fail2ban/jail.d" / f"site-{name}.conf"
+
+
 def find_user(name: str) -> pwd.struct_passwd | None:
     """The account of this name, or None."""
     try:
@@ -126,6 +131,8 @@ class Home:
     files: dict[str, str] = field(default_factory=dict)
     check_mode: bool = False
     changes: list[str] = field(default_factory=list)
+    # Logs that this site has besides those of every site.
+    more_logs: tuple[str, ...] = ()
 
     def bring(self) -> list[str]:
         """Do all of it; the list of what was changed (or would be)."""
@@ -146,7 +153,7 @@ class Home:
         self._link(site.config / "environment", str(site.live / "release" / "environment"))
         # Its own user may list it, the others only walk through: nginx's workers reopen their logs by themselves.
         self._directory(site.logs, 0o751, 0, gid)
-        for name in logs.NAMES:
+        for name in (*logs.NAMES, *self.more_logs):
             self._log(site.logs / name, gid)
         self._of_name()
         return self.changes
@@ -272,7 +279,7 @@ class Front(Home):
             self._record({"name": site.name, "front": self.front})
         self._directory(site.config, 0o755, 0, 0)
         self._directory(site.logs, 0o751, 0, 0)
-        for name in logs.OF_NGINX:
+        for name in (*logs.OF_NGINX, *self.more_logs):
             self._log(site.logs / name, 0)
         self._of_name()
         return self.changes
