@@ -21,7 +21,7 @@ description:
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
   - C(front) is nothing where the site's server is on this host; else C(servers) as C(server) takes them, C(verified)
     with the C(name) that their certificate must have and the file C(ca), or nothing for plain http, the C(retry) words
-    of C(proxy_next_upstream) and the seconds to C(connect).
+    of C(proxy_next_upstream), how many C(tries), and the seconds to C(connect).
   - C(mount) is the site's path without its last slash, C(root) that of the location for all that no other takes.
   - C(asked_scheme) is the variable that tells how the client asked. Where a C(balancer) tells it, C(insecure) is the
     variable that says who has to be led to https; C(https) is where to, without the path.
@@ -239,6 +239,8 @@ def front(site: Mapping[str, Any]) -> dict[str, Any] | None:
         else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
         "verified": verified if upstream["tls"] else None,
         "retry": "error" if alone else "error timeout",
+        # Not all of many: what kills a server must not be carried to each of them.
+        "tries": 2 if alone else min(len(servers), 3),
         "connect": 5 if alone else 2,
     }
 
