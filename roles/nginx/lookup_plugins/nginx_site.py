@@ -19,6 +19,9 @@ description:
   - C(listens) has the words of each C(listen) by server, C(main), C(redirect) and C(addresses); a server without any is
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
+  - C(front) is nothing where the site's server is on this host; else C(servers) as C(server) takes them, C(verified)
+    with the C(name) that their certificate must have and the file C(ca), or nothing for plain http, the C(retry) words
+    of C(proxy_next_upstream), how many C(tries), and the seconds to C(connect).
   - C(mount) is the site's path without its last slash, C(root) that of the location for all that no other takes.
   - C(asked_scheme) is the variable that tells how the client asked. Where a C(balancer) tells it, C(insecure) is the
     variable that says who has to be led to https; C(https) is where to, without the path.
@@ -100,7 +103,8 @@ def settings(
     names = [bracketed(each) for each in site["server_names"]]
     canonical = bracketed(site["canonical_name"])
     main_names = [canonical] if canonical else names
-    encrypted = bool(site["gunicorn"]["certfile"])
+    elsewhere = front(site)
+    encrypted = bool(elsewhere["verified"] if elsewhere else site["gunicorn"]["certfile"])
     live = f"{site['root']}/live"
     return {
         "names": names,
@@ -109,6 +113,7 @@ def settings(
         "other_names": [each for each in names if each not in main_names],
         "live": live,
         "encrypted": encrypted,
+        "front": elsewhere,
         "backend": f"{'https' if encrypted else 'http'}://site_{name}",
         "mount": mount,
         "root": f"{mount}/",
@@ -239,6 +244,31 @@ def client_certificates(site: Mapping[str, Any]) -> dict[str, Any]:
             "paths": [{"pattern": pattern(mount, path), "wants": special[path]} for path in order],
             "missing": f"$sites_uncertified__{site['name']}",
         },
+    }
+
+
+# --- Servers on other hosts ----------------------------------------------------------------------------------------
+
+
+def front(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How nginx reaches the site's servers, where they are not on this host."""
+    upstream = site["upstream"]
+    servers = upstream["servers"]
+    if not servers:
+        return None
+    verified = {"name": upstream["name"] or site["server_names"][0], "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem"}
+    alone = len(servers) == 1
+    return {
+        # Who is alone is never "down", and stands there twice: what ends before a request was sent, as when a server
+        # changes over, is tried again. Of several, one that fails is left alone for a while.
+        "servers": [f"{each} max_fails=0" for each in servers * 2]
+        if alone
+        else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
+        "verified": verified if upstream["tls"] else None,
+        "retry": "error" if alone else "error timeout",
+        # Not all of many: what kills a server must not be carried to each of them.
+        "tries": 2 if alone else min(len(servers), 3),
+        "connect": 5 if alone else 2,
     }
 
 

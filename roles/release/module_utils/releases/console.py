@@ -24,7 +24,7 @@ from ansible.module_utils.certificates.folder import Folder
 from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.certificates.renewed import take
 from ansible.module_utils.daemons.errors import Refused
-from ansible.module_utils.releases import closing, history, jobs, kept, layout, logs, steps
+from ansible.module_utils.releases import closing, front, history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
 from ansible.module_utils.releases.records import recorded
@@ -46,6 +46,7 @@ USAGE = """usage: {name} COMMAND
   run COMMAND...   any command as the site
   job NAME         one run of a job of the site, as cron starts it; waits for its end
   db               the shell of the database that DATABASE_URL names
+  bans             whom fail2ban keeps from the site; unban ADDRESS lets one in again
   renewed          nginx takes the certificate that certbot has got; certbot calls this by itself
 
 To deploy or to go back, run the playbooks: they see to all hosts at once.
@@ -74,7 +75,10 @@ def main(argv: Sequence[str]) -> int:
         record = recorded(site_name)
         if not record:
             raise ConsoleError(f"there is no site {site_name} on this host")
-        return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
+        if "front" in record and command not in OF_FRONT:
+            where = ", ".join(record["front"]["servers"])
+            raise ConsoleError(f"this host has its nginx alone; {command} is for where its server is: {where}")
+        return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
     except (ConsoleError, jobs.JobError, steps.StepError, Refused, Busy) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
@@ -84,6 +88,16 @@ def main(argv: Sequence[str]) -> int:
 
 def status(site: Layout, _arguments: list[str]) -> int:
     """Show what is live; the exit code tells whether it is well."""
+    if found := recorded(site.name).get("front"):
+        told = front.status(site.name, found)
+        for title, value in (
+            ("site", site.name),
+            ("servers", "on other hosts"),
+            ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
+            *([("trouble", told["troubles"])] if told["troubles"] else []),
+        ):
+            print(f"{title:<12}{value}")
+        return 0 if told["healthy"] else 1
     found = live_status(site)
     holder = read(site).get("holder")
     rows = [
@@ -276,6 +290,27 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
     raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
 
 
+def bans(site: Layout, arguments: list[str]) -> NoReturn:
+    """Show whom fail2ban keeps away."""
+    if arguments:
+        raise ConsoleError("bans takes no arguments")
+    execute(["/usr/bin/fail2ban-client", "status", _jail(site)], os.environ)
+
+
+def unban(site: Layout, arguments: list[str]) -> NoReturn:
+    """Let one in again."""
+    if len(arguments) != 1:
+        raise ConsoleError("unban takes one address")
+    execute(["/usr/bin/fail2ban-client", "set", _jail(site), "unbanip", *arguments], os.environ)
+
+
+def _jail(site: Layout) -> str:
+    file = layout.CONFIG / "fail2ban/jail.d" / f"site-{site.name}.conf"
+    if not file.exists():
+        raise ConsoleError("the site bans nobody (its key `ban`)")
+    return file.stem
+
+
 def renewed(site: Layout, _arguments: list[str]) -> int:
     """What certbot calls after each success, on its own or in a run."""
 
@@ -287,6 +322,8 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
     return 0
 
 
+# What there is to do where a site has its nginx alone.
+OF_FRONT = ("status", "logs", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
@@ -298,5 +335,7 @@ COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "run": command,
     "job": job,
     "db": database,
+    "bans": bans,
+    "unban": unban,
     "renewed": renewed,
 }
