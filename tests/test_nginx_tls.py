@@ -164,6 +164,14 @@ class TestProtocol:
                 continue
         assert taken == {name for name in CIPHERS if "ECDSA" in name} and len(known) > 40
 
+    @pytest.mark.parametrize(
+        ("first", "taken"), [("AES256-GCM-SHA384", "AES128-GCM-SHA256"), ("CHACHA20-POLY1305", "CHACHA20-POLY1305")]
+    )
+    def test_the_order_is_ours_but_who_wants_chacha_first_gets_it(self, serve, first, taken):
+        names = [f"ECDHE-ECDSA-{name}" for name in (first, "AES128-GCM-SHA256", "CHACHA20-POLY1305")]
+        context = offering(ciphers=":".join(dict.fromkeys(names)), maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert talk(serve().https, context=context).cipher == f"ECDHE-ECDSA-{taken}"
+
     def test_http_2_is_chosen_where_the_client_has_it(self, serve):
         shop = serve()
         assert talk(shop.https, context=client("h2", "http/1.1")).alpn == "h2"
