@@ -42,11 +42,15 @@ def shop(rig: Rig) -> int:
         "headers": {"X-Robots-Tag": "noindex"},
     }
     files, links = render(
-        {"shop": site, "plain": {**site, "server_names": ["plain.example.com"], "precompress": False}},
+        {
+            "shop": site,
+            "plain": {**site, "server_names": ["plain.example.com"], "precompress": False},
+            "closed": {**site, "server_names": ["closed.example.com"], "allow": ["127.0.0.1"]},
+        },
         nginx_worker_processes=1,
         nginx_brotli=BROTLI is not None,
     )
-    for name in ("shop", "plain"):
+    for name in ("shop", "plain", "closed"):
         root = rig.site(name)
         for release, own_file in (("one", "old.1a2b3c4d.js"), ("two", HASHED)):
             static = root / "releases" / release / "app/static"
@@ -143,6 +147,11 @@ def test_a_name_with_a_hash_is_kept_for_a_year(shop: int, name: str, host: str, 
     status, headers, _ = get(shop, f"/static/{name}", f"{accepted}If-None-Match: {headers['ETag']}\r\n", host=host)
     assert status == 304 and headers.get_all("Cache-Control") == [FOREVER]
     assert headers["X-Robots-Tag"] == "noindex"
+
+
+def test_no_cache_shares_what_has_a_guard(shop: int):
+    _, headers, _ = get(shop, f"/static/{HASHED}", host="closed.example.com")
+    assert headers.get_all("Cache-Control") == [FOREVER.replace("public", "private")]
 
 
 def test_any_other_name_is_not(shop: int):
