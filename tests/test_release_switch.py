@@ -74,6 +74,7 @@ class Clients:
 def test_the_first_release_goes_live(host: Host) -> None:
     release_id = host.release("r1")
     started = steps.start(host.site, release_id)
+    assert started.pop("took") > 0
     assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200", "away": 0}
     assert host.site.live_slot() is None
     switched = steps.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first

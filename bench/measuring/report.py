@@ -23,17 +23,22 @@ NONE = "-"
 
 
 def own_work(runs: Sequence[Run], case: str) -> list[float]:
-    """The seconds of each of the bundle's runs that are neither the drain nor Ansible's own."""
+    """The seconds of each of the bundle's runs that are neither the drain nor Ansible's own nor the site's start."""
     floor = seconds(runs, "bundle", "floor")
     if case == "floor" or not floor:
         return []
     rest = statistics.median(floor) + (drain() if CASES[case].drains else 0.0)
-    return [each - rest for each in seconds(runs, "bundle", case)]
+    return [run.seconds - run.start - rest for run in chosen(runs, "bundle", case)]
 
 
 def seconds(runs: Sequence[Run], side: str, case: str) -> list[float]:
     """How long each run of a case took on one side."""
-    return [run.seconds for run in runs if (run.side, run.case) == (side, case)]
+    return [run.seconds for run in chosen(runs, side, case)]
+
+
+def chosen(runs: Sequence[Run], side: str, case: str) -> list[Run]:
+    """The runs of a case on one side."""
+    return [run for run in runs if (run.side, run.case) == (side, case)]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -56,7 +61,7 @@ def table(runs: Sequence[Run]) -> str:
     sides = [side for side in SIDES if any(run.side == side for run in runs)]
     head = ["run"]
     for side in sides:
-        head += [SIDES[side], "tasks", *(["own work"] if side == "bundle" else [])]
+        head += [SIDES[side], "tasks", *(["its server's start", "own work"] if side == "bundle" else [])]
     head += [*(["ratio"] if len(sides) == len(SIDES) else []), "best-known roles"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for name, case in CASES.items():
@@ -64,13 +69,18 @@ def table(runs: Sequence[Run]) -> str:
         for side in sides:
             row += [
                 spread(seconds(runs, side, name)),
-                counts([run.ran for run in runs if (run.side, run.case) == (side, name)]),
-                *([spread(own_work(runs, name))] if side == "bundle" else []),
+                counts([run.ran for run in chosen(runs, side, name)]),
+                *([starts(runs, name), spread(own_work(runs, name))] if side == "bundle" else []),
             ]
         if len(sides) == len(SIDES):
             row.append(ratio(*(seconds(runs, side, name) for side in sides)))
         rows.append([*row, f"{case.earlier:g}" if case.earlier else NONE])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def starts(runs: Sequence[Run], case: str) -> str:
+    """What the site's own server took, where one was started."""
+    return spread([run.start for run in chosen(runs, "bundle", case) if run.start])
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
@@ -80,7 +90,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
 
 def slowest(runs: Sequence[Run], side: str, case: str) -> str:
     """Where the time of one side's case went, in the last such run."""
-    tasks = [run.tasks for run in runs if (run.side, run.case) == (side, case)][-1]
+    tasks = chosen(runs, side, case)[-1].tasks
     return ", ".join(
         f"{name} {seconds:.1f} s" for seconds, name, _ in sorted(tasks, reverse=True)[:4] if seconds >= 0.1
     )
@@ -121,8 +131,9 @@ def report(runs: Sequence[Run], facts: dict[str, Any], arguments: argparse.Names
         "# What a deploy costs",
         "",
         f"Medians, with the range, of {arguments.rounds} round(s) on fresh containers, the sides taking turns.",
-        f"Seconds, and tasks that ran. Own work is what is left without Ansible alone and without the {drain():g} s in",
-        "which the old release ends its requests. Best-known roles: measured earlier on a 2-core machine.",
+        "Seconds, and tasks that ran. Own work is what is left without Ansible alone, without the start of the site's",
+        f"server, and without the {drain():g} s in which the old release ends its requests. Best-known roles: measured",
+        "earlier on a 2-core machine.",
         "",
         table(runs),
         "",

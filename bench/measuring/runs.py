@@ -28,6 +28,8 @@ class Run:
     case: str
     round: int
     seconds: float = 0.0
+    # What the site's own server took of it, from its start until it was healthy.
+    start: float = 0.0
     ran: int = 0
     changed: int = 0
     skipped: int = 0
@@ -89,6 +91,7 @@ def read(process: subprocess.Popen[str], run: Run, progress: Progress) -> Iterat
             begin, end = (datetime.datetime.fromisoformat(event["task"]["duration"][edge]) for edge in ("start", "end"))
             changed = any(result.get("changed") for result in event["hosts"].values())
             outcome = "changed" if changed else kind.rpartition("_")[2]
+            run.start += max(result.get("took", 0.0) for result in event["hosts"].values())
             run.tasks.append((round((end - begin).total_seconds(), 2), name, outcome))
         if kind in ("v2_runner_on_failed", "v2_runner_on_unreachable"):
             for result in event["hosts"].values():

@@ -47,6 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 slot: {description: The slot that the release runs in now., type: str, returned: always}
 health: {description: What the health page answered., type: str, returned: always}
+took: {description: Seconds that the server took from its start until it was healthy., type: float, returned: always}
 away: {description: Seconds that nobody answered because the live slot had to stop., type: float, returned: always}
 """
 

@@ -42,10 +42,10 @@ def start(
 
     :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
     :param needs_room: whether to ask for memory before; not for what may be the very thing that frees it
-    :returns: ``{"changed", "slot", "health", "away"}``
+    :returns: ``{"changed", "slot", "health", "away", "took"}``; it took so many seconds to get healthy
     """
     slot = site.idle_slot()
-    result = {"changed": True, "slot": slot, "health": "", "away": 0.0}
+    result = {"changed": True, "slot": slot, "health": "", "away": 0.0, "took": 0.0}
     if not is_whole(site, release_id):
         if check_mode:  # the build before this one wrote nothing either
             return result
@@ -85,12 +85,14 @@ def start(
         write_file(site.program(slot), program, 0o640)
         if alone:
             stop_live(site)
+        began = time.monotonic()
         supervisor.add(f"{site.name}-{slot}")
         well, words = gate.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
         if not well:
             last_words = " Correct it and deploy again."
             last_words += logs.last_words(site.log, seen, site.release(release_id) / "environment")
             raise StepError(f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}")
+        took = time.monotonic() - began
         away = _replace_live(site, slot, release_id)
     except BaseException as error:
         try:
@@ -102,7 +104,7 @@ def start(
         if isinstance(error, (StepError, SupervisorError, OSError)):
             raise StepError(f"{site.name}: {error}{back.words}{last_words}") from error
         raise
-    return result | {"health": words, "away": away}
+    return result | {"health": words, "away": away, "took": took}
 
 
 def stop_live(site: Layout) -> None:
