@@ -244,3 +244,13 @@ def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
     (layout.COMMANDS / "shop-ctl").write_text("somebody else's")
     with pytest.raises(steps.StepError, match="not from this bundle"):
         home.Home(site, "nobody", lambda words: (0, "", ""))._console()
+
+
+def test_where_nginx_is_alone_it_says_where_the_servers_are(host: Host, capsys: pytest.CaptureFixture) -> None:
+    health = {"path": "/healthz", "status": 200, "body": "", "host": "shop.example.com"}
+    where = {"servers": ["127.0.0.1:1"], "name": "x", "ca": "", "health": health}
+    host.site.record.write_text(json.dumps({"name": "shop", "front": where}))
+    assert console.main(["shop-ctl", "restart"]) == 1
+    assert "restart is for where its server is: 127.0.0.1:1" in capsys.readouterr().err
+    assert console.main(["shop-ctl", "status"]) == 1
+    assert "NO: 127.0.0.1:1: no answer: ConnectionRefusedError" in capsys.readouterr().out

@@ -207,3 +207,15 @@ def test_headers_of_every_answer():
         "of": "$sent_http_x_robots_tag", "unsaid": "", "variable": "$sites_header_x_robots_tag__shop",
         "value": "noindex",
     }  # fmt: skip
+
+
+def test_servers_elsewhere_are_asked_again_only_as_often_as_that_helps():
+    assert edge()["front"] is None
+    upstream = {"servers": ["192.0.2.1:1"], "tls": True, "ca": "x", "name": ""}
+    alone = edge(upstream=upstream)
+    assert alone["front"]["servers"] == ["192.0.2.1:1 max_fails=0"] * 2
+    assert (alone["front"]["retry"], alone["front"]["tries"], alone["backend"]) == ("error", 2, "https://site_shop")
+    assert alone["front"]["verified"] == {"name": "shop.test", "ca": "/etc/nginx/upstream-ca/shop.pem"}
+    many = edge(upstream={**upstream, "tls": False, "servers": [f"192.0.2.{each}:1" for each in range(1, 6)]})
+    assert (many["front"]["retry"], many["front"]["tries"]) == ("error timeout", 3)
+    assert (many["front"]["verified"], many["backend"]) == (None, "http://site_shop")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -124,6 +125,11 @@ RULES = {
             "1:5000",
         ],
     ),
+    "upstream.servers.*": (
+        ["192.0.2.21:8443", "[2001:db8::21]:443"],
+        ["app1.example:8443", "localhost:1", "192.0.2.21", "192.0.2.21:0", "unix:/x", "https://192.0.2.1:1", ""],
+    ),
+    "upstream.name": (["", "app.example.com", "app1"], ["*.example.com", "a b", "https://a", "::1", "a;b", "a\n"]),
     "trusted_proxies.*": (["10.0.0.1", "10.0.0.0/8", "::1"], ["*", "10.0.0.1/8", "proxy.example.com", ""]),
     "gunicorn.certfile": (["", "/etc/ssl/x.pem"], ["x.pem", "/etc/ssl/a b"]),
     "health.path": (["/", "/healthz", "/h?x=1"], ["healthz", "", "/a b", "/a\n"]),
@@ -158,6 +164,10 @@ RULES = {
     "limits.requests": (["", "10r/s", "30r/m"], ["10", "0r/s", "10r/h", "10 r/s", "r/s"]),
     "limits.burst": ([0, 20], [-1]),
     "limits.connections": ([0, 20], [-1]),
+    "ban.failures": ([0, 60], [-1]),
+    "ban.within": ([1, 600], [0]),
+    "ban.seconds": ([1, 3600], [0]),
+    "ban.ignore.*": (["192.0.2.1", "2001:db8::/32"], ["office", "192.0.2.1/24", ""]),
     "trusted_balancers.*": (["10.0.0.5", "10.0.0.0/24", "::1"], ["0.0.0.0/0", "::/0", "10.0.0.1/8", "lb.example"]),
     "headers.@": (["X-Frame-Options", "DNT", "x" * 50], ["", "x" * 51, "X_Frame", "X Frame", "X:", "-X"]),
     "headers.*": (["", "default-src 'self'; img-src data:"], ['a"b', "a\nb", "$host", "a\\b"]),
@@ -274,6 +284,9 @@ RULES = {
     ),
     "source.sha256": (["", "0" * 64, "aB" * 32], ["0" * 63, "g" * 64, "0" * 64 + "\n", "sha256:" + "0" * 64]),
     "source.subfolder": (["", "backend", "a/b"], ["/a", "..", "a/../b"]),
+    "error_pages": (["", "app/errors", "packages/a/b/"], ["errors", "/etc", "shared/x", "app/../x", "app", "app/a b"]),
+    "maintenance.allow.*": (["192.0.2.1", "2001:db8::/32"], ["all", "192.0.2.1/24", ""]),
+    "maintenance.retry_after": ([1, 300], [0, -1]),
     "client_max_body_size": (["0", "16m", "1G", 0, 100], ["16 m", "16mb", "-1", "", "1.5m"]),
 }
 
@@ -325,6 +338,7 @@ def bad(tmp_path_factory) -> str:
     (folder / "uv").mkdir()
     (folder / "uv/uv.lock").write_text("version = 1\n")
     pair = make("other.example.com")
+    ended = make("other.example.com", begins=timedelta(-9), ends=timedelta(-1))
     hall = {
         "server_names": ["h.example.com", "192.0.2.8"],
         "http_port": 8094,
@@ -443,6 +457,18 @@ def bad(tmp_path_factory) -> str:
             },
             "twice": GOOD | {"server_names": ["t3.example.com", "t4.example.com"], "http_port": 81} | SELFSIGNED,
             "crossed": GOOD | {"server_names": ["t7.example.com"], "http_port": 443},
+            "front": GOOD
+            | {
+                "server_names": ["*.f.example.com"],
+                "upstream": {"servers": ["app1:8443", "192.0.2.1:1", "192.0.2.1:1"]},
+                "bind": ["0.0.0.0:5009"],
+                "env": {"A": SECRET},
+            },
+            "fronted": {
+                "server_names": ["f2.example.com"],
+                "upstream": {"servers": ["192.0.2.1:1"], "ca": SECRET, "name": "*.x"},
+            },
+            "late": {"server_names": ["f3.example.com"], "upstream": {"servers": ["192.0.2.1:1"], "ca": ended.pem}},
             "two": {"server_names": ["two.example.com"], "source": {"path": "app", "git": f"https://u:{SECRET}@h/x"}},
             "unversioned": {
                 "server_names": ["v1.example.com"],
@@ -565,6 +591,16 @@ def bad(tmp_path_factory) -> str:
         "wild.server_names[1]: is an address, and unnamed has some on this https_port",
         "twice.server_names[1]: is also a name of unnamed",
         "crossed.http_port: is the https_port of certless; http and https need a port each",
+        "front.source.path: is for the host that has the server; leave it out here, or upstream.servers",
+        "front.bind: is for the host that has the server",
+        "front.env: is for the host that has the server",
+        "front.upstream.servers[0]: holds a name, without an answer for which nginx would not start",
+        "front.upstream.servers[2]: stands there twice",
+        "front.upstream.name: is missing; the first of server_names is no host's name",
+        "front.upstream.ca: is missing; give the PEM file",
+        "fronted.upstream.name: give the host name that stands in the certificate",
+        "fronted.upstream.ca: is no file on this machine",
+        "late.upstream.ca: has ended",
         "two.source: has path and git; give one of them",
         "unversioned.source.version: is missing; give the tag, branch or commit",
         "unversioned.source.key: is no file on this machine",

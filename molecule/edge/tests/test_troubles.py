@@ -53,6 +53,16 @@ def test_a_name_that_leads_elsewhere_leaves_the_others_their_certificate(machine
     until(lambda: names_of(shown(machine, "gone.test")) == NAMES, "the new one is served")
 
 
+def test_a_directory_that_is_none_is_told_so_and_the_site_keeps_what_it_had(machine: Machine) -> None:
+    before = shown(machine, "late.test")
+    done = deploy(machine, server_names=NAMES, tls={"acme": {"directory": "https://acme.test:14000/nothing"}})
+    print(done.output)
+    assert done.rc != 0 and "late: the site is up with the certificate that it had" in done.output
+    assert "https://acme.test:14000/nothing" in done.output
+    assert shown(machine, "late.test") == before
+    heals(machine, server_names=NAMES)
+
+
 def test_nobody_renews_the_certificate_of_a_site_that_is_gone(machine: Machine) -> None:
     done = deploy(machine, state="absent", purge=True)
     assert done.rc == 0 and machine.host.run("ls -d /etc/letsencrypt/*/late*").stdout == "", done.output

@@ -19,6 +19,9 @@ description:
   - C(listens) has the words of each C(listen) by server, C(main), C(redirect) and C(addresses); a server without any is
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
+  - C(front) is nothing where the site's server is on this host; else C(servers) as C(server) takes them, C(verified)
+    with the C(name) that their certificate must have and the file C(ca), or nothing for plain http, the C(retry) words
+    of C(proxy_next_upstream), how many C(tries), and the seconds to C(connect).
   - C(mount) is the site's path without its last slash, C(root) that of the location for all that no other takes.
   - C(asked_scheme) is the variable that tells how the client asked. Where a C(balancer) tells it, C(insecure) is the
     variable that says who has to be led to https; C(https) is where to, without the path.
@@ -38,6 +41,9 @@ description:
     that no other takes.
   - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log. C(log) names
     the log's format, and C(log_format) is its text if it is the site's own.
+  - C(errors) is the path below which nginx's own errors are, C(error_codes) which these are, and C(error_pages) the
+    folder of the release with pages for them, if it has one. C(never_shut) are the patterns of what is there for
+    everybody while the site is shut. C(mount_pattern) and C(errors_pattern) are C(mount) and C(errors) as patterns.
 options:
   _terms:
     description: The site's merged entry, and the name of the site.
@@ -64,6 +70,11 @@ _raw:
 
 # A directive and its value.
 Pair = tuple[str, str]
+
+# Below the site's own path: where nginx leads a request that it answers with an error. No client gets in there.
+ERRORS = "/.sites-errors"
+# What nginx may say by itself to somebody who is still there to read it.
+ERROR_CODES = (400, 401, 403, 404, 405, 413, 414, 421, 429, 500, 501, 502, 503, 504, 505, 507)
 
 # A WebSocket, or a stream, may be silent for so long.
 STREAM_TIMEOUT = 3600
@@ -93,7 +104,8 @@ def settings(
     names = [bracketed(each) for each in site["server_names"]]
     canonical = bracketed(site["canonical_name"])
     main_names = [canonical] if canonical else names
-    encrypted = bool(site["gunicorn"]["certfile"])
+    elsewhere = front(site)
+    encrypted = bool(elsewhere["verified"] if elsewhere else site["gunicorn"]["certfile"])
     live = f"{site['root']}/live"
     return {
         "names": names,
@@ -102,6 +114,7 @@ def settings(
         "other_names": [each for each in names if each not in main_names],
         "live": live,
         "encrypted": encrypted,
+        "front": elsewhere,
         "backend": f"{'https' if encrypted else 'http'}://site_{name}",
         "mount": mount,
         "root": f"{mount}/",
@@ -131,6 +144,7 @@ def settings(
         "masks": [re.escape(mount + path) for path in site["mask_paths"]],
         "log": name if site["mask_paths"] else "sites",
         "log_format": masked(log_format.strip(), name) if site["mask_paths"] else "",
+        **errors(site, live),
     }
 
 
@@ -233,6 +247,31 @@ def client_certificates(site: Mapping[str, Any]) -> dict[str, Any]:
             "paths": [{"pattern": pattern(mount, path), "wants": special[path]} for path in order],
             "missing": f"$sites_uncertified__{site['name']}",
         },
+    }
+
+
+# --- Servers on other hosts ----------------------------------------------------------------------------------------
+
+
+def front(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How nginx reaches the site's servers, where they are not on this host."""
+    upstream = site["upstream"]
+    servers = upstream["servers"]
+    if not servers:
+        return None
+    verified = {"name": upstream["name"] or site["server_names"][0], "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem"}
+    alone = len(servers) == 1
+    return {
+        # Who is alone is never "down", and stands there twice: what ends before a request was sent, as when a server
+        # changes over, is tried again. Of several, one that fails is left alone for a while.
+        "servers": [f"{each} max_fails=0" for each in servers * 2]
+        if alone
+        else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
+        "verified": verified if upstream["tls"] else None,
+        "retry": "error" if alone else "error timeout",
+        # Not all of many: what kills a server must not be carried to each of them.
+        "tries": 2 if alone else min(len(servers), 3),
+        "connect": 5 if alone else 2,
     }
 
 
@@ -418,7 +457,7 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
         "life": whose(site, prefix) if hashed else "",
         "hashed": f'~ "^{re.escape(place)}/(?<sites_file>{hashed})$"' if hashed else "",
         "tries": [f"/{release}/{folder}/$sites_file" for release in ("release", "before")],
-        "again": f"{place}/$sites_file",
+        "again": f"{place}/.again",
     }
 
 
@@ -447,6 +486,20 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
         seconds = keys.get("proxy_timeout", STREAM_TIMEOUT)
         pairs += [("proxy_send_timeout", f"{seconds}s"), ("proxy_read_timeout", f"{seconds}s")]
     return pairs
+
+
+def errors(site: Mapping[str, Any], live: str) -> dict[str, Any]:
+    """What nginx says itself, and what is there while the site is shut."""
+    mount, folder = site["path"].rstrip("/"), site["error_pages"].rstrip("/")
+    own = re.escape(f"{mount}{ERRORS}/")
+    return {
+        "mount_pattern": re.escape(mount),
+        "errors": f"{mount}{ERRORS}",
+        "errors_pattern": own,
+        "error_codes": list(ERROR_CODES),
+        "error_pages": f"{live}/release/{folder}" if folder else "",
+        "never_shut": [own, *([r"/\.well-known/acme-challenge/"] if site["tls"]["mode"] == "acme" else [])],
+    }
 
 
 def masked(log_format: str, name: str) -> str:
