@@ -54,6 +54,6 @@ def test_a_scanner_finds_nothing_worse_than_low(machine: Machine, scans: dict[st
     findings = scan.findings
     SCANS.add(system, *summary(scan))
     assert len(findings) > 80 and "scanProblem" not in findings
-    assert findings["cert_chain_of_trust"][0] == "OK" and findings["HSTS"][0] == "OK"
+    assert findings["cert_chain_of_trust"][0] == "OK" and findings["HSTS_time"][0] == "OK"
     worse = {name: found for name, found in findings.items() if found[0] not in ("OK", "INFO", "LOW", "WARN")}
     assert {name: found for name, found in worse.items() if name not in AUTHORITY} == {}
