@@ -185,6 +185,14 @@ def test_answers_are_kept_where_the_page_says_so_and_never_of_streams():
     assert "proxy_cache" not in paths["^~ /blog/off/"] | paths["^~ /blog/stream/"]
 
 
+def test_of_a_server_elsewhere_no_release_is_known():
+    cache = {"micro_cache": {"seconds": 5}}
+    here = edge(**cache)
+    there = edge(upstream={**DEFAULTS["upstream"], "servers": ["192.0.2.1:8443"]}, **cache)
+    assert here["cache"]["key"] == f"$realpath_root {there['cache']['key']}"
+    assert dict(here["cached"])["root"] == "/srv/shop/live/release" and "root" not in dict(there["cached"])
+
+
 def test_certificates_are_wanted_as_the_most_special_path_says():
     tls = {"mode": "provided", "client_ca": "ca.pem"}
     assert (edge(tls=tls)["verify"], edge(tls=tls)["certified"]) == ("on", None)

@@ -378,7 +378,8 @@ def micro_cache(site: Mapping[str, Any]) -> dict[str, Any] | None:
         "size": site["micro_cache"]["size"],
         "unused": times[-1] + stale,
         # The release, so that after a switch none of the one before is shown; and all that tells one page from another.
-        "key": f"$realpath_root {asked_scheme(site)}://$host$sites_port$request_uri",
+        # Of a server elsewhere, no release is known here.
+        "key": f"{'' if front(site) else '$realpath_root '}{asked_scheme(site)}://$host$sites_port$request_uri",
         "known": f"$sites_known__{name}",
         "unkept": [{"variable": unkept(name, seconds), "kept": may_be_kept(seconds)} for seconds in times],
     }
@@ -415,9 +416,10 @@ def kept_answers(site: Mapping[str, Any], keys: Mapping[str, Any]) -> list[Pair]
     how, name = caching(site, keys), site["name"]
     if not kept_for(site) or not (how["seconds"] and not keys.get("stream")):
         return []
+    # Serves nothing: it is where the name of the live release comes from.
+    root = [] if front(site) else [("root", f"{site['root']}/live/release")]
     return [
-        # Serves nothing here: it is where the name of the live release comes from.
-        ("root", f"{site['root']}/live/release"),
+        *root,
         ("proxy_cache", f"micro_{name}"),
         ("proxy_cache_valid", f"200 301 302 404 {how['seconds']}s"),
         ("proxy_no_cache", f"$sites_known__{name} {unkept(name, how['seconds'])}"),
