@@ -42,11 +42,15 @@ def shop(rig: Rig) -> int:
         "headers": {"X-Robots-Tag": "noindex"},
     }
     files, links = render(
-        {"shop": site, "plain": {**site, "server_names": ["plain.example.com"], "precompress": False}},
+        {
+            "shop": site,
+            "plain": {**site, "server_names": ["plain.example.com"], "precompress": False},
+            "closed": {**site, "server_names": ["closed.example.com"], "allow": ["127.0.0.1"]},
+        },
         nginx_worker_processes=1,
         nginx_brotli=BROTLI is not None,
     )
-    for name in ("shop", "plain"):
+    for name in ("shop", "plain", "closed"):
         root = rig.site(name)
         for release, own_file in (("one", "old.1a2b3c4d.js"), ("two", HASHED)):
             static = root / "releases" / release / "app/static"
@@ -145,6 +149,11 @@ def test_a_name_with_a_hash_is_kept_for_a_year(shop: int, name: str, host: str, 
     assert headers["X-Robots-Tag"] == "noindex"
 
 
+def test_no_cache_shares_what_has_a_guard(shop: int):
+    _, headers, _ = get(shop, f"/static/{HASHED}", host="closed.example.com")
+    assert headers.get_all("Cache-Control") == [FOREVER.replace("public", "private")]
+
+
 def test_any_other_name_is_not(shop: int):
     assert get(shop, "/static/style.css")[1].get_all("Cache-Control") == ["max-age=3600"]
 
@@ -156,7 +165,7 @@ def test_any_other_name_is_not(shop: int):
 def test_what_is_not_there_may_come_and_is_not_kept(shop: int, path: str):
     answer = ask(shop, path)
     assert re.match(r"HTTP/1.1 (404|403)", answer)
-    assert "Cache-Control" not in answer and answer.count("X-Robots-Tag: noindex") == 1
+    assert re.findall("Cache-Control: (.*?)\r", answer) == ["no-store"]
 
 
 @pytest.mark.skipif(BROTLI is None, reason="needs libnginx-mod-http-brotli-static")

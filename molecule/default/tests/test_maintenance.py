@@ -44,7 +44,7 @@ def test_a_shut_site_stays_shut_through_a_deploy_and_a_reboot_until_it_is_opened
     machine: Machine, wordbook: Site
 ) -> None:
     assert maintenance(machine, "on", "--check").changed == 1 and wordbook.is_well()
-    run = maintenance(machine, "on", "-e", "reason=the words move")
+    run = maintenance(machine, "on", "-e", 'reason="the words move"')
     shut = f"https://{wordbook.server_name}/, shut since "
     assert run.changed == 1 and shut in run.output and ": the words move" in run.output
     assert is_shut(wordbook) and maintenance(machine, "on").changed == 0

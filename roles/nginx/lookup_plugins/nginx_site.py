@@ -32,8 +32,9 @@ description:
   - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
     such pairs for outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
   - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
-  - C(hashed_life) is the variable with the C(Cache-Control) of a file whose name carries a hash, empty for any other;
-    nothing if no alias has such files. C(packed) are the directives by which files come packed as they lie there.
+  - C(lives) are the variables with the C(Cache-Control) of a file whose name carries a hash, empty for any other, by
+    C(public) and C(private); those that an alias uses as its C(life). C(packed) are the directives by which files come
+    packed as they lie there.
   - C(cache) is nothing, or how answers are kept for a moment, with C(zone), C(path) and C(size), the C(unused) seconds
     after which one goes, the C(key) and the C(known) variable that says who gets answers of his own; C(unkept) has a
     variable and a pattern for each time that an answer is kept. C(cached) are the C(directives) of the location for all
@@ -130,7 +131,9 @@ def settings(
         "uncounted": uncounted(site),
         "redirects": [redirect(mount, path, target) for path, target in by_name(site["redirects"])],
         "aliases": (aliases := [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])]),
-        "hashed_life": f"$sites_hashed_life__{name}" if any(each["hashed"] for each in aliases) else "",
+        "lives": dict(
+            sorted({each["life"]: hashed_life(site, each["life"]) for each in aliases if each["life"]}.items())
+        ),
         "packed": ["gzip_static", *(["brotli_static"] if brotli else [])] if site["precompress"] else [],
         "paths": [
             {"location": location(mount, path), "directives": path_directives(site, path, keys, client_connections)}
@@ -451,10 +454,23 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
         "folder": f"{site['root'] if uploads else f'{live}/release'}/{folder}/",
         "uploads": uploads,
         "directives": guards(site, site["locations"].get(prefix, {}), client_connections, prefix),
+        "life": whose(site, prefix) if hashed else "",
         "hashed": f'~ "^{re.escape(place)}/(?<sites_file>{hashed})$"' if hashed else "",
         "tries": [f"/{release}/{folder}/$sites_file" for release in ("release", "before")],
         "again": f"{place}/.again",
     }
+
+
+def whose(site: Mapping[str, Any], prefix: str) -> str:
+    """What a cache between here and a client is told of an alias's files: not all may see what has a guard."""
+    own = site["locations"].get(prefix, {})
+    guarded = any(own.get(key, site[key]) for key in ("allow", "deny", "basic_auth")) or site["tls"]["client_ca"]
+    return "private" if guarded else "public"
+
+
+def hashed_life(site: Mapping[str, Any], word: str) -> str:
+    """The variable with the C(Cache-Control) of such a file."""
+    return f"$sites_hashed_{word}__{site['name']}"
 
 
 def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any], client_connections: int) -> list[Pair]:

@@ -400,7 +400,7 @@ SERVER_KEYS = (
 # What only a host can need that has the site's server.
 BACK_KEYS = (
     "source.path", "source.git", "source.archive", "env", "bind", "gunicorn.certfile", "aliases", "processes", "cron",
-    "hooks.before_start", "hooks.after_live",
+    "error_pages", "hooks.before_start", "hooks.after_live",
 )  # fmt: skip
 
 # Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.

@@ -54,7 +54,7 @@ def main() -> None:
     record = recorded(name)
     if not record:
         module.fail_json(msg=f"{name}: is not on this host yet; ansible-playbook site.yml brings it")
-    site = Layout(name, Path(record["root"]))
+    site = Layout(name, Path(record.get("root", "/nonexistent")))
     before = closing.words(closing.note(site))
     try:
         if module.params["state"] == "shut":

@@ -95,6 +95,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
             ("servers", "on other hosts"),
             ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
             *([("trouble", told["troubles"])] if told["troubles"] else []),
+            *([("maintenance", told["shut"])] if told["shut"] else []),
         ):
             print(f"{title:<12}{value}")
         return 0 if told["healthy"] else 1
@@ -323,7 +324,7 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
 
 
 # What there is to do where a site has its nginx alone.
-OF_FRONT = ("status", "logs", "bans", "unban", "renewed")
+OF_FRONT = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,

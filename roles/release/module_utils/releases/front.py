@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.client
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.releases import closing
 from ansible.module_utils.releases.gate import BODY_LIMIT
+from ansible.module_utils.releases.layout import Layout
 
 
 class _Server(http.client.HTTPConnection):
@@ -59,6 +62,7 @@ def status(name: str, front: dict[str, Any], timeout: float = 3) -> dict[str, An
     return {
         "site": name, "root": "", "slot": "front", "release": "", "version": "", "since": "", "previous": "",
         "state": "", "managed": True, "healthy": well, "processes": "", "unfinished": {},
+        "shut": closing.words(closing.note(Layout(name, Path("/nonexistent")))),
         "detail": f"passed on to {', '.join(front['servers'])}" if well else wrong,
         "troubles": wrong if well else "",
     }  # fmt: skip
