@@ -75,10 +75,10 @@ def secrets(machine: Machine) -> set[str]:
 
 
 @contextmanager
-def hammered(site: Site, *, tls: bool = True) -> Iterator[None]:
+def hammered(site: Site, *, tls: bool = True, **settings: Any) -> Iterator[None]:
     """Ask the site all the while, over https or plain http; nobody may notice anything."""
-    port = 443 if tls else 80
-    hammer = Hammer(site.machine.address, site.server_name, site.name, port=port, tls=tls, clients=6)
+    settings = {"port": 443 if tls else 80, "tls": tls, "clients": 6} | settings
+    hammer = Hammer(site.machine.address, site.server_name, site.name, **settings)
     with hammer, hammer.change():
         yield
     booked = site.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, site.root).splitlines()

@@ -85,8 +85,8 @@ def summary(scan: Scan) -> tuple[str, ...]:
 
 
 def attack(attacker: Machine, path: str, *how: str) -> int:
-    """Let another host attack the target slowly for six seconds; how many connections it had open at the most."""
-    command = f"slowhttptest {' '.join(how)} -c 600 -r 200 -l 6 -p 5 -u https://{NAME}{path}"
+    """Let another host attack the target slowly for ten seconds; how many connections it had open at the most."""
+    command = f"slowhttptest {' '.join(how)} -c 600 -r 200 -l 10 -p 5 -u https://{NAME}{path}"
     said = attacker.output(f"{command} | sed 's/\\x1b\\[[0-9;]*[a-zA-Z]//g'")
     print(said[-900:])
     return max(int(number) for number in re.findall(r"^connected: +(\d+)", said, re.MULTILINE))

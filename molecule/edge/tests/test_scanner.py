@@ -43,7 +43,7 @@ def test_who_is_slow_on_purpose_holds_up_nobody_else(what: str, path: str, how: 
     report = hammer.report(booked)
     SLOW.add(what, most, *served(report))
     assert report.harm == {} and len(report.during.taken) > 100
-    assert most >= 200
+    assert most >= 100
     assert target.workers == workers
     until(target.is_well, "the site is well")
 
