@@ -112,7 +112,7 @@ class TestServing:
     @pytest.fixture
     def shop(self, rig: Rig):
         port = free_port()
-        aliases = {"/static/": "app/static", "/media/": "shared/media"}
+        aliases = {"/static/": "app/static", "/media/": "shared/media", "/docs/": "shared/media/docs"}
         files, links = render({"shop": {**SHOP, "http_port": port, "aliases": aliases}}, nginx_worker_processes=1)
         root = rig.site("shop")
         app, before = root / "releases/two/app", root / "releases/one/app"
@@ -137,6 +137,8 @@ class TestServing:
         secret.chmod(0o644)
         (root / "shared/media/leak.txt").symlink_to(secret)
         os.lchown(root / "shared/media/leak.txt", 65534, 65534)
+        (root / "shared/media/docs").symlink_to(root)
+        os.lchown(root / "shared/media/docs", 65534, 65534)
         (before / "static/leak.1a2b3c4d.js").symlink_to(secret)
         os.lchown(before / "static/leak.1a2b3c4d.js", 65534, 65534)
         rig.lay(files, links)
@@ -238,6 +240,10 @@ class TestServing:
 
     def test_an_uploaded_link_reaches_no_file_of_another_owner(self, shop):
         answer = ask(shop, "/media/leak.txt")
+        assert answer.startswith("HTTP/1.1 403") and "neighbour" not in answer
+
+    def test_nor_does_a_folder_of_uploads_that_the_app_has_exchanged_for_a_link(self, shop):
+        answer = ask(shop, "/docs/secret")
         assert answer.startswith("HTTP/1.1 403") and "neighbour" not in answer
 
     def test_uploads_run_no_script_in_the_sites_name(self, shop):

@@ -454,6 +454,8 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
         # Both end in a slash, or /static../ would reach the folder above.
         "location": f"^~ {place}/",
         "folder": f"{site['root'] if uploads else f'{live}/release'}/{folder}/",
+        # How much of that is root's to change: below, the app could exchange a folder for a link.
+        "safe": f"{site['root']}/{'/'.join(folder.split('/')[:2])}/" if uploads else f"{live}/release/{folder}/",
         "uploads": uploads,
         "directives": guards(site, site["locations"].get(prefix, {}), client_connections, prefix),
         "life": whose(site, prefix) if hashed else "",
