@@ -33,7 +33,7 @@ SITES: dict[str, dict[str, Any]] = {
         "maintenance": {"allow": [OTHER], "retry_after": 120},
     },
     "own": {"error_pages": "app/errors", "client_max_body_size": "1k"},
-    "town": {"aliases": ALIASES},
+    "town": {"aliases": ALIASES, "locations": {"/closed/": {"deny": [ME]}}},
     "blog": {
         "server_names": ["town.test"],
         "path": "/blog",
@@ -256,6 +256,20 @@ def test_a_page_of_the_release_wins(sites: Sites, method: str):
     assert status(answer) == 404 and own_page(answer, "404")
     answer = sites.ask("own", "/", method="POST", headers="Content-Length: 3000\r\n")
     assert status(answer) == 413 and own_page(answer, "413") and header(answer, "Connection") == ["close"]
+
+
+def test_a_page_brings_nothing_that_is_behind_a_guard(sites: Sites):
+    """Of a site below a path, whose release is not that of the site above."""
+    assert status(sites.ask("town", "/closed/x")) == 403
+    page = sites.rig.folder / "srv/blog/releases/two/app/errors/404.html"
+    before = page.read_text()
+    page.write_text(before + '<!--# include virtual="/closed/x" -->')
+    heard = len(sites.apps["town"].heard)
+    try:
+        answer = sites.ask("town", "/blog/static/none.css")
+    finally:
+        page.write_text(before)
+    assert status(answer) == 404 and "GET /closed/x" not in answer and len(sites.apps["town"].heard) == heard
 
 
 def test_where_a_page_is_missing_there_is_the_bundles(sites: Sites):

@@ -340,7 +340,7 @@ RULES: dict[str, Rule] = {
         r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
         "begin it with app/, packages/ or shared/, and go nowhere with ..",
     ),
-    # Not shared/: nginx obeys what these pages say, so nobody but a release brings them.
+    # Not shared/: these are nginx's own words, so nobody but a release brings them.
     "error_pages": optional(
         pattern(
             r"(app|packages)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
