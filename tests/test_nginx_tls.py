@@ -426,6 +426,28 @@ class TestClientCertificates:
                 answer = talk(shop.https, name=name, host=host).answer
                 assert re.match(r"HTTP/1\.1 4(00|21) ", answer), (name, host, answer)
 
+    @pytest.mark.parametrize("verify", ["required", "optional"])
+    def test_a_neighbours_authority_opens_nothing_here(self, serve, authority, own, tmp_path, verify):
+        """A neighbour with addresses judges the certificates of all who say no name in TLS, or one that is no site's."""
+        theirs = make(authority=True, common_name="others")
+        shop = serve(
+            tls={"client_ca": authority.pem, "client_verify": verify},
+            locations={"/other/": {"client_verify": "required"}} if verify == "optional" else {},
+            neighbour={
+                "server_names": ["blog.example.com", "127.0.0.1"],
+                "tls": {"client_ca": theirs.pem},
+                "locations": {},
+            },
+        )
+        eve = client(show=make(by=theirs, common_name="Eve").put(tmp_path, "eve"))
+        for name in (None, "none.example.com", "none.example.com|/.sites-errors/", "blog.example.com"):
+            answer = talk(shop.https, "/other/x", name=name, host="shop.example.com", context=eve).answer
+            assert answer.startswith("HTTP/1.1 421 ") and "SUCCESS" not in answer, name
+        assert "This connection is for another name" in answer
+        for name in NAMES:
+            assert "SUCCESS" in talk(shop.https, name=name.upper(), host=name, context=client(show=own)).answer
+        assert "CN=Eve" in talk(shop.https, name=None, host="127.0.0.1", context=eve).answer
+
     def test_without_it_the_headers_are_taken_out(self, serve):
         assert "X-Client-Certificate" not in talk(serve().https, headers=self.FORGED).answer
 

@@ -27,6 +27,7 @@ description:
     variable that says who has to be led to https; C(https) is where to, without the path.
   - C(verify) is the word of C(ssl_verify_client). Where paths differ, C(certified) has the site's C(default), what
     C(paths) want instead, the most special first, and the variable C(missing) that says who lacks a certificate.
+    C(misdirected) is the variable that says whose certificate may have been another site's to judge.
   - C(headers) are those of every answer, C(name) and C(value); C(header_maps) are behind those that the app may say
     itself.
   - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
@@ -199,6 +200,11 @@ def has_http3(site: Mapping[str, Any], version: str) -> bool:
     return has_tls(site) and bool(site["tls"]["http3"]) and LooseVersion(version) >= LooseVersion("1.25")
 
 
+def by_address(site: Mapping[str, Any]) -> bool:
+    """Whether some ask for it by an address."""
+    return any(re.fullmatch(r"[0-9.]+|.*:.*", each) for each in site["server_names"])
+
+
 def doors(site: Mapping[str, Any], version: str, ipv6: bool) -> dict[str, Any]:
     """Where each of the site's servers listens."""
     # HTTP/2 is a directive of its own since 1.25.1.
@@ -218,14 +224,13 @@ def doors(site: Mapping[str, Any], version: str, ipv6: bool) -> dict[str, Any]:
     leads = has_tls(site) and bool(site["tls"]["redirect"])
     # Behind a balancer that ends TLS, plain http is not what the client has asked by: the main server has to see.
     apart = leads and not balanced(site)
-    by_address = any(re.fullmatch(r"[0-9.]+|.*:.*", each) for each in site["server_names"])
     return {
         "http2": http2,
         "insecure": f"$sites_insecure__{site['name']}" if leads and not apart else "",
         "listens": {
             "redirect": plain if apart else [],
             "main": encrypted if apart else plain + encrypted,
-            "addresses": [f"{each} default_server" for each in encrypted] if by_address else [],
+            "addresses": [f"{each} default_server" for each in encrypted] if by_address(site) else [],
         },
     }
 
@@ -233,15 +238,19 @@ def doors(site: Mapping[str, Any], version: str, ipv6: bool) -> dict[str, Any]:
 def client_certificates(site: Mapping[str, Any]) -> dict[str, Any]:
     """Of whom a certificate is wanted; nginx itself can only say it for a whole server."""
     tls, mount = site["tls"], site["path"].rstrip("/")
+    # By no name in TLS, or an unknown one, only a site with addresses lets anybody in, by its own authorities.
+    misdirected = f"$sites_misdirected__{site['name']}" if tls["client_ca"] and not by_address(site) else ""
     special = {path: keys["client_verify"] for path, keys in site["locations"].items() if "client_verify" in keys}
     if not tls["client_ca"]:
-        return {"verify": "", "certified": None}
+        return {"verify": "", "certified": None, "misdirected": ""}
     if not special:
-        return {"verify": "on" if tls["client_verify"] == "required" else "optional", "certified": None}
+        verify = "on" if tls["client_verify"] == "required" else "optional"
+        return {"verify": verify, "certified": None, "misdirected": misdirected}
     # As nginx chooses a location: the path itself before all below it, and of these the longest.
     order = sorted(special, key=lambda path: (path.endswith("/"), -len(path), path))
     return {
         "verify": "optional",
+        "misdirected": misdirected,
         "certified": {
             "default": tls["client_verify"],
             "paths": [{"pattern": pattern(mount, path), "wants": special[path]} for path in order],
