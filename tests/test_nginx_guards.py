@@ -99,6 +99,7 @@ SITES: dict[str, dict[str, Any]] = {
         "mask_paths": ["/reset/"],
     },
     "alone": {"path": "/a/b"},
+    "starred": {"server_names": ["*.starred.test", "::1"]},
 }
 
 
@@ -438,6 +439,15 @@ def test_no_way_of_writing_a_path_leads_around_the_door(host: Host, path: str):
     before = len(host.apps["closed"].heard)
     assert host.status("closed", path) in (301, 400, 401)
     assert len(host.apps["closed"].heard) == before
+
+
+@pytest.mark.parametrize("sign", ["#", "?", "@", "\\", "<", '"', "%2f"])
+def test_a_wildcard_takes_no_sign_that_is_none_of_a_name(host: Host, sign: str):
+    """With a "#" there, a link that the app mails would lead to the attacker."""
+    assert "\r\n\r\nGET / HTTP/1.1\r\nHost: a-b.c_d.starred.test\r\n" in ask(host.port, "/", "A-b.c_d.starred.test")
+    assert ask(host.port, "/", "[::1]").startswith("HTTP/1.1 200")
+    before = len(host.apps["starred"].heard)
+    assert ask(host.port, "/", f"evil.test{sign}.starred.test") == "" and len(host.apps["starred"].heard) == before
 
 
 # --- How often -----------------------------------------------------------------------------------------------------

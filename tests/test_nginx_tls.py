@@ -428,7 +428,7 @@ class TestClientCertificates:
 
     @pytest.mark.parametrize("verify", ["required", "optional"])
     def test_a_neighbours_authority_opens_nothing_here(self, serve, authority, own, tmp_path, verify):
-        """A neighbour with addresses judges the certificates of all who say no name in TLS, or one that is no site's."""
+        """A neighbour with addresses judges the certificates of who says no name in TLS, or one that is no site's."""
         theirs = make(authority=True, common_name="others")
         shop = serve(
             tls={"client_ca": authority.pem, "client_verify": verify},

@@ -14,8 +14,8 @@ name: nginx_site
 short_description: What a site's templates for nginx print, worked out from its page
 description:
   - The templates see it as C(nginx), beside the page's own words in C(site). They print, and decide nothing.
-  - C(names) are all names, IPv6 addresses in brackets; C(main_names) those that serve; C(other_names) lead to
-    C(canonical).
+  - C(names) are all names, IPv6 addresses in brackets; C(main_names) those that serve, C(starred) if one of
+    these is a wildcard; C(other_names) lead to C(canonical).
   - C(listens) has the words of each C(listen) by server, C(main), C(redirect) and C(addresses); a server without any is
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
@@ -110,6 +110,7 @@ def settings(
     live = f"{site['root']}/live"
     return {
         "names": names,
+        "starred": any(each.startswith("*.") for each in main_names),
         "canonical": canonical,
         "main_names": main_names,
         "other_names": [each for each in names if each not in main_names],
