@@ -94,6 +94,8 @@ RULES = {
             "a.*.b",
             "*",
             "a;b",
+            "::1%a; return 200",
+            "fe80::1%eth0",
             "a{b",
             "~^x$",
             "a\nb",
@@ -131,7 +133,7 @@ RULES = {
     ),
     "upstream.name": (["", "app.example.com", "app1"], ["*.example.com", "a b", "https://a", "::1", "a;b", "a\n"]),
     "trusted_proxies.*": (["10.0.0.1", "10.0.0.0/8", "::1"], ["*", "10.0.0.1/8", "proxy.example.com", ""]),
-    "gunicorn.certfile": (["", "/etc/ssl/x.pem"], ["x.pem", "/etc/ssl/a b"]),
+    "gunicorn.certfile": (["", "/etc/ssl/x.pem"], ["x.pem", "/etc/ssl/a b", '/a";x()#', "/a\\"]),
     "health.path": (["/", "/healthz", "/h?x=1"], ["healthz", "", "/a b", "/a\n"]),
     "health.host": (["", "a.example"], ["https://a"]),
     "health.status": ([200, 503], [99, 600]),
@@ -155,7 +157,7 @@ RULES = {
         ["new", "", "//evil.example", "/a?b=c", "/a#b", "javascript:x", "/$uri", "/a;b", "https:///x", "/a\nb"],
     ),
     "deny.*": (["192.0.2.1", "192.0.2.0/24", "2001:db8::/32"], ["all", "192.0.2.1/24", "example.com", ""]),
-    "allow.*": (["127.0.0.1"], ["all", "unix:"]),
+    "allow.*": (["127.0.0.1"], ["all", "unix:", "::1%a;\n} b", "fe80::1%eth0"]),
     "basic_auth.@": (["anna", "a.b@example.com"], ["", "a:b", "a b", "#a", "a\n"]),
     "basic_auth.*": (
         ["$6$salt$" + "a" * 86, "$apr1$abcdefgh$" + "b" * 22, "$2y$10$" + "c" * 53, "$y$j9T$salt$" + "d" * 43],
@@ -168,7 +170,10 @@ RULES = {
     "ban.within": ([1, 600], [0]),
     "ban.seconds": ([1, 3600], [0]),
     "ban.ignore.*": (["192.0.2.1", "2001:db8::/32"], ["office", "192.0.2.1/24", ""]),
-    "trusted_balancers.*": (["10.0.0.5", "10.0.0.0/24", "::1"], ["0.0.0.0/0", "::/0", "10.0.0.1/8", "lb.example"]),
+    "trusted_balancers.*": (
+        ["10.0.0.5", "10.0.0.0/24", "::1"],
+        ["0.0.0.0/0", "::/0", "0.0.0.0/00", "0.0.0.0/0.0.0.0", "10.0.0.1/8", "lb.example"],
+    ),
     "headers.@": (["X-Frame-Options", "DNT", "x" * 50], ["", "x" * 51, "X_Frame", "X Frame", "X:", "-X"]),
     "headers.*": (["", "default-src 'self'; img-src data:"], ['a"b', "a\nb", "$host", "a\\b"]),
     "mask_paths.*": (["/account/reset/", "/r"], ["reset", "/a?b", ""]),
@@ -303,7 +308,9 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(plugin, rule):
     assert [value for value in bad if not check(value)] == []
 
 
-@pytest.mark.parametrize("name", ["root", "nginx", "supervisor", "default", "Shop", "9a", "a-b", "a" * 31, "../x", ""])
+@pytest.mark.parametrize(
+    "name", ["root", "nginx", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""]
+)
 def test_an_identifier_that_would_collide_or_break_is_refused(plugin, name):
     assert plugin("roles/preflight/action_plugins/preflight.py").identifier(name)
 

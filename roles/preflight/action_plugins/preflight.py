@@ -43,6 +43,7 @@ mysql network networks nftables opt os_release pam passwd perl php postgresql po
 protocols python python3 rabbitmq redis resolv_conf rsyslog runit security selinux services shadow shells skel
 ssh ssl subgid subuid sudo sudoers sysctl syslog systemd terminfo timezone tmpfiles ucf udev ufw
 unattended_upgrades update vim wpa x11 xdg installer lastlog wtmp btmp faillog dmesg boot all none blue green
+certbot fail2ban letsencrypt
 """
 RESERVED = frozenset(RESERVED_WORDS.split())
 SYSTEM_USERS = RESERVED | {"www-data", "systemd-network", "systemd-resolve", "systemd-timesync", "unscd"}
@@ -115,6 +116,8 @@ def upstream_server(value: str) -> str | None:
 def network(value: str) -> str | None:
     """An address or a network, as gunicorn takes them."""
     try:
+        if "%" in str(value):  # behind which Python takes any text for the name of an interface
+            raise ValueError
         ipaddress.ip_network(str(value))
     except ValueError:
         return "give an address or a network, such as 10.0.0.5 or 10.0.0.0/24"
@@ -123,8 +126,9 @@ def network(value: str) -> str | None:
 
 def balancer(value: str) -> str | None:
     """Somebody in particular."""
-    everybody = str(value).endswith("/0")
-    return "would believe everybody; name the balancer's own addresses" if everybody else network(value)
+    problem = network(value)
+    everybody = problem is None and ipaddress.ip_network(str(value)).prefixlen == 0
+    return "would believe everybody; name the balancer's own addresses" if everybody else problem
 
 
 def redirect_target(value: str) -> str | None:
@@ -270,6 +274,8 @@ def identifier(value: str) -> str | None:
 
 # A path as browsers send it, decoded; no sign of nginx's own language in it.
 PATH = r"/([A-Za-z0-9._~@:,+-]+/)*[A-Za-z0-9._~@:,+-]*"
+# Stands in quotes in Python's language.
+HOST_PATH = pattern(r"/[^\s\"\\]+", "give an absolute path on the host")
 PASSWORD_HASH = pattern(
     r"\$(apr1|5|6|y|2[aby])\$[./A-Za-z0-9$=,]{20,}",
     "is no hash of a password; make one with `openssl passwd -6` and keep it in a vault",
@@ -311,9 +317,9 @@ RULES: dict[str, Rule] = {
     "backlog": between(1),
     "bind.*": address_port,
     "trusted_proxies.*": network,
-    "gunicorn.certfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
-    "gunicorn.keyfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
-    "gunicorn.ca_certs": optional(pattern(r"/\S+", "give an absolute path on the host")),
+    "gunicorn.certfile": optional(HOST_PATH),
+    "gunicorn.keyfile": optional(HOST_PATH),
+    "gunicorn.ca_certs": optional(HOST_PATH),
     "upstream.servers.*": upstream_server,
     "upstream.name": optional(pattern(rf"{LABEL}(\.{LABEL})*", "give the host name that stands in the certificate")),
     "health.path": pattern(r"/\S*", "begin it with /"),
@@ -933,12 +939,12 @@ def port_keys(site: Mapping[str, Any]) -> list[str]:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an address."""
+    """Whether a name is an address. Not one with an interface, for which Python takes any text behind a %."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
-    return True
+    return "%" not in name
 
 
 def items(value: object) -> list[str]:
