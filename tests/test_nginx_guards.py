@@ -77,6 +77,7 @@ SITES: dict[str, dict[str, Any]] = {
         "locations": {
             "/login": {"limits": {"requests": "1r/m", "burst": 0}},
             "/free/": {"limits": {}},
+            "/hook": {"limits": {}},
         },
     },
     "live": {
@@ -439,6 +440,26 @@ def test_no_way_of_writing_a_path_leads_around_the_door(host: Host, path: str):
     before = len(host.apps["closed"].heard)
     assert host.status("closed", path) in (301, 400, 401)
     assert len(host.apps["closed"].heard) == before
+
+
+@pytest.mark.parametrize("name", ["closed", "blog"])
+@pytest.mark.parametrize("way", ["..", "%2e%2E", ".%2e", "x%2f..%2f..", "x/../..", "%23/../.."])
+def test_no_path_leads_through_a_door_and_out_again(host: Host, name: str, way: str):
+    """Whoever is asked by where it leads, the app sees where it begins, and may have a page for all below that."""
+    mount, site = ("/blog", "town") if name == "blog" else ("", name)
+    before = [len(app.heard) for app in host.apps.values()]
+    for end in ("open/x", "open/x?y=/../z", "open/..", "open/../"):
+        answer = host.ask(site, f"{mount}/ben/{way}/{end}", headers=ANNA)
+        assert answer.startswith("HTTP/1.1 400 ") and "This request cannot be read" in answer
+    assert [len(app.heard) for app in host.apps.values()] == before
+    assert host.status(site, f"{mount}/open/x?next=/../..", headers=ANNA) == 200
+    assert host.status(site, f"{mount}/open/...x/a..b/..c", headers=ANNA) == 200
+
+
+def test_a_path_alone_is_not_that_with_a_line_end(host: Host):
+    """Who asks for what is not counted."""
+    assert [host.status("limited", "/hook", source="127.0.0.6") for _ in range(5)] == [200] * 5
+    assert 429 in [host.status("limited", "/hook%0A", source="127.0.0.6") for _ in range(5)]
 
 
 @pytest.mark.parametrize("sign", ["#", "?", "@", "\\", "<", '"', "%2f"])

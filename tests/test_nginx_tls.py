@@ -392,9 +392,11 @@ class TestClientCertificates:
             aliases={"/static/": "app/static"},
             locations={"/other/": {"client_verify": path}, "/static/": {"client_verify": path}},
         )
-        for one in ("/x", "/other/../x", "/other/%2e%2e/x", "/Other/x"):
+        for one in ("/other/../x", "/other/%2e%2e/x", "/x/../other/x"):
+            assert talk(shop.https, one).answer.startswith("HTTP/1.1 400 "), one
+        for one in ("/x", "/Other/x"):
             assert talk(shop.https, one).answer.startswith(f"HTTP/1.1 {400 if site == 'required' else 200} "), one
-        for one in ("/other/x", "/x/../other/x", "//other/x", "/%6fther/x", "/static/style.css"):
+        for one in ("/other/x", "//other/x", "/%6fther/x", "/static/style.css"):
             found = talk(shop.https, one).answer
             assert found.startswith(f"HTTP/1.1 {400 if path == 'required' else 200} "), one
         for one in ("/x", "/other/x", "/static/style.css"):

@@ -309,7 +309,7 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(plugin, rule):
 
 
 @pytest.mark.parametrize(
-    "name", ["root", "nginx", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""]
+    "name", ["root", "nginx", "supervisor", "default", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""]
 )
 def test_an_identifier_that_would_collide_or_break_is_refused(plugin, name):
     assert plugin("roles/preflight/action_plugins/preflight.py").identifier(name)

@@ -30,8 +30,9 @@ description:
     C(misdirected) is the variable that says whose certificate may have been another site's to judge.
   - C(headers) are those of every answer, C(name) and C(value); C(header_maps) are behind those that the app may say
     itself.
-  - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
-    such pairs for outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
+  - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. Where paths
+    have such, C(astray) is the variable that says who goes through one and out again. C(counters) are such pairs for
+    outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
   - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
   - C(lives) are the variables with the C(Cache-Control) of a file whose name carries a hash, empty for any other, by
     C(public) and C(private); those that an alias uses as its C(life). C(packed) are the directives by which files come
@@ -76,6 +77,9 @@ Pair = tuple[str, str]
 ERRORS = "/.sites-errors"
 # What nginx may say by itself to somebody who is still there to read it.
 ERROR_CODES = (400, 401, 403, 404, 405, 413, 414, 421, 429, 500, 501, 502, 503, 504, 505, 507)
+
+# What of a path's keys says who may come, and how often.
+DOORS = {"allow", "deny", "basic_auth", "limits", "client_verify"}
 
 # A WebSocket, or a stream, may be silent for so long.
 STREAM_TIMEOUT = 3600
@@ -129,6 +133,7 @@ def settings(
         "cache": micro_cache(site),
         "cached": kept_answers(site, {"micro_cache": {}}),
         "guards": guards(site, {key: value for key, value in site.items() if value}, client_connections),
+        "astray": f"$sites_astray__{name}" if any(DOORS & keys.keys() for keys in site["locations"].values()) else "",
         "counters": list(counters(site)),
         "uncounted": uncounted(site),
         "redirects": [redirect(mount, path, target) for path, target in by_name(site["redirects"])],
@@ -164,8 +169,8 @@ def location(mount: str, path: str) -> str:
 
 
 def pattern(mount: str, path: str) -> str:
-    """The same as a pattern for ``map $uri``."""
-    return f"~^{re.escape(mount + path)}{'' if path.endswith('/') else '$'}"
+    """The same as a pattern for ``map $uri``; `$` would also stand before a last %0A."""
+    return rf"~^{re.escape(mount + path)}" + ("" if path.endswith("/") else r"\z")
 
 
 def by_name(entries: Mapping[str, Any]) -> list[tuple[str, Any]]:
