@@ -68,6 +68,19 @@ def test_it_is_shut_with_its_reason_and_opened_again(site: Layout, shut: Shut) -
     ]  # fmt: skip
 
 
+def test_nginx_finds_the_flag_whatever_the_umask(site: Layout, shut: Shut) -> None:
+    """A hardened root makes folders that nobody else may enter; then the site would stay open and be called shut."""
+    site.shut.parent.parent.chmod(0o700)
+    before = os.umask(0o077)
+    try:
+        shut("shut")
+    finally:
+        os.umask(before)
+    folders = (site.shut.parent, site.shut.parent.parent)
+    assert [folder.stat().st_mode & 0o001 for folder in folders] == [1, 1]
+    assert site.shut.stat().st_mode & 0o777 == 0o600
+
+
 def test_another_reason_keeps_since_when_and_by_whom(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
     shut("shut", reason="one")
     since = closing.note(site)["since"]

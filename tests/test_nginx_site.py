@@ -201,7 +201,7 @@ def test_certificates_are_wanted_as_the_most_special_path_says():
     found = edge(tls=tls, locations={"/a/": optional, "/a/b/": required, "/a/b/c": optional, "/d/": {"deny": []}})
     assert found["verify"] == "optional"
     assert [(each["pattern"], each["wants"]) for each in found["certified"]["paths"]] == [
-        ("~^/a/b/c$", "optional"), ("~^/a/b/", "required"), ("~^/a/", "optional"),
+        (r"~^/a/b/c\z", "optional"), ("~^/a/b/", "required"), ("~^/a/", "optional"),
     ]  # fmt: skip
     assert found["certified"]["default"] == "required"
 

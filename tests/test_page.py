@@ -309,7 +309,8 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(plugin, rule):
 
 
 @pytest.mark.parametrize(
-    "name", ["root", "nginx", "supervisor", "default", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""]
+    "name",
+    ["root", "nginx", "supervisor", "default", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""],
 )
 def test_an_identifier_that_would_collide_or_break_is_refused(plugin, name):
     assert plugin("roles/preflight/action_plugins/preflight.py").identifier(name)
@@ -504,6 +505,7 @@ def bad(tmp_path_factory) -> str:
                     "/z/": {"stream": True, "micro_cache": {"seconds": 5, "size": "1m", "secs": 1}},
                     "/static/": {"stream": True},
                     "/static/deep/": {"allow": [SECRET]},
+                    "/a:b": {"basic_auth": {}},
                 },
                 "redirects": {"/a": "/a", "/b/": "/b/c/", "/x/": "/z"},
             },
@@ -671,6 +673,7 @@ def bad(tmp_path_factory) -> str:
         "doors.locations./z/.micro_cache.secs: is not a key of `micro_cache`; did you mean `micro_cache.seconds`?",
         "mutual.micro_cache: keeps nothing where everybody shows a certificate",
         "doors.locations./static/: is an alias, of files, for which there is no stream",
+        "doors.locations./a:b: can have no basic_auth or limits",
         "doors.locations./static/deep/: lies below the alias /static/",
         r"doors.locations./static/deep/.allow[0]: give an address or a network",
         "doors.redirects./a: leads to itself",

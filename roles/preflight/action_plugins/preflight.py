@@ -570,6 +570,9 @@ class Page:
             if not isinstance(keys, Mapping):
                 self.report(here, TYPES["dict"][1])
                 continue
+            if ":" in str(path) and {"basic_auth", "limits"} & keys.keys():
+                # What nginx calls its passwords and counters ends there, or is that of /a/b for /a:b.
+                self.report(here, "can have no basic_auth or limits with : in it; say them of the path above")
             for key, value in keys.items():
                 if key in known:
                     self._check_value(value, known[key], f"{here}.{key}", key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Asking:
                 f" `certbot certificates`, and if nobody needs it, `certbot delete --cert-name {self.lineage.site}`"
             )
         WEBROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for folder in (WEBROOT, WEBROOT.parent):  # whatever the umask of who calls, nginx's workers come through
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
         command = self.lineage.command(dns_names(self.names), self.key_type, self.directory, self.email)
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def shut(site: Layout, by: str, reason: str, check_mode: bool = False) -> bool:
     if not check_mode:
         after = {"since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": by} | before
         site.shut.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Whatever the umask of who calls: nginx's workers would take what they may not look into for empty.
+        for folder in (site.shut.parent, site.shut.parent.parent):
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
         # nginx only looks whether it is there; why is for who runs the site.
         write_file(site.shut, json.dumps({**after, "reason": reason}) + "\n", 0o600)
         history.append(site, "shut", "ok", by=by, reason=reason)
