@@ -256,7 +256,7 @@ def test_what_only_some_may_see_is_shown_to_nobody_else(host: Host):
         assert host.ask("closed", "/anna/page", headers)[0] == 401
     # Nor by another way of writing the address.
     for path in ("/%61nna/page", "//anna/page", "/x/../anna/page", "/anna//page"):
-        assert host.ask("closed", path)[0] == 401
+        assert host.ask("closed", path)[0] == (400 if ".." in path else 401)
 
 
 def test_limits_count_what_is_kept_too(host: Host):

@@ -610,7 +610,7 @@ def test_no_connection_turns_into_anything_else_or_elsewhere(host: Host, path: s
     ("path", "app"),
     [
         ("/", "town"), ("/blogger", "town"), ("/Blog/x", "town"), ("/blog%2e/x", "town"), ("/blog/../x", "town"),
-        ("/blog/", "blog"), ("/blog/x?y=1", "blog"), ("/x/../blog/y", "blog"), ("/%62log/x", "blog"),
+        ("/blog/", "blog"), ("/blog/x?y=1", "blog"), ("//blog/./y", "blog"), ("/%62log/x", "blog"),
     ],
 )  # fmt: skip
 def test_two_sites_share_a_name_and_each_gets_what_is_its_own(host: Host, path: str, app: str):

@@ -510,14 +510,24 @@ def bad(tmp_path_factory) -> str:
                 "redirects": {"/a": "/a", "/b/": "/b/c/", "/x/": "/z"},
             },
             "owner": GOOD
-            | {"server_names": ["o.example.com"], "http_port": 8090, "aliases": {"/blog/static/": "app/static"}},
+            | {
+                "server_names": ["o.example.com"],
+                "http_port": 8090,
+                "aliases": {"/blog/static/": "app/static"},
+                "allow": ["192.0.2.0/24"],
+            },
             "mounted": GOOD
             | {
                 "server_names": ["o.example.com", "o2.example.com"],
                 "http_port": 8090,
                 "path": "/blog",
                 "trusted_balancers": ["10.0.0.1"],
-                "locations": {"/admin/": {"client_verify": "required"}},
+                "deny": ["192.0.2.1"],
+                "locations": {
+                    "/admin/": {"client_verify": "required"},
+                    "/a": {"deny": []},
+                    "/b": {"deny": [], "allow": []},
+                },
             }
             | SELFSIGNED,
             "mutual": GOOD
@@ -681,6 +691,8 @@ def bad(tmp_path_factory) -> str:
         "doors.redirects./x/: is also one of locations",
         "mounted.server_names: are not all names of owner",
         "mounted.trusted_balancers: is not as that of owner",
+        "mounted.allow: of owner holds no more below deny of its own; say it here too",
+        "mounted.locations./a.allow: of owner holds no more",
         "mounted.tls.mode: is not as that of owner",
         "room.locations./x.client_verify: is for hall to say",
         "mounted.locations./admin/.client_verify: checks nothing without tls.client_ca",

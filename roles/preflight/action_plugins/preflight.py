@@ -926,7 +926,17 @@ class Page:
             own_word, its = (each[outer].get(inner) if inner else each[outer] for each in (site, sharing[owner]))
             if own_word != its:
                 self.report(f"{name}.{key}", f"is not as that of {owner}, which has path / there; say the same")
-        for path, keys in site["locations"].items() if isinstance(site["locations"], Mapping) else ():
+        locations = site["locations"] if isinstance(site["locations"], Mapping) else {}
+        # To nginx, allow and deny are one list: who says one of them anew has said all of it.
+        places = {name: {key: site[key] for key in ("allow", "deny") if site[key]}}
+        places |= {f"{name}.locations.{path}": keys for path, keys in locations.items() if isinstance(keys, Mapping)}
+        for place, keys in places.items():
+            for said, other in (("deny", "allow"), ("allow", "deny")):
+                if said in keys and other not in keys and not site[other] and sharing[owner][other]:
+                    self.report(
+                        f"{place}.{other}", f"of {owner} holds no more below {said} of its own; say it here too"
+                    )
+        for path, keys in locations.items():
             if isinstance(keys, Mapping) and "client_verify" in keys and site["tls"].get("client_ca"):
                 self.report(f"{name}.locations.{path}.client_verify", f"is for {owner} to say, which has path / there")
         for key in ("aliases", "locations", "redirects"):
