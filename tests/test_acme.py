@@ -254,6 +254,7 @@ def test_a_pair_that_stands_in_is_called_so(plugin, folder: Folder, lineage: Lin
 def test_half_a_life_is_the_most_that_a_renewal_comes_early() -> None:
     assert spare.asked_for(30)(90 * DAY) == 30 * DAY
     assert spare.asked_for(30)(6 * DAY) == 3 * DAY
+    assert [spare.made_here(days * DAY) / DAY for days in (365, 60, 30)] == [365 / 3, 30, 15]
 
 
 def test_the_table_is_one_line_a_site() -> None:

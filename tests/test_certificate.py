@@ -122,7 +122,7 @@ def test_a_link_that_leads_elsewhere_leaves_nothing_here(modules, tmp_path: Path
         ({"names": [*NAMES, "new.example.com"]}, "ecdsa", "the site has other names"),
         ({}, "rsa", "its key is not rsa"),
         ({"begins": -300 * DAY, "ends": 110 * DAY}, "ecdsa", "it ends on "),
-        ({"begins": -20 * DAY, "ends": 29 * DAY}, "ecdsa", "it ends on "),
+        ({"begins": -40 * DAY, "ends": 29 * DAY}, "ecdsa", "it ends on "),
         ({"begins": -20 * DAY, "ends": 45 * DAY}, "ecdsa", ""),
         ({"begins": 2 * DAY, "ends": 300 * DAY}, "ecdsa", "it ends on "),
     ],

@@ -67,6 +67,9 @@ SITES: dict[str, dict[str, Any]] = {
         "locations": {
             "/open/": {"allow": [], "deny": [], "basic_auth": {}},
             "/ben/": {"basic_auth": {"ben": APR1}},
+            # A colon is a sign of nginx's own: neither shares its passwords with the other.
+            "/a/b": {"basic_auth": {"anna": HASH}},
+            "/a:b": {"basic_auth": {"ben": APR1}, "limits": {"requests": "100r/s", "connections": 9}},
             "/static/": {"basic_auth": {}, "allow": []},
             "/exact": {"allow": [OTHER], "deny": []},
         },
@@ -416,6 +419,10 @@ class TestProxyProtocol:
         ("/ben/", CLIENT, BEN, 200),
         ("/ben/", CLIENT, ANNA, 401),
         ("/ben/", OTHER, BEN, 403),
+        ("/a/b", CLIENT, ANNA, 200),
+        ("/a/b", CLIENT, BEN, 401),
+        ("/a:b", CLIENT, BEN, 200),
+        ("/a:b", CLIENT, ANNA, 401),
         ("/static/style.css", CLIENT, "", 200),
         ("/static/style.css", OTHER, "", 403),
         ("/exact", CLIENT, ANNA, 403),
@@ -784,7 +791,8 @@ def test_what_is_on_the_page_stays_out_of_the_files_for_everybody():
     files, _ = render(sites)
     assert HASH not in json.dumps(files) and APR1 not in json.dumps(files)
     assert set(evaluate("__nginx_site_passwords", role_variables(sites, site_name="closed"))) == {
-        "/etc/closed/htpasswd", "/etc/closed/htpasswd:ben:",
+        "/etc/closed/htpasswd", "/etc/closed/htpasswd:ben:", "/etc/closed/htpasswd:a:b",
+        "/etc/closed/htpasswd:a%3Ab",
     }  # fmt: skip
 
 

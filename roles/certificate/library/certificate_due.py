@@ -19,7 +19,7 @@ module: certificate_due
 short_description: Say whether a site needs a new certificate, made on its host or asked for, and make room for it
 description:
   - Looks at the self-signed pair that nginx uses for the site. A new one is due when there is none, when names or kind
-    of key are others, or when less than a third of its time or 30 days are left.
+    of key are others, or when less than a third of its time or 30 days are left (half its time at the most).
   - With O(acme), a pair of any other kind will do as long as nginx can use it; and it says whether certbot has to be
     asked, or what it has got has not reached nginx.
 options:

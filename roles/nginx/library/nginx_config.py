@@ -93,7 +93,8 @@ attributes:
 EXAMPLES = """
 - name: Lay down the site's server block
   nginx_config:
-    files: {/etc/nginx/sites-available/shop.conf: "{{ lookup('layered', 'nginx/site.conf.j2', site=site_entry) }}"}
+    files: {/etc/nginx/sites-available/shop.conf: "{{ lookup('layered', 'nginx/site.conf.j2',
+           site=site_entry, nginx=__nginx_site) }}"}
     links: {/etc/nginx/sites-enabled/shop.conf: ../sites-available/shop.conf}
 """
 
@@ -102,6 +103,7 @@ paths: {description: What changed on disk, type: list, elements: str}
 reloaded: {description: Whether nginx loaded the configuration anew, type: bool}
 tested: {description: Whether nginx was there to test it, type: bool}
 running: {description: Whether nginx runs, type: bool}
+installed: {description: Whether it is there; not on a bare host in check mode, type: bool}
 """
 
 # Of the files of users and hashes: what they begin with, and who may read them besides root.

@@ -173,6 +173,11 @@ def pattern(mount: str, path: str) -> str:
     return rf"~^{re.escape(mount + path)}" + ("" if path.endswith("/") else r"\z")
 
 
+def in_a_name(path: str) -> str:
+    """A path as part of a zone's name, which ends at its first colon."""
+    return path.replace(":", "%3A")
+
+
 def by_name(entries: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """A mapping's entries, so that their order on the page makes no other file."""
     return sorted(entries.items(), key=lambda entry: entry[0].lower())
@@ -330,17 +335,15 @@ def guards(site: Mapping[str, Any], keys: Mapping[str, Any], client_connections:
         pairs.append(("deny" if allowed else "allow", "all"))
     if keys.get("basic_auth"):
         pairs.append(("auth_basic", f'"{site["server_names"][0]}"'))
-        pairs.append(("auth_basic_user_file", f"/etc/{site['name']}/htpasswd{path.replace('/', ':')}"))
+        pairs.append(("auth_basic_user_file", f"/etc/{site['name']}/htpasswd{in_a_name(path).replace('/', ':')}"))
     elif "basic_auth" in keys:
         pairs.append(("auth_basic", "off"))
-    limits = keys.get("limits", {})
+    limits, zone = keys.get("limits", {}), f"{site['name']}{in_a_name(path)}"
     if limits.get("requests"):
         burst = limits.get("burst", site["limits"]["burst"])
-        pairs.append(
-            ("limit_req", f"zone=requests_{site['name']}{path}" + (f" burst={burst} nodelay" if burst else ""))
-        )
+        pairs.append(("limit_req", f"zone=requests_{zone}" + (f" burst={burst} nodelay" if burst else "")))
     if limits.get("connections"):
-        pairs.append(("limit_conn", f"connections_{site['name']}{path} {limits['connections']}"))
+        pairs.append(("limit_conn", f"connections_{zone} {limits['connections']}"))
         # Said anew, since a limit of its own takes that of the host away.
         if client_connections:
             pairs.append(("limit_conn", f"clients {client_connections}"))
@@ -352,10 +355,11 @@ def counters(site: Mapping[str, Any]) -> Iterator[Pair]:
     counted = [("", site["limits"], f"$sites_counted__{site['name']}")]
     counted += [(path, keys.get("limits", {}), "$sites_client") for path, keys in by_name(site["locations"])]
     for path, limits, who in counted:
+        zone = f"{site['name']}{in_a_name(path)}"
         if limits.get("requests"):
-            yield "limit_req_zone", f"{who} zone=requests_{site['name']}{path}:10m rate={limits['requests']}"
+            yield "limit_req_zone", f"{who} zone=requests_{zone}:10m rate={limits['requests']}"
         if limits.get("connections"):
-            yield "limit_conn_zone", f"{who} zone=connections_{site['name']}{path}:10m"
+            yield "limit_conn_zone", f"{who} zone=connections_{zone}:10m"
 
 
 def uncounted(site: Mapping[str, Any]) -> list[str] | None:

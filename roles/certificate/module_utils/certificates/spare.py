@@ -10,8 +10,11 @@ Spare = Callable[[timedelta], timedelta]
 
 
 def made_here(life: timedelta) -> timedelta:
-    """Of one that its host makes: a host that gets a run a month never serves one that has ended."""
-    return max(life / 3, timedelta(days=30))
+    """Of one that its host makes: a host that gets a run a month never serves one that has ended.
+
+    Half its life at the most, or one of a month would be made anew by each run.
+    """
+    return max(life / 3, min(timedelta(days=30), life / 2))
 
 
 def asked_for(days: int) -> Spare:
