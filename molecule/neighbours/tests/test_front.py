@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -64,6 +66,14 @@ def test_nginx_on_one_host_and_the_server_on_the_other(machine: Machine, back: s
     answer = machine.ask("/whoami", NAME, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https")
     told = answer.json
     assert (told["remote_addr"], told["scheme"], told["host"]) == (answer.client, "http", NAME)
+    # The same server, reached without nginx.
+    direct = ssl.create_default_context(cafile=AUTHORITY.with_suffix(".pem"))
+    with (
+        socket.create_connection((address_of("sudoer"), 8443), timeout=10) as plain,
+        direct.wrap_socket(plain, server_hostname=NAME) as peer,
+    ):
+        peer.sendall(f"GET /whoami HTTP/1.0\r\nHost: {NAME}\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n".encode())
+        assert b"200 OK" in peer.makefile("rb").readline()
     assert machine.host.run("getent passwd away").rc != 0
     assert not machine.host.file("/srv/away").exists
     again = play("playbooks/deploy.yml", sites=sites())

@@ -485,10 +485,13 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
 
 
 def whose(site: Mapping[str, Any], prefix: str) -> str:
-    """What a cache between here and a client is told of an alias's files: not all may see what has a guard."""
+    """What a cache between here and a client is told of an alias's files: not all may see what has a guard.
+
+    Below a path, those of the site with path / may hold as well.
+    """
     own = site["locations"].get(prefix, {})
     guarded = any(own.get(key, site[key]) for key in ("allow", "deny", "basic_auth")) or site["tls"]["client_ca"]
-    return "private" if guarded else "public"
+    return "private" if guarded or site["path"] != "/" else "public"
 
 
 def hashed_life(site: Mapping[str, Any], word: str) -> str:

@@ -570,9 +570,6 @@ class Page:
             if not isinstance(keys, Mapping):
                 self.report(here, TYPES["dict"][1])
                 continue
-            if ":" in str(path) and {"basic_auth", "limits"} & keys.keys():
-                # What nginx calls its passwords and counters ends there, or is that of /a/b for /a:b.
-                self.report(here, "can have no basic_auth or limits with : in it; say them of the path above")
             for key, value in keys.items():
                 if key in known:
                     self._check_value(value, known[key], f"{here}.{key}", key)
@@ -690,8 +687,8 @@ class Page:
             except provided_pair.PairError as error:
                 self.report(f"{name}.tls.{error.key}", error.words)
             self._check_clients(name, site, tls)
-        if tls.get("http3") is True and site["proxy_protocol"] is True:
-            self.report(f"{name}.tls.http3", "comes by UDP, which the PROXY protocol does not; leave one of them out")
+        if tls.get("http3") is True and site["trusted_balancers"]:
+            self.report(f"{name}.tls.http3", "comes by UDP, which no balancer passes on; leave one of them out")
         if not given.get("client_ca"):
             for path, keys in site["locations"].items() if isinstance(site["locations"], Mapping) else ():
                 if isinstance(keys, Mapping) and "client_verify" in keys:
