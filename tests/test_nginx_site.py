@@ -15,7 +15,7 @@ DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text()
 def edge(version: str = "1.26.3", ipv6: bool = False, **keys: Any) -> dict[str, Any]:
     """The settings of a site with these keys, some of which are parts of the page's own."""
     site = {**DEFAULTS, "name": "shop", "root": "/srv/shop", "server_names": ["shop.test"], **keys}
-    for key in ("tls", "limits", "gunicorn"):
+    for key in ("tls", "limits", "gunicorn", "uwsgi"):
         site[key] = {**DEFAULTS[key], **keys.get(key, {})}
     return settings(site, version, ipv6, client_connections=400, log_format='"$request" $http_referer')
 

@@ -19,6 +19,7 @@ description:
   - C(listens) has the words of each C(listen) by server, C(main), C(redirect) and C(addresses); a server without any is
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
+  - C(uwsgi) says whether nginx speaks the uwsgi protocol to a live release that does.
   - C(mount) is the site's path without its last slash, C(root) that of the location for all that no other takes.
   - C(asked_scheme) is the variable that tells how the client asked. Where a C(balancer) tells it, C(insecure) is the
     variable that says who has to be led to https; C(https) is where to, without the path.
@@ -78,7 +79,7 @@ def settings(
     names = [bracketed(each) for each in site["server_names"]]
     canonical = bracketed(site["canonical_name"])
     main_names = [canonical] if canonical else names
-    encrypted = bool(site["gunicorn"]["certfile"])
+    encrypted = site["server"] == "gunicorn" and bool(site["gunicorn"]["certfile"])
     live = f"{site['root']}/live"
     return {
         "names": names,
@@ -87,6 +88,7 @@ def settings(
         "other_names": [each for each in names if each not in main_names],
         "live": live,
         "encrypted": encrypted,
+        "uwsgi": speaks_uwsgi(site),
         "backend": f"{'https' if encrypted else 'http'}://site_{name}",
         "mount": mount,
         "root": f"{mount}/",
@@ -102,7 +104,11 @@ def settings(
         "redirects": [redirect(mount, path, target) for path, target in by_name(site["redirects"])],
         "aliases": [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])],
         "paths": [
-            {"location": location(mount, path), "directives": path_directives(site, path, keys, client_connections)}
+            {
+                "location": location(mount, path),
+                "directives": path_directives(site, path, keys, client_connections),
+                "stream": bool(keys.get("stream")),
+            }
             for path, keys in by_name(site["locations"])
             if path not in site["aliases"]
         ],
@@ -290,6 +296,14 @@ def uncounted(site: Mapping[str, Any]) -> list[str] | None:
     return [pattern(site["path"].rstrip("/"), path) for path in free]
 
 
+# --- uWSGI ---------------------------------------------------------------------------------------------------------
+
+
+def speaks_uwsgi(site: Mapping[str, Any]) -> bool:
+    """Whether nginx speaks the uwsgi protocol where it can."""
+    return site["server"] == "uwsgi" and site["uwsgi"]["protocol"] == "uwsgi"
+
+
 # --- Paths ---------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +346,9 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
     if keys.get("stream") or "proxy_timeout" in keys:
         seconds = keys.get("proxy_timeout", STREAM_TIMEOUT)
         pairs += [("proxy_send_timeout", f"{seconds}s"), ("proxy_read_timeout", f"{seconds}s")]
+        # Streams go by http.
+        if speaks_uwsgi(site) and not keys.get("stream"):
+            pairs += [("uwsgi_send_timeout", f"{seconds}s"), ("uwsgi_read_timeout", f"{seconds}s")]
     return pairs
 
 

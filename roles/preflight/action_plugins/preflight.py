@@ -303,6 +303,11 @@ RULES: dict[str, Rule] = {
     "gunicorn.certfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
     "gunicorn.keyfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
     "gunicorn.ca_certs": optional(pattern(r"/\S+", "give an absolute path on the host")),
+    "uwsgi.workers_min": between(0),
+    "uwsgi.reload_on_rss": between(0),
+    "uwsgi.stats": optional(
+        pattern(r"socket|(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}", "say socket, or a port of loopback: 127.0.0.1:9191")
+    ),
     "health.path": pattern(r"/\S*", "begin it with /"),
     "health.host": optional(server_name),
     "health.status": between(100, 599),
@@ -559,6 +564,8 @@ class Page:
                     self.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
             if site["gunicorn"].get("ca_certs") and not site["gunicorn"].get("certfile"):
                 self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
+        if site["server"] == "uwsgi" and isinstance(site["uwsgi"], Mapping):
+            self._check_uwsgi(name, site, site["uwsgi"])
         if isinstance(site["source"], Mapping):
             self._check_source(name, site)
         self._check_names(name, site)
@@ -568,6 +575,25 @@ class Page:
             self.report(f"{name}.trusted_balancers", "is missing; proxy_protocol believes only who stands there")
         self._check_paths(name, site)
         self._check_processes(name, site)
+
+    def _check_uwsgi(self, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
+        """What only gunicorn has, and how few workers there can be."""
+        if site["worker_class"] not in ("gthread", "sync", BROKEN):
+            self.report(
+                f"{name}.worker_class", "is gunicorn's; with server: uwsgi say gthread (with threads) or sync (without)"
+            )
+        if isinstance(site["gunicorn"], Mapping) and site["gunicorn"].get("certfile"):
+            self.report(
+                f"{name}.gunicorn.certfile", "is gunicorn's, and uWSGI would speak without TLS; leave it out, or say "
+                "server: gunicorn"
+            )  # fmt: skip
+        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
+        least = uwsgi.get("workers_min")
+        if isinstance(least, int) and least and least >= min(most, default=3):
+            self.report(
+                f"{name}.uwsgi.workers_min", "must be less than the workers there can be: those of workers and "
+                "workers_max, and 3 for auto on the smallest host"
+            )  # fmt: skip
 
     def _check_names(self, name: str, site: dict[str, Any]) -> None:
         canonical = site["canonical_name"]
