@@ -278,10 +278,11 @@ class TestBehindNginx:
         root = rig.site("shop")
         port = self.serve(rig, path=path, uwsgi={"protocol": protocol})
         with running(root / "slots/blue", path=path):
-            plain = self.seen(ask(port, f"{path.rstrip('/')}/a%20b/?x=y", headers="Cookie: a=b\r\n", source="127.0.0.3"))
+            asked, cookie = f"{path.rstrip('/')}/a%20b/?x=y", "Cookie: a=b\r\n"
+            plain = self.seen(ask(port, asked, headers=cookie, source="127.0.0.3"))
             forged = "".join(f"{name}: {value}\r\n" for name, value in FORGED.items())
             odd = "HTTP_X_REAL_IP: 6\r\nREMOTE_ADDR: 6\r\nX_Real_IP: 6\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
-            seen = self.seen(ask(port, f"{path.rstrip('/')}/a%20b/?x=y", headers="Cookie: a=b\r\n" + forged + odd))
+            seen = self.seen(ask(port, asked, headers=cookie + forged + odd))
         for one in (plain, seen):
             one.pop("pid")
             assert ("REMOTE_PORT" in one) is (protocol == "uwsgi"), "it came by the other protocol"
@@ -339,7 +340,8 @@ class TestBehindNginx:
         (root / "slots/green").mkdir()
         Upstream(root / "slots/green/sock").start()
         with running(root / "slots/blue"), socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
-            peer.sendall(b"POST /up HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab")
+            head = "Host: shop.example.com\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"
+            peer.sendall(f"POST /up HTTP/1.1\r\n{head}ab".encode())
             # It has decided by now: a whole request that came later is answered.
             assert "HTTPS" not in self.seen(ask(port, "/other"))
             (root / "live.new").symlink_to("slots/green")

@@ -92,7 +92,7 @@ import subprocess
 import tarfile
 import traceback
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -281,7 +281,8 @@ class Build:
         """What the launcher becomes."""
         if self.params["server"] == "uwsgi":
             own = self.params["server_from"] == "release"
-            return [str(release / "venv/bin/uwsgi") if own else DISTRIBUTIONS_UWSGI, "--ini", str(release / "uwsgi.ini")]
+            program = str(release / "venv/bin/uwsgi") if own else DISTRIBUTIONS_UWSGI
+            return [program, "--ini", str(release / "uwsgi.ini")]
         return [
             str(release / "venv/bin/gunicorn"),
             "--config",
