@@ -207,7 +207,7 @@ def test_running_requests_end_before_it_does_and_its_sockets_stay_where_they_are
     answers: list[dict[str, Any]] = []
     with running(folder, uwsgi={"stats": "socket"}, graceful_timeout=50) as server:
         asking = threading.Thread(target=lambda: answers.append(server.get("/slow")))
-        (folder / "shared").mkdir(exist_ok=True)
+        (folder / "shared/data").mkdir(parents=True, exist_ok=True)
         asking.start()
         wait_for((folder / "app/slow").exists)
         server.process.send_signal(signal.SIGTERM)
@@ -380,15 +380,15 @@ class TestBehindNginx:
 
 
 def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
-    (folder / "shared").mkdir()
+    (folder / "shared/data").mkdir(parents=True)
     with running(folder, uwsgi={"stats": "socket"}) as server:
         server.get("/", Cookie="secret")
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(str(folder / "shared/uwsgi-blue.stats"))
+            peer.connect(str(folder / "shared/data/uwsgi-blue.stats"))
             told = json.loads(b"".join(iter(lambda: peer.recv(65536), b"")))
     assert len(told["workers"]) == 2
     assert "secret" not in json.dumps(told)
-    assert not (folder / "shared/uwsgi-blue.stats").exists()
+    assert not (folder / "shared/data/uwsgi-blue.stats").exists()
 
 
 def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
