@@ -121,7 +121,13 @@ class Rig:
         self.conf = folder / "etc/nginx"
         self.run_dir = folder / "run"
         self.log = folder / "var/log/nginx/error.log"
-        for each in (self.conf / "conf.d", self.conf / "modules-enabled", self.run_dir, self.log.parent):
+        for each in (
+            self.conf / "conf.d",
+            self.conf / "modules-enabled",
+            self.run_dir,
+            self.log.parent,
+            folder / "var/cache",
+        ):
             each.mkdir(parents=True)
         (self.conf / "sites-enabled").mkdir()
         (self.conf / "sites-available").mkdir()
@@ -134,7 +140,8 @@ class Rig:
 
     def local(self, text: str) -> str:
         """A file for a host, turned into one for this folder; listeners only on loopback."""
-        for place in ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", "/var/lib/sites", r"/etc/\w+/tls"):
+        folders = ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", "/var/lib/sites", "/var/cache", r"/etc/\w+/tls")
+        for place in folders:
             text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", rf"{self.folder}\g<0>", text)
         text = text.replace("unix:/srv/", f"unix:{self.folder}/srv/")
         text = re.sub(r"(auth_basic_user_file )/etc/", rf"\g<1>{self.folder}/etc/", text)

@@ -177,7 +177,7 @@ class TestRunningNginx:
             f"ssl_certificate {tls}/fullchain.pem;\nssl_certificate_key {tls}/privkey.pem;\nreturn 204; }} }}\n"
         )
         options = {"links": {}, "absent": [], "stock_links": [], "assumed": {}, "test_only": False}
-        options |= {"passwords": {}, "passwords_like": ""}
+        options |= {"passwords": {}, "passwords_like": "", "unused_caches": []}
         wanted = {"files": {str(rig.conf / "nginx.conf"): text}, **options}
 
         old, new = make(*NAMES), make(*NAMES)

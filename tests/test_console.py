@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import archive, console, history, home, layout, steps
+from ansible.module_utils.releases import archive, closing, console, history, home, layout, steps
 from ansible.module_utils.releases.lock import site_lock
 from ansible.module_utils.releases.run import Run
 from supervised import Host, get
@@ -244,3 +244,24 @@ def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
     (layout.COMMANDS / "shop-ctl").write_text("somebody else's")
     with pytest.raises(steps.StepError, match="not from this bundle"):
         home.Home(site, "nobody", lambda words: (0, "", ""))._console()
+
+
+def test_where_nginx_is_alone_it_says_where_the_servers_are(
+    host: Host, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = {"path": "/healthz", "status": 200, "body": "", "host": "shop.example.com"}
+    where = {"servers": ["127.0.0.1:1"], "name": "x", "ca": "", "health": health}
+    host.site.record.write_text(json.dumps({"name": "shop", "front": where}))
+    assert console.main(["shop-ctl", "restart"]) == 1
+    assert "restart is for where its server is: 127.0.0.1:1" in capsys.readouterr().err
+    assert console.main(["shop-ctl", "status"]) == 1
+    assert "NO: 127.0.0.1:1: no answer: ConnectionRefusedError" in capsys.readouterr().out
+    block = host.folder / "nginx/sites-available/shop.conf"
+    block.parent.mkdir(parents=True)
+    block.write_text(f"set $sites_shut $sites_shut__shop; {closing.LOOKS}")
+    monkeypatch.setattr(closing, "NGINX", host.folder / "nginx")
+    assert console.main(["shop-ctl", "shut", "the", "cable"]) == 0
+    assert console.main(["shop-ctl", "status"]) == 1
+    assert ": the cable" in capsys.readouterr().out
+    assert console.main(["shop-ctl", "open"]) == 0
+    assert not host.site.shut.exists()

@@ -10,8 +10,8 @@ import stat
 import subprocess
 
 import pytest
-from ansible.module_utils.releases import home, layout
-from ansible.module_utils.releases.home import Home, Removal
+from ansible.module_utils.releases import home, layout, records
+from ansible.module_utils.releases.home import Front, Home, Removal
 from ansible.module_utils.releases.lock import site_lock
 from ansible.module_utils.releases.steps import StepError
 from supervised import Host, get
@@ -326,3 +326,59 @@ def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Acc
     assert bring(empty_host, accounts, files={str(file): "daily\n"}) == []
     file.write_text("weekly\n")
     assert bring(empty_host, accounts, files={str(file): "daily\n"}) == [f"write {file}"]
+
+
+ELSEWHERE = {"servers": ["192.0.2.21:8443"], "name": "shop.example.com", "ca": "", "health": {}}
+
+
+def front(host: Host, accounts: Accounts, **changes: object) -> list[str]:
+    return Front(host.site, "shop", accounts.run, front=ELSEWHERE, **changes).bring()
+
+
+def test_where_nginx_is_alone_there_is_neither_user_nor_place_for_releases(
+    empty_host: Host, accounts: Accounts
+) -> None:
+    site = empty_host.site
+    site.root.mkdir()
+    (site.root / "of-somebody-else").touch()
+    accounts.known.add("shop")
+    would = front(empty_host, accounts, check_mode=True)
+    assert not site.logs.exists()
+    assert front(empty_host, accounts) == would
+    assert front(empty_host, accounts) == []
+    assert sorted(path.name for path in site.logs.iterdir()) == ["access.log", "error.log"]
+    assert json.loads(site.record.read_text()) == {"name": "shop", "front": ELSEWHERE}
+    assert not (site.config / "environment").is_symlink()
+
+    # And so it goes: nothing that bears the site's name by chance goes along.
+    removal = Removal("shop", accounts.run, purge=True)
+    assert removal.remove()
+    assert accounts.commands == []
+    assert (site.root / "of-somebody-else").exists()
+    assert not any(path.exists() for path in (site.logs, site.config, site.record, home.console("shop")))
+    assert Removal("shop", accounts.run).remove() == []
+
+
+def test_where_the_servers_are_is_kept_for_the_status(empty_host: Host, accounts: Accounts) -> None:
+    front(empty_host, accounts)
+    moved = Front(empty_host.site, "shop", accounts.run, front={**ELSEWHERE, "servers": ["192.0.2.22:8443"]})
+    assert moved.bring() == [f"record the site in {empty_host.site.record}"]
+    assert records.recorded_fronts()["shop"]["servers"] == ["192.0.2.22:8443"]
+    assert records.recorded_sites() == []
+
+
+def test_a_server_does_not_come_or_go_by_a_word_on_the_page(empty_host: Host, accounts: Accounts) -> None:
+    front(empty_host, accounts)
+    with pytest.raises(StepError, match=r"nginx alone so far; take the site away"):
+        bring(empty_host, accounts)
+    Removal("shop", accounts.run).remove()
+    bring(empty_host, accounts)
+    with pytest.raises(StepError, match=r"has its server so far; take the site away"):
+        front(empty_host, accounts)
+
+
+def test_what_is_somebody_elses_is_refused_there_too(empty_host: Host, accounts: Accounts) -> None:
+    empty_host.site.logs.mkdir()
+    with pytest.raises(StepError, match="already has"):
+        front(empty_host, accounts)
+    assert not empty_host.site.record.exists()

@@ -18,7 +18,10 @@ pytest_plugins = ["supervised"]
 
 LOGROTATE = shutil.which("logrotate", path=os.environ["PATH"] + ":/usr/sbin")
 LINES = 300
-SITE = {"name": "shop", "user": "nogroup", "root": "/srv/shop", "start_retries": 1, "graceful_timeout": 1}
+SITE = {
+    "name": "shop", "user": "nogroup", "root": "/srv/shop", "start_retries": 1, "graceful_timeout": 1,
+    "upstream": {"servers": []},
+}  # fmt: skip
 
 
 def rendered(template: str, **variables: str) -> str:

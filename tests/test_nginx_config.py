@@ -63,7 +63,7 @@ class Host:
     @staticmethod
     def params(**given):
         nothing = {"files": {}, "links": {}, "passwords": {}, "passwords_like": "", "absent": []}
-        return {**nothing, "stock_links": [], "assumed": {}, "test_only": False, **given}
+        return {**nothing, "unused_caches": [], "stock_links": [], "assumed": {}, "test_only": False, **given}
 
     def ensure(self, check_mode: bool = False, **params):
         return self.nginx.ensure(self.params(**params), self.places, check_mode)
@@ -318,6 +318,31 @@ def test_the_copy_under_test_holds_no_private_key(host: Host):
     with host.nginx.candidate([], {}, host.places, quiet_logs=False) as copy:
         assert (copy / "key.pem").is_symlink() and oct(copy.stat().st_mode & 0o777) == "0o700"
     assert not copy.exists()
+
+
+def test_the_copy_under_test_keeps_no_answers_where_the_real_one_does(host: Host):
+    folders = [host.rig.folder / f"var/cache/{name}" for name in ("one", "two/one")]
+    zones = "".join(f"proxy_cache_path {path} keys_zone=z{path.parent.name}:1m;\n" for path in folders)
+    host.ensure(files=host.main(), check_mode=True)
+    assert host.ensure(files=host.main(zones), check_mode=True)["tested"]
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_what_a_cache_has_kept_goes_once_nothing_names_it(host: Host):
+    folder, foreign = (host.rig.folder / f"var/cache/nginx-{name}" for name in ("shop", "foreign"))
+    foreign.mkdir()
+    unused = [str(folder), str(foreign), str(folder.with_name("nginx-never"))]
+    naming = host.main(f"proxy_cache_path {folder} keys_zone=shop:1m;\n")
+    host.ensure(files={path: text.replace("events", "user www-data;\nevents") for path, text in naming.items()})
+    host.rig.start()
+    assert folder.owner() == "www-data"
+    (folder / "kept").write_text("an answer")
+    for check_mode in (True, False):
+        done = host.ensure(check_mode, files=host.main(), unused_caches=unused)
+        assert done["changed"] and str(folder) in done["paths"] and str(foreign) not in done["paths"]
+        assert folder.exists() is check_mode
+    assert foreign.exists(), "that is somebody else's"
+    assert not host.ensure(files=host.main(), unused_caches=unused)["changed"]
 
 
 def test_passwords_are_for_nginx_alone_and_need_no_reload(host: Host):

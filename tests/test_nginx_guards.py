@@ -14,11 +14,17 @@ from select import select
 from socket import MSG_PEEK
 from typing import Any
 
+import certificates
 import pytest
+from ansible.module_utils.daemons.kernel import nginx_version
+from hostile import FORGED, SHAPES, over_http2
+from http2 import Conversation, pseudo
 from nginx_rig import (
+    NGINX,
     PROJECT,
     Rig,
     ask,
+    client,
     evaluate,
     free_port,
     needs_nginx,
@@ -37,6 +43,8 @@ HASH = "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiO
 APR1 = "$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0"
 ANNA = "Authorization: Basic YW5uYTpzZWNyZXQ=\r\n"
 BEN = "Authorization: Basic YmVuOnNlY3JldA==\r\n"
+# Besides plain http: what speaks HTTP/2.
+HTTPS = {"mode": "provided", "redirect": False}
 ALIASES = {"/static/": "app/static", "/media/": "shared/media"}
 SECURITY = [
     "Content-Security-Policy", "Permissions-Policy", "Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options",
@@ -44,12 +52,13 @@ SECURITY = [
 
 SITES: dict[str, dict[str, Any]] = {
     "shop": {
+        "tls": HTTPS,
         "aliases": ALIASES,
         "redirects": {"/old": "/new", "/was/": "/is/", "/top/": "/", "/far": "https://a.test/x"},
     },
     "quiet": {"headers": {"X-Frame-Options": "", "X-Robots-Tag": "noindex"}, "aliases": ALIASES},
     "balanced": {"trusted_balancers": [BALANCER], "allow": ["198.51.100.0/24", "203.0.113.7"]},
-    "believing": {"trusted_balancers": [BALANCER, "10.0.0.0/8"]},
+    "believing": {"tls": HTTPS, "trusted_balancers": [BALANCER, "10.0.0.0/8"]},
     "closed": {
         "deny": [OTHER],
         "allow": ["127.0.0.0/8"],
@@ -156,17 +165,19 @@ class Host:
     """One nginx with all of these sites."""
 
     def __init__(self, rig: Rig, stack: ExitStack) -> None:
-        self.rig, self.port = rig, free_port()
+        self.rig, self.port, self.https = rig, free_port(), free_port()
         self.apps: dict[str, App] = {}
+        ports = {"http_port": self.port, "https_port": self.https}
         sites = {
-            name: {"server_names": [f"{name}.test"], "source": {"path": "app"}, "http_port": self.port} | keys
+            name: {"server_names": [f"{name}.test"], "source": {"path": "app"}, **ports} | keys
             for name, keys in SITES.items()
         }
-        files, links = render(sites, nginx_worker_processes=1)
+        files, links = render(sites, nginx_worker_processes=1, nginx_version=nginx_version(NGINX))
         rig.lay(files, links)
         for name in sites:
             self.apps[name] = serve(rig, name, stack)
             self.passwords(sites, name)
+            certificates.place(rig.folder / f"etc/{name}/tls", certificates.make(f"{name}.test"))
         assert rig.test() == ""
         rig.start()
 
@@ -177,8 +188,20 @@ class Host:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("# a comment\n" + "".join(f"{user}:{text}\n" for user, text in users.items()))
 
-    def ask(self, name: str, path: str = "/", **how: str) -> str:
-        return ask(self.port, path, f"{name}.test", **how)
+    def ask(self, name: str, path: str = "/", version: str = "1.1", **how: str) -> str:
+        if version != "2":
+            return ask(self.port, path, f"{name}.test", version=version, **how)
+        lines = [line.partition(": ") for line in how.pop("headers", "").splitlines()]
+        with self.http2(name, **how) as conversation:
+            return conversation.ask([*pseudo(path, f"{name}.test"), *((key.lower(), value) for key, _, value in lines)])
+
+    @contextmanager
+    def http2(self, name: str, source: str = CLIENT) -> Iterator[Conversation]:
+        with (
+            socket.create_connection(("127.0.0.1", self.https), timeout=20, source_address=(source, 0)) as plain,
+            client("h2").wrap_socket(plain, server_hostname=f"{name}.test") as peer,
+        ):
+            yield Conversation(peer)
 
     def status(self, name: str, path: str = "/", **how: str) -> int:
         return int(self.ask(name, path, **how).split()[1])
@@ -269,24 +292,21 @@ def test_many_sites_with_the_longest_names_fit_into_nginxs_tables():
 
 # --- Who the client is ---------------------------------------------------------------------------------------------
 
-FORGED = (
-    "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\n"
-    "X-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7;proto=https;host=evil.test\r\nX-Request-ID: forged\r\n"
-)
+VERSIONS = ["1.0", "1.1", "2"]
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["shop", "believing"])
 def test_a_client_is_believed_nothing(host: Host, name: str, version: str):
     answer = host.ask(name, headers=FORGED, version=version)
     assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == [CLIENT]
-    assert told(answer, "X-Forwarded-Proto") == ["http"]
+    assert told(answer, "X-Forwarded-Proto") == ["https" if version == "2" else "http"]
     assert told(answer, "X-Forwarded-Host") == told(answer, "Host") == [f"{name}.test"]
     assert told(answer, "Forwarded") == [] and told(answer, "X-Request-ID") != ["forged"]
     assert "evil.test" not in answer
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_trusted_balancer_says_who_the_client_is_and_how_he_came(host: Host, version: str):
     answer = host.ask("believing", headers=FORGED, version=version, source=BALANCER)
     assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == ["203.0.113.7"], "one hop, as without it"
@@ -633,27 +653,7 @@ def test_a_line_of_the_log_is_nginxs_alone(host: Host):
 
 # --- Requests that are none ----------------------------------------------------------------------------------------
 
-SMUGGLED = "GET /smuggled HTTP/1.1\r\nHost: shop.test\r\n\r\n"
-LENGTH = f"Content-Length: {len(SMUGGLED) + 5}\r\n"
 MANY = "".join(f"X{number}: {'y' * 500}\r\n" for number in range(100))
-SHAPES = {
-    "two lengths": "Content-Length: 4\r\nContent-Length: 0\r\n\r\nabcd",
-    "two equal lengths": "Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
-    "a list of lengths": "Content-Length: 0, 0\r\n\r\n",
-    "length and chunks": f"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}",
-    "chunks and length": f"Transfer-Encoding: chunked\r\n{LENGTH}\r\n0\r\n\r\n{SMUGGLED}",
-    "chunks twice": f"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}",
-    "another coding": f"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{SMUGGLED}",
-    "two codings": f"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n{SMUGGLED}",
-    "a space before the colon": f"Transfer-Encoding : chunked\r\n{LENGTH}\r\n0\r\n\r\n{SMUGGLED}",
-    "a folded header": f"X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n{SMUGGLED}",
-    "a negative length": "Content-Length: -1\r\n\r\n",
-    "a length in hex": "Content-Length: 0x4\r\n\r\nabcd",
-    "a length with a plus": "Content-Length: +4\r\n\r\nabcd",
-    "a chunk that is too long": "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
-    "a bare carriage return": f"X: y\rTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n{SMUGGLED}",
-    "a null": "X: a\0b\r\nContent-Length: 0\r\n\r\n",
-}
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -663,7 +663,7 @@ def test_a_request_of_two_meanings_is_refused_or_has_one(host: Host, shape: str)
     before = len(app.heard)
     answer = say(host.port, f"POST /first HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n{shape}")
     heard = app.heard[before:]
-    assert len(heard) <= 1 and not any(head.startswith(b"GET /smuggled") for head in heard)
+    assert len(heard) <= 1 and not any(head.startswith(b"POST /sales/smuggled") for head in heard)
     for head in heard:
         top = head.split(b"\r\n\r\n")[0].lower()
         assert (
@@ -673,6 +673,32 @@ def test_a_request_of_two_meanings_is_refused_or_has_one(host: Host, shape: str)
         )
     if not heard:
         assert re.match(r"HTTP/1\.1 (400|413|501) ", answer), answer
+
+
+OVER_HTTP2 = over_http2("shop.test")
+
+
+@pytest.mark.parametrize("shape", OVER_HTTP2.values(), ids=OVER_HTTP2.keys())
+def test_what_http_2_can_carry_is_refused_or_one_request_in_http_1(host: Host, shape: tuple):
+    app = host.apps["shop"]
+    before = len(app.heard)
+    with host.http2("shop") as conversation:
+        answer = conversation.ask(*shape)
+    heard = app.heard[before:]
+    assert len(heard) <= 1
+    for request in heard:
+        head, _, body = request.partition(b"\r\n\r\n")
+        first, *lines = head.lower().split(b"\r\n")
+        names = [line.partition(b":")[0] for line in lines]
+        assert re.fullmatch(rb"(get|post) (/first|\*) http/1\.1", first)
+        assert b"host: shop.test" in lines and names.count(b"host") == 1
+        assert names.count(b"content-length") == (1 if body or first.startswith(b"post") else 0)
+        assert not {b"transfer-encoding", b"connection", b"upgrade"} & set(names)
+        assert len(head) < 32 << 10, "as long as `nginx_header_buffers` lets it be"
+        assert b"6.6.6.6" not in request and b"x-forwarded-for: 127.0.0.1" in lines and b"\n" not in b"".join(lines)
+    if not heard:
+        assert answer == "" or re.match(r"HTTP/2 (400|405|413|414|421|501) ", answer), answer
+    assert host.ask("shop", version="2").startswith("HTTP/2 200 ")
 
 
 def test_bare_line_ends_are_one_request_and_leave_as_whole_ones(host: Host):
@@ -811,6 +837,7 @@ def test_slow_clients_hold_up_nobody_else(patient: tuple[Rig, int, App], kind: s
 
 def test_every_row_of_the_page_on_security_names_a_test_that_there_is():
     named = re.findall(r"`(test_\w+|Test\w+)", (PROJECT / "docs/security.md").read_text())
-    there = "".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    files = [path for folder in ("tests", "molecule") for path in (PROJECT / folder).glob("**/test_*.py")]
+    there = "".join(path.read_text() for path in files)
     assert len(named) > 20
     assert [name for name in named if not re.search(rf"(def|class) {name}\b", there)] == []

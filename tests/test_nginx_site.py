@@ -15,7 +15,7 @@ DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text()
 def edge(version: str = "1.26.3", ipv6: bool = False, **keys: Any) -> dict[str, Any]:
     """The settings of a site with these keys, some of which are parts of the page's own."""
     site = {**DEFAULTS, "name": "shop", "root": "/srv/shop", "server_names": ["shop.test"], **keys}
-    for key in ("tls", "limits", "gunicorn", "uwsgi"):
+    for key in ("tls", "limits", "gunicorn", "uwsgi", "micro_cache"):
         site[key] = {**DEFAULTS[key], **keys.get(key, {})}
     return settings(site, version, ipv6, client_connections=400, log_format='"$request" $http_referer')
 
@@ -141,8 +141,57 @@ def test_a_path_says_what_it_changes_and_the_rest_is_the_sites():
 def test_a_site_that_asks_for_nothing_gets_nothing():
     found = edge()
     assert (found["guards"], found["counters"], found["uncounted"]) == ([], [], None)
+    assert (found["cache"], found["cached"], found["lives"]) == (None, [], {})
     assert (found["verify"], found["certified"], found["streams"], found["masks"]) == ("", None, [], [])
     assert (found["log"], found["log_format"], found["asked_scheme"]) == ("sites", "", "$scheme")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({}, ["public", "public"]),
+        ({"allow": ["192.0.2.1"]}, ["private", "private"]),
+        ({"basic_auth": {"anna": "hash"}, "locations": {"/a/": {"basic_auth": {}}}}, ["public", "private"]),
+        ({"locations": {"/b/": {"deny": ["192.0.2.1"]}}}, ["public", "private"]),
+        ({"tls": {"mode": "acme", "client_ca": "ca.pem"}}, ["private", "private"]),
+        ({"hashed_names": ""}, ["", ""]),
+    ],
+)
+def test_what_has_a_guard_is_kept_by_no_cache_that_is_shared(keys: dict[str, Any], words: list[str]):
+    found = edge(aliases={"/a/": "app/a", "/b/": "app/b", "/media/": "shared/media"}, **keys)
+    assert [each["life"] for each in found["aliases"]] == [*words, ""]
+    assert set(found["lives"]) == set(words) - {""}
+
+
+def test_answers_are_kept_where_the_page_says_so_and_never_of_streams():
+    cache = {"seconds": 5, "stale": 0, "wait": 9}
+    found = edge(
+        path="/blog",
+        micro_cache=cache,
+        locations={
+            "/off/": {"micro_cache": {"seconds": 0}},
+            "/long/": {"micro_cache": {"seconds": 60, "stale": 600}},
+            "/stream/": {"stream": True},
+        },
+    )
+    assert (found["cache"]["zone"], found["cache"]["unused"]) == ("micro_shop", 660)
+    assert [each["variable"] for each in found["cache"]["unkept"]] == [
+        "$sites_unkept_5__shop",
+        "$sites_unkept_60__shop",
+    ]
+    kept, paths = dict(found["cached"]), {each["location"]: dict(each["directives"]) for each in found["paths"]}
+    assert (kept["proxy_cache_valid"], kept["proxy_cache_use_stale"]) == ("200 301 302 404 5s", "off")
+    assert (kept["proxy_cache_lock_timeout"], kept["proxy_cache_lock_age"]) == ("9s", "9s")
+    assert paths["^~ /blog/long/"]["proxy_no_cache"] == "$sites_known__shop $sites_unkept_60__shop"
+    assert "proxy_cache" not in paths["^~ /blog/off/"] | paths["^~ /blog/stream/"]
+
+
+def test_of_a_server_elsewhere_no_release_is_known():
+    cache = {"micro_cache": {"seconds": 5}}
+    here = edge(**cache)
+    there = edge(upstream={**DEFAULTS["upstream"], "servers": ["192.0.2.1:8443"]}, **cache)
+    assert here["cache"]["key"] == f"$realpath_root {there['cache']['key']}"
+    assert dict(here["cached"])["root"] == "/srv/shop/live/release" and "root" not in dict(there["cached"])
 
 
 def test_certificates_are_wanted_as_the_most_special_path_says():
@@ -188,3 +237,15 @@ def test_the_uwsgi_protocol_is_spoken_where_the_page_says_so(keys: dict[str, Any
     stream, long = found["paths"]
     assert {name for name, _ in long["directives"]} == timeouts
     assert not any(name.startswith("uwsgi") for name, _ in stream["directives"]), "streams go by http"
+
+
+def test_servers_elsewhere_are_asked_again_only_as_often_as_that_helps():
+    assert edge()["front"] is None
+    upstream = {"servers": ["192.0.2.1:1"], "tls": True, "ca": "x", "name": ""}
+    alone = edge(upstream=upstream)
+    assert alone["front"]["servers"] == ["192.0.2.1:1 max_fails=0"] * 2
+    assert (alone["front"]["retry"], alone["front"]["tries"], alone["backend"]) == ("error", 2, "https://site_shop")
+    assert alone["front"]["verified"] == {"name": "shop.test", "ca": "/etc/nginx/upstream-ca/shop.pem"}
+    many = edge(upstream={**upstream, "tls": False, "servers": [f"192.0.2.{each}:1" for each in range(1, 6)]})
+    assert (many["front"]["retry"], many["front"]["tries"]) == ("error timeout", 3)
+    assert (many["front"]["verified"], many["backend"]) == (None, "http://site_shop")

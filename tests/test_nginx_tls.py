@@ -82,6 +82,39 @@ def test_an_authority_finds_its_token_at_each_name_and_nothing_else(serve, rig: 
     assert ask(shop.http, "/elsewhere").split()[1] == ("301" if site.get("tls", {}).get("redirect", True) else "200")
 
 
+@needs_nginx
+@pytest.mark.parametrize(
+    "site", [{}, {"tls": {"redirect": False}}, {"trusted_balancers": ["127.0.0.9"]}, {"canonical_name": NAMES[0]}]
+)
+def test_a_shut_site_still_proves_its_names_and_leads_to_https(serve, rig: Rig, site: dict) -> None:
+    shop = serve(**site | {"tls": {"mode": "acme"} | site.get("tls", {})})
+    tokens = rig.folder / "var/lib/sites/acme/.well-known/acme-challenge"
+    tokens.mkdir(parents=True)
+    (tokens / "token").write_text("proof")
+    (rig.folder / "var/lib/sites/shut").mkdir()
+    (rig.folder / "var/lib/sites/shut/shop").touch()
+    for name in NAMES:
+        assert ask(shop.http, "/.well-known/acme-challenge/token", host=name).endswith("proof")
+        assert ask(shop.http, "/.well-known/acme-challenge/other", host=name).startswith("HTTP/1.1 404")
+    redirects = site.get("tls", {}).get("redirect", True)
+    assert ask(shop.http, "/x").split()[1] == ("301" if redirects else "503")
+    answer = talk(shop.https, "/x").answer
+    assert answer.startswith("HTTP/1.1 503") and "Retry-After: 300\r\n" in answer and "Back soon" in answer
+
+
+@needs_nginx
+@pytest.mark.parametrize("site", [{}, {"trusted_balancers": ["127.0.0.9"]}])
+def test_what_is_wrong_before_there_is_a_path_is_answered_all_the_same(serve, rig: Rig, site: dict) -> None:
+    """With TLS, the site is known before the request; nginx leads such a request to no named location."""
+    shop = serve(**site)
+    for path, status in ((f"/{'x' * 9000}", 414), ("/%zz", 400), ("/../../x", 400)):
+        answer = talk(shop.https, path).answer
+        assert answer.startswith(f"HTTP/1.1 {status} ") and f'<p class="status">{status}</p>' in answer, path
+        assert "Location" not in answer
+    log = (rig.folder / "var/log/shop/error.log").read_text()
+    assert "empty URI" not in log and "cycle" not in log
+
+
 def make_der(rig: Rig, site: str) -> bytes:
     """The certificate that a site was given, as it comes over the wire."""
     return ssl.PEM_cert_to_DER_cert((rig.folder / f"etc/{site}/tls/fullchain.pem").read_text())
@@ -130,6 +163,14 @@ class TestProtocol:
             except ssl.SSLError:
                 continue
         assert taken == {name for name in CIPHERS if "ECDSA" in name} and len(known) > 40
+
+    @pytest.mark.parametrize(
+        ("first", "taken"), [("AES256-GCM-SHA384", "AES128-GCM-SHA256"), ("CHACHA20-POLY1305", "CHACHA20-POLY1305")]
+    )
+    def test_the_order_is_ours_but_who_wants_chacha_first_gets_it(self, serve, first, taken):
+        names = [f"ECDHE-ECDSA-{name}" for name in (first, "AES128-GCM-SHA256", "CHACHA20-POLY1305")]
+        context = offering(ciphers=":".join(dict.fromkeys(names)), maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert talk(serve().https, context=context).cipher == f"ECDHE-ECDSA-{taken}"
 
     def test_http_2_is_chosen_where_the_client_has_it(self, serve):
         shop = serve()
@@ -332,7 +373,8 @@ class TestClientCertificates:
 
     def test_who_has_none_or_anothers_is_refused(self, serve, authority, tmp_path):
         shop = serve(tls={"client_ca": authority.pem})
-        assert talk(shop.https).answer.startswith("HTTP/1.1 400")
+        refusal = talk(shop.https).answer
+        assert refusal.startswith("HTTP/1.1 400") and "A certificate is needed here" in refusal
         stranger = make(by=make(authority=True, common_name="clients"), common_name="Ada").put(tmp_path, "eve")
         assert talk(shop.https, context=client(show=stranger)).answer.startswith("HTTP/1.1 400")
 
@@ -357,7 +399,25 @@ class TestClientCertificates:
             assert found.startswith(f"HTTP/1.1 {400 if path == 'required' else 200} "), one
         for one in ("/x", "/other/x", "/static/style.css"):
             assert talk(shop.https, one, context=client(show=own)).answer.startswith("HTTP/1.1 200"), one
-        assert "No required SSL certificate" in talk(shop.https, "/x" if site == "required" else "/other/x").answer
+        refusal = talk(shop.https, "/x" if site == "required" else "/other/x").answer
+        assert "A certificate is needed here" in refusal and "</main>" in refusal
+
+    def test_what_a_certificate_opens_is_kept_for_nobody(self, serve, authority, own):
+        shop = serve(
+            tls={"client_ca": authority.pem, "client_verify": "optional"},
+            micro_cache={"seconds": 60},
+            locations={"/secret/": {"client_verify": "required"}},
+        )
+        ada = {"context": client(show=own)}
+        for _ in range(2):
+            found = talk(shop.https, **ada).answer
+            assert "X-Cache: BYPASS" in found and "CN=Ada" in found
+        for said in ("MISS", "HIT"):
+            found = talk(shop.https).answer
+            assert f"X-Cache: {said}" in found and "CN=Ada" not in found
+        assert "CN=Ada" in talk(shop.https, **ada).answer, "nor what a stranger gets for her"
+        assert talk(shop.https, "/secret/x", **ada).answer.startswith("HTTP/1.1 200")
+        assert talk(shop.https, "/secret/x").answer.startswith("HTTP/1.1 400")
 
     def test_nobody_comes_in_by_a_neighbours_name_or_by_none(self, serve, authority):
         shop = serve(["shop.example.com", "127.0.0.1"], tls={"client_ca": authority.pem}, neighbour={})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -124,6 +125,11 @@ RULES = {
             "1:5000",
         ],
     ),
+    "upstream.servers.*": (
+        ["192.0.2.21:8443", "[2001:db8::21]:443"],
+        ["app1.example:8443", "localhost:1", "192.0.2.21", "192.0.2.21:0", "unix:/x", "https://192.0.2.1:1", ""],
+    ),
+    "upstream.name": (["", "app.example.com", "app1"], ["*.example.com", "a b", "https://a", "::1", "a;b", "a\n"]),
     "trusted_proxies.*": (["10.0.0.1", "10.0.0.0/8", "::1"], ["*", "10.0.0.1/8", "proxy.example.com", ""]),
     "gunicorn.certfile": (["", "/etc/ssl/x.pem"], ["x.pem", "/etc/ssl/a b"]),
     "health.path": (["/", "/healthz", "/h?x=1"], ["healthz", "", "/a b", "/a\n"]),
@@ -158,6 +164,10 @@ RULES = {
     "limits.requests": (["", "10r/s", "30r/m"], ["10", "0r/s", "10r/h", "10 r/s", "r/s"]),
     "limits.burst": ([0, 20], [-1]),
     "limits.connections": ([0, 20], [-1]),
+    "ban.failures": ([0, 60], [-1]),
+    "ban.within": ([1, 600], [0]),
+    "ban.seconds": ([1, 3600], [0]),
+    "ban.ignore.*": (["192.0.2.1", "2001:db8::/32"], ["office", "192.0.2.1/24", ""]),
     "trusted_balancers.*": (["10.0.0.5", "10.0.0.0/24", "::1"], ["0.0.0.0/0", "::/0", "10.0.0.1/8", "lb.example"]),
     "headers.@": (["X-Frame-Options", "DNT", "x" * 50], ["", "x" * 51, "X_Frame", "X Frame", "X:", "-X"]),
     "headers.*": (["", "default-src 'self'; img-src data:"], ['a"b', "a\nb", "$host", "a\\b"]),
@@ -166,6 +176,10 @@ RULES = {
     "http_port": ([1, 65535], [0, 65536, -1]),
     "https_port": ([1, 65535], [0, 65536, -1]),
     "canonical_name": (["", "shop.example.com", "::1"], ["https://a.example", "[::1]", "a b"]),
+    "micro_cache.seconds": ([0, 5, 3600], [-1, 3601]),
+    "micro_cache.stale": ([0, 60], [-1]),
+    "micro_cache.wait": ([0, 60], [-1, 61]),
+    "micro_cache.size": (["100m", "1g"], ["0", "0m", "100", "", "1m; x"]),
     "tls.hsts": ([0, 86400], [-1]),
     "tls.acme.directory": (
         ["https://acme-v02.api.letsencrypt.org/directory", "https://ca.test:14000/dir", "https://ca.test"],
@@ -276,6 +290,9 @@ RULES = {
     ),
     "source.sha256": (["", "0" * 64, "aB" * 32], ["0" * 63, "g" * 64, "0" * 64 + "\n", "sha256:" + "0" * 64]),
     "source.subfolder": (["", "backend", "a/b"], ["/a", "..", "a/../b"]),
+    "error_pages": (["", "app/errors", "packages/a/b/"], ["errors", "/etc", "shared/x", "app/../x", "app", "app/a b"]),
+    "maintenance.allow.*": (["192.0.2.1", "2001:db8::/32"], ["all", "192.0.2.1/24", ""]),
+    "maintenance.retry_after": ([1, 300], [0, -1]),
     "client_max_body_size": (["0", "16m", "1G", 0, 100], ["16 m", "16mb", "-1", "", "1.5m"]),
 }
 
@@ -327,6 +344,7 @@ def bad(tmp_path_factory) -> str:
     (folder / "uv").mkdir()
     (folder / "uv/uv.lock").write_text("version = 1\n")
     pair = make("other.example.com")
+    ended = make("other.example.com", begins=timedelta(-9), ends=timedelta(-1))
     hall = {
         "server_names": ["h.example.com", "192.0.2.8"],
         "http_port": 8094,
@@ -454,6 +472,18 @@ def bad(tmp_path_factory) -> str:
             },
             "twice": GOOD | {"server_names": ["t3.example.com", "t4.example.com"], "http_port": 81} | SELFSIGNED,
             "crossed": GOOD | {"server_names": ["t7.example.com"], "http_port": 443},
+            "front": GOOD
+            | {
+                "server_names": ["*.f.example.com"],
+                "upstream": {"servers": ["app1:8443", "192.0.2.1:1", "192.0.2.1:1"]},
+                "bind": ["0.0.0.0:5009"],
+                "env": {"A": SECRET},
+            },
+            "fronted": {
+                "server_names": ["f2.example.com"],
+                "upstream": {"servers": ["192.0.2.1:1"], "ca": SECRET, "name": "*.x"},
+            },
+            "late": {"server_names": ["f3.example.com"], "upstream": {"servers": ["192.0.2.1:1"], "ca": ended.pem}},
             "two": {"server_names": ["two.example.com"], "source": {"path": "app", "git": f"https://u:{SECRET}@h/x"}},
             "unversioned": {
                 "server_names": ["v1.example.com"],
@@ -471,6 +501,7 @@ def bad(tmp_path_factory) -> str:
             | {
                 "server_names": ["d.example.com"],
                 "basic_auth": {"anna": SECRET},
+                "micro_cache": {"seconds": 5},
                 "proxy_protocol": True,
                 "aliases": {"/static/": "app/static"},
                 "locations": {
@@ -478,6 +509,7 @@ def bad(tmp_path_factory) -> str:
                     "live": {"stream": "yes"},
                     "/x/": {"timeout": 5, "limits": {"requests": SECRET, "bursts": 1}, "basic_auth": {"b": SECRET}},
                     "/y/": SECRET,
+                    "/z/": {"stream": True, "micro_cache": {"seconds": 5, "size": "1m", "secs": 1}},
                     "/static/": {"stream": True},
                     "/static/deep/": {"allow": [SECRET]},
                 },
@@ -501,6 +533,7 @@ def bad(tmp_path_factory) -> str:
                 "tls": {"mode": "selfsigned", "client_ca": pair.pem, "redirect": False},
                 "trusted_balancers": ["10.0.0.1"],
                 "locations": {"/a/": {"client_verify": SECRET}},
+                "micro_cache": {"seconds": 5},
             },
             "proxied": GOOD
             | {
@@ -577,6 +610,16 @@ def bad(tmp_path_factory) -> str:
         "wild.server_names[1]: is an address, and unnamed has some on this https_port",
         "twice.server_names[1]: is also a name of unnamed",
         "crossed.http_port: is the https_port of certless; http and https need a port each",
+        "front.source.path: is for the host that has the server; leave it out here, or upstream.servers",
+        "front.bind: is for the host that has the server",
+        "front.env: is for the host that has the server",
+        "front.upstream.servers[0]: holds a name, without an answer for which nginx would not start",
+        "front.upstream.servers[2]: stands there twice",
+        "front.upstream.name: is missing; the first of server_names is no host's name",
+        "front.upstream.ca: is missing; give the PEM file",
+        "fronted.upstream.name: give the host name that stands in the certificate",
+        "fronted.upstream.ca: is no file on this machine",
+        "late.upstream.ca: has ended",
         "two.source: has path and git; give one of them",
         "unversioned.source.version: is missing; give the tag, branch or commit",
         "unversioned.source.key: is no file on this machine",
@@ -634,6 +677,11 @@ def bad(tmp_path_factory) -> str:
         "doors.locations./x/.limits.bursts: is not a key of `limits`; did you mean `limits.burst`?",
         "doors.locations./x/.basic_auth.b: is no hash of a password",
         "doors.locations./y/: must hold",
+        "doors.micro_cache: keeps nothing where everybody gives a password",
+        "doors.locations./z/.micro_cache: keeps nothing of a stream",
+        "doors.locations./z/.micro_cache.size: is that of the whole site",
+        "doors.locations./z/.micro_cache.secs: is not a key of `micro_cache`; did you mean `micro_cache.seconds`?",
+        "mutual.micro_cache: keeps nothing where everybody shows a certificate",
         "doors.locations./static/: is an alias, of files, for which there is no stream",
         "doors.locations./static/deep/: lies below the alias /static/",
         r"doors.locations./static/deep/.allow[0]: give an address or a network",

@@ -631,7 +631,7 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
         "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
         "server_from": "release", "crew": {},
         "listen": [], "backlog": 2048, "going_live": "overlap", "tls": False, "socket_group": "www-data",
-        "aliases": {"/static/": "app/static"}, "processes": {},
+        "aliases": {"/static/": "app/static"}, "processes": {}, "precompress": ["gzip"],
         "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "packages": "index",
         "environment_hash": "e",
         "payload": payload and str(payload),
@@ -719,6 +719,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     passable(tmp_path)
     server_lock = (project / f"roles/release/files/{server}.txt").read_bytes()
     (source / "requirements.txt").write_text("", encoding="utf-8")
+    (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
     values = {"CANARY": "canary-value"}
     asked = params(site, payload_of(source, tmp_path, values, server_lock, server), server=server)
@@ -737,6 +738,10 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert manifest["command"][0] == f"{release}/venv/bin/{server}"
     assert manifest["server"] == server
     assert "canary" not in json.dumps(manifest)
+    assert manifest["packed"] == {"ways": ["gzip"], "aliases": asked["aliases"]}
+    packed = release / "app/static/style.css.gz"
+    assert gzip.decompress(packed.read_bytes()) == packed.with_suffix("").read_bytes()
+    assert packed.stat().st_mode & 0o777 == 0o644
     assert environment.parse_environment((release / "environment").read_text())["SITE_RELEASE"] == release.name
 
     again = module.perform(asked, check_mode=False, tools=tools)
@@ -773,7 +778,7 @@ def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
     site.slot("blue").mkdir(parents=True)
     layout.replace_link(site.slot("blue") / "release", "../../releases/A")
     layout.replace_link(site.live, "slots/blue")
-    build = module.Build(site, params(site, None), PARTS, payload_of(source, tmp_path, {}), venv.Toolbox(python=python))
+    payload = payload_of(source, tmp_path, {})
 
     def compiled(name: str) -> dict[str, Path]:
         """A release with one package that came from the cache again and one that is another now."""
@@ -782,6 +787,7 @@ def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
         (release / "app").mkdir()
         (release / "venv/lib/flask.py").hardlink_to(live / "venv/lib/flask.py")
         (release / "venv/lib/other.py").write_text("other = 2\n", encoding="utf-8")
+        build = module.Build(site, params(site, None), PARTS, payload, venv.Toolbox(python=python))
         build.compile(release, release / "app")
         return {path.name.split(".")[0]: path for path in (release / "venv/lib/__pycache__").iterdir()}
 

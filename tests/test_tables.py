@@ -73,6 +73,12 @@ def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
     assert " ".join(rows[2].split()) == "web1 blog - - - - NO - not on this host yet: ansible-playbook site.yml"
 
 
+def test_a_site_that_is_shut_is_said_to_be() -> None:
+    shut = {**FOUND, "shut": "shut since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
+    _header, row = table("status.txt.j2", web1={"sites": {"wordbook": {}}, "release_status": {"sites": [shut]}})
+    assert row.endswith(f"yes      http://wordbook/, {shut['shut']} (odd)")
+
+
 def test_of_one_site_that_is_asked_for_only_that_is_shown() -> None:
     hosts = {"web1": {"sites": {"wordbook": {}, "blog": {}}, "release_status": {"sites": []}}}
     _header, *rows = table("status.txt.j2", site_name="blog", **hosts)

@@ -75,6 +75,24 @@ def test_who_comes_directly_cannot_say_that_he_is_somebody_else(handbook: Site) 
     assert answer.json["scheme"] == "http"
 
 
+def test_static_files_come_packed_by_brotli_and_by_gzip(wordbook: Site) -> None:
+    plain = wordbook.get("/static/style.css")
+    for way, suffix in (("br", "br"), ("gzip", "gz")):
+        packed = wordbook.get("/static/style.css", Accept_Encoding=way)
+        file = f"{wordbook.root}/live/release/app/static/style.css.{suffix}"
+        assert packed.headers["Content-Encoding"] == way
+        assert len(packed.body) == int(wordbook.machine.output("stat -c %%s %s", file)) < len(plain.body)
+        assert "Accept-Encoding" in packed.headers["Vary"]
+
+
+def test_an_answer_is_kept_for_strangers_where_the_page_says_so(wordbook: Site) -> None:
+    assert wordbook.get("/kept/x").headers["X-Cache"] in ("MISS", "HIT")
+    assert wordbook.get("/kept/x").headers["X-Cache"] == "HIT"
+    assert wordbook.get("/kept/x", Cookie="a=b").headers["X-Cache"] == "BYPASS"
+    assert wordbook.machine.output("stat -c '%U %a' /var/cache/nginx-wordbook") == "www-data 700"
+    assert wordbook.get("/").headers["X-Cache"] is None
+
+
 def test_an_override_fills_blocks_and_keeps_the_rest(handbook: Site) -> None:
     assert handbook.get("/robots.txt").body == b"User-agent: *\nDisallow: /\n"
     assert handbook.get("/pages/hello.html").headers["X-Handbook"] is None, "a location with headers of its own"

@@ -1,4 +1,7 @@
-"""A till: it books each sale that it is sent, once, and repeats what it was asked, so that answers can be checked."""
+"""A till: it books each sale that it is sent, once, and repeats what it was asked, so that answers can be checked.
+
+At `/told` it says all that the server told it of a request.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         "asked": environ.get("QUERY_STRING", ""),
         "mood": os.environ.get("MOOD", "calm"),
     }
+    if environ["PATH_INFO"] == "/told":
+        answer["told"] = {key: value for key, value in environ.items() if isinstance(value, str)}
     if environ["REQUEST_METHOD"] == "POST":
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         book(environ["PATH_INFO"].rpartition("/")[2])

@@ -15,6 +15,8 @@ from support import EPHEMERAL, PLATFORMS, Machine, Run, Site, address_of, play
 
 # Finds every private key that a host has for its sites.
 KEYS = "find /etc/letsencrypt /etc/*/certificates -name 'privkey*.pem' -type f"
+# And that by which it is known to the authority.
+ACCOUNTS = "find /etc/letsencrypt/accounts -name private_key.json"
 
 
 def tell_dns(machine: Machine, name: str, *addresses: str) -> None:
@@ -64,13 +66,22 @@ def unreachable(machine: Machine) -> Iterator[None]:
         machine.output("cat /root/hosts > /etc/hosts")
 
 
+def secrets(machine: Machine) -> set[str]:
+    """A line of each of these keys."""
+    lines = machine.output(f"{KEYS} -exec sed -sn 2p '{{}}' +").split()
+    accounts = machine.output(f"{ACCOUNTS} -exec sed 's/.*\"d\": \"//; s/\".*/\\n/' '{{}}' +").split()
+    assert lines and accounts and all(len(line) > 40 for line in (*lines, *accounts))
+    return {*lines, *accounts}
+
+
 @contextmanager
-def hammered(shop: Site) -> Iterator[None]:
-    """Ask the site over https all the while; nobody may notice anything."""
-    hammer = Hammer(shop.machine.address, shop.server_name, shop.name, port=443, tls=True, clients=6)
+def hammered(site: Site, *, tls: bool = True, **settings: Any) -> Iterator[None]:
+    """Ask the site all the while, over https or plain http; nobody may notice anything."""
+    settings = {"port": 443 if tls else 80, "tls": tls, "clients": 6} | settings
+    hammer = Hammer(site.machine.address, site.server_name, site.name, **settings)
     with hammer, hammer.change():
         yield
-    booked = shop.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, shop.root).splitlines()
+    booked = site.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, site.root).splitlines()
     report = hammer.report(booked)
     print(f"{report.requests} requests, {report.idle_closes} idle connections closed")
     assert report.harm == {} and len(report.during.taken) > 200

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from support import SITES, Machine, Site
+from rounds import machine_of
+from scanners import Scan
+from support import PLATFORMS, SITES, Machine, Site
 
 
 @pytest.fixture
 def shop(machine: Machine) -> Site:
     """The site that is hammered."""
     return Site(machine, "shop", SITES["shop"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scans(request: pytest.FixtureRequest) -> Iterator[dict[str, Scan]]:
+    """A scan of each host from the first test on: each takes as long as the other tests together."""
+    wanted = any("scanner" in item.name for item in request.session.items)
+    made = {name: Scan(machine_of(name)) for name in PLATFORMS} if wanted else {}
+    yield made
+    for scan in made.values():
+        scan.stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for a scan wait last."""
+    items.sort(key=lambda item: "scanner" in item.name)

@@ -27,7 +27,7 @@ def heals(machine: Machine, **keys: Any) -> None:
     assert (again.rc, again.changed) == (0, 0), again.output
 
 
-def test_a_directory_that_is_down_costs_a_new_site_nothing_but_trust(machine: Machine) -> None:
+def test_a_directory_that_is_down_or_none_costs_a_new_site_nothing_but_trust(machine: Machine) -> None:
     with unreachable(machine):
         done = deploy(machine)
     assert done.rc != 0 and "failed=1" in done.output
@@ -37,6 +37,10 @@ def test_a_directory_that_is_down_costs_a_new_site_nothing_but_trust(machine: Ma
     until(site.is_well, "the site is up")
     table = rows(run(machine, "certificates", "site=late", sites=page(late=site.entry)).output)
     assert table["late"][3] == "itself" and table["late"][6].startswith("STANDS IN")
+    nowhere = "https://acme.test:14000/nowhere"
+    done = deploy(machine, tls={"acme": {"directory": nowhere}})
+    assert done.rc != 0 and "late: the site is up, but its certificate is NOT TRUSTED" in done.output
+    assert nowhere in done.output and site.is_well()
     heals(machine)
     assert names_of(shown(machine, "late.test")) == ["late.test"]
 

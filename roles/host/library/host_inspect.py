@@ -47,6 +47,12 @@ options:
         default: {}
         suboptions:
           mode: {description: C(none) is plain http., type: str, default: none}
+      upstream:
+        description: Where its servers are, if not on this host.
+        type: dict
+        default: {}
+        suboptions:
+          servers: {description: Their addresses., type: list, elements: str, default: []}
       bind: {description: Its further listeners., type: list, elements: str, default: []}
   prefix:
     description: Where the host's files are; for tests.
@@ -78,6 +84,7 @@ class Site:
     """What of a site could collide."""
 
     name: str
+    # Both empty where its servers are elsewhere.
     root: str
     user: str
     server_names: list[str] = field(default_factory=list)
@@ -314,7 +321,7 @@ class Host:
 
 def mentions(text: str, root: str) -> bool:
     """Whether a path at or below ``root`` occurs in the text."""
-    return re.search(re.escape(root.rstrip("/")) + r"(?![\w.-])", text) is not None
+    return root != "" and re.search(re.escape(root.rstrip("/")) + r"(?![\w.-])", text) is not None
 
 
 def ports(host: Host, sites: list[Site]) -> Iterator[str]:
@@ -405,7 +412,7 @@ def changed_homes(host: Host, sites: list[Site]) -> Iterator[str]:
     for site in sites:
         record = host.record(site.name)
         for key, now in (("root", site.root), ("user", site.user)):
-            if record.get(key, now) != now:
+            if now and record.get(key, now) != now:
                 yield (
                     f"{site.name} is on this host with {key} {record[key]}; the page says {now}. A site does not move"
                     f" by itself: set {key} back, or take it away first (state: absent) and bring its archive over."
@@ -416,12 +423,12 @@ def names(host: Host, site: Site) -> Iterator[str]:
     """What bears the site's name or runs from its place, for a site that is not on this host yet."""
     other = f"give the site on the page another name than {site.name}"
     # It is only a reason to worry if there is a user who could own something.
-    if host.has_user(site.user):
+    if site.user and host.has_user(site.user):
         yield (
             f"{site.name}: the user {site.user} exists already. If nothing needs it: userdel {site.user}."
             f" Otherwise set user of {site.name} to a name that is free."
         )
-    elif host.has_group(site.user):
+    elif site.user and host.has_group(site.user):
         yield (
             f"{site.name}: the group {site.user} exists already. If nothing needs it: groupdel {site.user}."
             f" Otherwise set user of {site.name} to a name that is free."
@@ -431,6 +438,8 @@ def names(host: Host, site: Site) -> Iterator[str]:
         (f"/etc/{site.name}", other),
         (f"/var/log/{site.name}", other),
     ):
+        if not path:
+            continue
         try:
             # An empty directory may be the mount point that the operator has made for it.
             taken = bool(set(os.listdir(host.at(path))) - {"lost+found"})
@@ -482,6 +491,8 @@ def collisions(host: Host, sites: list[Site]) -> list[str]:
 def site_of(entry: Mapping[str, Any]) -> Site:
     """One entry of the parameter `sites`."""
     keys = {key: entry[key] for key in ("name", "root", "user", "server_names", "http_port", "bind")}
+    if entry["upstream"].get("servers"):  # then there is no user, and no directory of its own
+        keys |= {"root": "", "user": ""}
     return Site(**keys, https_port=0 if entry["tls"].get("mode", "none") == "none" else entry["https_port"])
 
 
@@ -501,6 +512,11 @@ def main() -> None:
                     "http_port": {"type": "int", "default": 80},
                     "https_port": {"type": "int", "default": 443},
                     "tls": {"type": "dict", "default": {}, "options": {"mode": {"type": "str", "default": "none"}}},
+                    "upstream": {
+                        "type": "dict",
+                        "default": {},
+                        "options": {"servers": {"type": "list", "elements": "str", "default": []}},
+                    },
                     "bind": {"type": "list", "elements": "str", "default": []},
                 },
             },

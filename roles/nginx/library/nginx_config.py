@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ options:
     description:
       - Files and links of ours that go, also as patterns; not those that O(files) and O(links) name. What is not ours
         is refused.
+    type: list
+    elements: path
+    default: []
+  unused_caches:
+    description: Folders in which nginx has kept answers, which go once it has loaded what no longer names them.
     type: list
     elements: path
     default: []
@@ -150,6 +156,12 @@ def candidate(changes: list[Change], assumed: Mapping[str, str], places: Places,
             body = re.sub(rb"(?<![\w./-])" + re.escape(real.encode()) + rb"(?![\w.-])", str(copy).encode(), body)
             # `nginx -t` creates the pid file that the configuration names.
             body = re.sub(rb"(?m)^(\s*pid\s+)[^;\s]+;", rb"\g<1>" + str(copy).encode() + rb"/.pid;", body)
+            # It also creates what answers are kept in; each needs a place of its own.
+            body = re.sub(
+                rb"(?m)^(\s*proxy_cache_path\s+)(/[^;\s]+)",
+                lambda found: found[1] + str(copy).encode() + b"/.cache" + found[2].replace(b"/", b"-"),
+                body,
+            )
             if quiet_logs:  # nothing may be created, and the folders may not be there yet
                 body = re.sub(rb"(?m)^(\s*(?:access|error)_log\s+)/[^;\s]+", rb"\g<1>/dev/null", body)
             return body
@@ -216,6 +228,12 @@ def test(changes: list[Change], assumed: Mapping[str, str], places: Places, chec
             )
 
 
+def unused(folders: Iterable[str]) -> list[Path]:
+    """Those of the folders that are there, and nginx's own: its workers have made them."""
+    found = [path for path in map(Path, folders) if path.is_dir() and not path.is_symlink()]
+    return [path for path in found if path.stat().st_uid == pwd.getpwnam(WORKERS).pw_uid]
+
+
 def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
     """Bring nginx's configuration to what ``params`` says, or leave everything as it was.
 
@@ -228,10 +246,11 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
         running = master(places)
         waiting = pending(running, places)
         reread = units.unread(drop_ins)
+        caches = unused(params["unused_caches"])
         ours = any(change.path.is_relative_to(places.conf_dir) for change in changes)
         result = {
-            "changed": bool(changes) or waiting or reread,
-            "paths": [str(change.path) for change in changes],
+            "changed": bool(changes) or waiting or reread or bool(caches),
+            "paths": [str(path) for path in [*(change.path for change in changes), *caches]],
             "reloaded": waiting or (running is not None and ours),
             "tested": installed and (bool(changes) or waiting) and not (check_mode and awaits_certificates(changes)),
             "running": running is not None,
@@ -250,6 +269,9 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
                 reload(running, places)
         if running is not None:
             places.stamp.write(running, loaded)
+        for path in caches:
+            # Workers on their way out may still write there: the next run finds what is left.
+            shutil.rmtree(path, ignore_errors=True)
         # Asked again: a drop-in that was read before may have changed just now.
         result["changed"] |= units.catch_up(drop_ins)
         return result
@@ -263,6 +285,7 @@ def main() -> None:
         "passwords": {"type": "dict", "default": {}, "no_log": True},
         "passwords_like": {"type": "path", "default": "", "no_log": False},
         "absent": {"type": "list", "elements": "path", "default": []},
+        "unused_caches": {"type": "list", "elements": "path", "default": []},
         "stock_links": {"type": "list", "elements": "path", "default": []},
         "assumed": {"type": "dict", "default": {}},
         "test_only": {"type": "bool", "default": False},

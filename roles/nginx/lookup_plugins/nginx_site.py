@@ -20,6 +20,9 @@ description:
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
   - C(uwsgi) says whether nginx speaks the uwsgi protocol to a live release that does.
+  - C(front) is nothing where the site's server is on this host; else C(servers) as C(server) takes them, C(verified)
+    with the C(name) that their certificate must have and the file C(ca), or nothing for plain http, the C(retry) words
+    of C(proxy_next_upstream), how many C(tries), and the seconds to C(connect).
   - C(mount) is the site's path without its last slash, C(root) that of the location for all that no other takes.
   - C(asked_scheme) is the variable that tells how the client asked. Where a C(balancer) tells it, C(insecure) is the
     variable that says who has to be led to https; C(https) is where to, without the path.
@@ -30,8 +33,18 @@ description:
   - C(guards), and the C(directives) of a path, are pairs of a directive and its value, in their order. C(counters) are
     such pairs for outside of C(server), C(uncounted) the patterns of paths that are not counted, or nothing.
   - C(redirects), C(aliases) and C(paths) are locations in their order, with C(location) as that word takes it.
+  - C(lives) are the variables with the C(Cache-Control) of a file whose name carries a hash, empty for any other, by
+    C(public) and C(private); those that an alias uses as its C(life). C(packed) are the directives by which files come
+    packed as they lie there.
+  - C(cache) is nothing, or how answers are kept for a moment, with C(zone), C(path) and C(size), the C(unused) seconds
+    after which one goes, the C(key) and the C(known) variable that says who gets answers of his own; C(unkept) has a
+    variable and a pattern for each time that an answer is kept. C(cached) are the C(directives) of the location for all
+    that no other takes.
   - C(streams) and C(masks) are the patterns of paths that may be a WebSocket, or are hidden from the log. C(log) names
     the log's format, and C(log_format) is its text if it is the site's own.
+  - C(errors) is the path below which nginx's own errors are, C(error_codes) which these are, and C(error_pages) the
+    folder of the release with pages for them, if it has one. C(never_shut) are the patterns of what is there for
+    everybody while the site is shut. C(mount_pattern) and C(errors_pattern) are C(mount) and C(errors) as patterns.
 options:
   _terms:
     description: The site's merged entry, and the name of the site.
@@ -40,6 +53,7 @@ options:
   ipv6: {description: Whether to listen on IPv6 too., type: bool, required: true}
   client_connections: {description: Requests that one client may have under way on the host., type: int, default: 0}
   log_format: {description: "The host's format of access.log, for a site that masks it.", type: str, default: ""}
+  brotli: {description: Whether nginx can serve files that are packed by brotli., type: bool, default: false}
 """
 
 EXAMPLES = """
@@ -58,8 +72,15 @@ _raw:
 # A directive and its value.
 Pair = tuple[str, str]
 
+# Below the site's own path: where nginx leads a request that it answers with an error. No client gets in there.
+ERRORS = "/.sites-errors"
+# What nginx may say by itself to somebody who is still there to read it.
+ERROR_CODES = (400, 401, 403, 404, 405, 413, 414, 421, 429, 500, 501, 502, 503, 504, 505, 507)
+
 # A WebSocket, or a stream, may be silent for so long.
 STREAM_TIMEOUT = 3600
+# When an older answer is better than none, or than to wait for a new one.
+STALE_WHEN = "error timeout invalid_header updating http_500 http_502 http_503 http_504"
 
 
 class LookupModule(LookupBase):
@@ -72,14 +93,22 @@ class LookupModule(LookupBase):
 
 
 def settings(
-    site: Mapping[str, Any], version: str, ipv6: bool, client_connections: int = 0, log_format: str = ""
+    site: Mapping[str, Any],
+    version: str,
+    ipv6: bool,
+    client_connections: int = 0,
+    log_format: str = "",
+    brotli: bool = False,
 ) -> dict[str, Any]:
     """Everything that ``DOCUMENTATION`` names, for the site's merged entry with its name."""
     name, mount = site["name"], site["path"].rstrip("/")
     names = [bracketed(each) for each in site["server_names"]]
     canonical = bracketed(site["canonical_name"])
     main_names = [canonical] if canonical else names
-    encrypted = site["server"] == "gunicorn" and bool(site["gunicorn"]["certfile"])
+    elsewhere = front(site)
+    encrypted = bool(
+        elsewhere["verified"] if elsewhere else site["server"] == "gunicorn" and site["gunicorn"]["certfile"]
+    )
     live = f"{site['root']}/live"
     return {
         "names": names,
@@ -89,6 +118,7 @@ def settings(
         "live": live,
         "encrypted": encrypted,
         "uwsgi": speaks_uwsgi(site),
+        "front": elsewhere,
         "backend": f"{'https' if encrypted else 'http'}://site_{name}",
         "mount": mount,
         "root": f"{mount}/",
@@ -98,11 +128,17 @@ def settings(
         "https": f"https://{canonical or '$host'}{https_port(site)}",
         **client_certificates(site),
         **answer_headers(site, version),
+        "cache": micro_cache(site),
+        "cached": kept_answers(site, {"micro_cache": {}}),
         "guards": guards(site, {key: value for key, value in site.items() if value}, client_connections),
         "counters": list(counters(site)),
         "uncounted": uncounted(site),
         "redirects": [redirect(mount, path, target) for path, target in by_name(site["redirects"])],
-        "aliases": [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])],
+        "aliases": (aliases := [alias(site, live, prefix, client_connections) for prefix in sorted(site["aliases"])]),
+        "lives": dict(
+            sorted({each["life"]: hashed_life(site, each["life"]) for each in aliases if each["life"]}.items())
+        ),
+        "packed": ["gzip_static", *(["brotli_static"] if brotli else [])] if site["precompress"] else [],
         "paths": [
             {
                 "location": location(mount, path),
@@ -116,6 +152,7 @@ def settings(
         "masks": [re.escape(mount + path) for path in site["mask_paths"]],
         "log": name if site["mask_paths"] else "sites",
         "log_format": masked(log_format.strip(), name) if site["mask_paths"] else "",
+        **errors(site, live),
     }
 
 
@@ -221,6 +258,31 @@ def client_certificates(site: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# --- Servers on other hosts ----------------------------------------------------------------------------------------
+
+
+def front(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How nginx reaches the site's servers, where they are not on this host."""
+    upstream = site["upstream"]
+    servers = upstream["servers"]
+    if not servers:
+        return None
+    verified = {"name": upstream["name"] or site["server_names"][0], "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem"}
+    alone = len(servers) == 1
+    return {
+        # Who is alone is never "down", and stands there twice: what ends before a request was sent, as when a server
+        # changes over, is tried again. Of several, one that fails is left alone for a while.
+        "servers": [f"{each} max_fails=0" for each in servers * 2]
+        if alone
+        else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
+        "verified": verified if upstream["tls"] else None,
+        "retry": "error" if alone else "error timeout",
+        # Not all of many: what kills a server must not be carried to each of them.
+        "tries": 2 if alone else min(len(servers), 3),
+        "connect": 5 if alone else 2,
+    }
+
+
 # --- What browsers are told ----------------------------------------------------------------------------------------
 
 
@@ -229,6 +291,8 @@ def answer_headers(site: Mapping[str, Any], version: str) -> dict[str, Any]:
     headers = [{"name": "X-Request-ID", "value": "$request_id"}]
     if has_http3(site, version):
         headers.append({"name": "Alt-Svc", "value": f"'h3=\":{site['https_port']}\"; ma=86400'"})
+    if kept_for(site):
+        headers.append({"name": "X-Cache", "value": "$upstream_cache_status"})
     told = dict(site["headers"])
     if site["tls"]["hsts"]:
         told.setdefault("Strict-Transport-Security", f"max-age={site['tls']['hsts']}")
@@ -300,8 +364,88 @@ def uncounted(site: Mapping[str, Any]) -> list[str] | None:
 
 
 def speaks_uwsgi(site: Mapping[str, Any]) -> bool:
-    """Whether nginx speaks the uwsgi protocol where it can."""
-    return site["server"] == "uwsgi" and site["uwsgi"]["protocol"] == "uwsgi"
+    """Whether nginx speaks the uwsgi protocol where it can. Answers are kept of http alone."""
+    here = site["server"] == "uwsgi" and not front(site)
+    return here and site["uwsgi"]["protocol"] == "uwsgi" and not kept_for(site)
+
+
+# --- Answers that are kept for a moment ----------------------------------------------------------------------------
+
+
+def caching(site: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """How answers are kept at a path."""
+    return {**site["micro_cache"], **keys.get("micro_cache", {})}
+
+
+def kept_for(site: Mapping[str, Any]) -> list[int]:
+    """For how many seconds answers are kept: each such time once."""
+    places = [{}, *site["locations"].values()]
+    return sorted({caching(site, keys)["seconds"] for keys in places if not keys.get("stream")} - {0})
+
+
+def micro_cache(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What stands once for all answers that the site keeps."""
+    times, name = kept_for(site), site["name"]
+    if not times:
+        return None
+    stale = max(caching(site, keys)["stale"] for keys in [{}, *site["locations"].values()])
+    return {
+        "zone": f"micro_{name}",
+        "path": f"/var/cache/nginx-{name}",
+        "size": site["micro_cache"]["size"],
+        "unused": times[-1] + stale,
+        # The release, so that after a switch none of the one before is shown; and all that tells one page from another.
+        # Of a server elsewhere, no release is known here.
+        "key": f"{'' if front(site) else '$realpath_root '}{asked_scheme(site)}://$host$sites_port$request_uri",
+        "known": f"$sites_known__{name}",
+        "unkept": [{"variable": unkept(name, seconds), "kept": may_be_kept(seconds)} for seconds in times],
+    }
+
+
+def unkept(name: str, seconds: int) -> str:
+    """The variable that says that an answer may not be kept for so long."""
+    return f"$sites_unkept_{seconds}__{name}"
+
+
+def may_be_kept(seconds: int) -> str:
+    """The pattern of an answer's length, Expires and Cache-Control, if it may be kept for so long.
+
+    It has to say its length, below 1 MB: what comes bit by bit, or fills the disk, is none for a cache.
+    """
+    words = "private|no-store|no-cache|must-revalidate|proxy-revalidate"
+    refused = rf"(?:{words}|(?:max-age|s-maxage)=\W?0*(?:{below(seconds)})(?![0-9]))"
+    return rf"~*^[0-9]{{1,6}};(?:;|[^;]+;(?=.*max-age=))(?!.*{refused})"
+
+
+def below(limit: int) -> str:
+    """A pattern of the numbers below a limit."""
+    digits = str(limit)
+    found = [f"[0-9]{{0,{len(digits) - 1}}}"]
+    for place, digit in enumerate(digits):
+        lowest = 0 if place else 1
+        if int(digit) > lowest:
+            found.append(f"{digits[:place]}[{lowest}-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}")
+    return "|".join(found)
+
+
+def kept_answers(site: Mapping[str, Any], keys: Mapping[str, Any]) -> list[Pair]:
+    """How a location keeps answers, if the site keeps any."""
+    how, name = caching(site, keys), site["name"]
+    if not kept_for(site) or not (how["seconds"] and not keys.get("stream")):
+        return []
+    # Serves nothing: it is where the name of the live release comes from.
+    root = [] if front(site) else [("root", f"{site['root']}/live/release")]
+    return [
+        *root,
+        ("proxy_cache", f"micro_{name}"),
+        ("proxy_cache_valid", f"200 301 302 404 {how['seconds']}s"),
+        ("proxy_no_cache", f"$sites_known__{name} {unkept(name, how['seconds'])}"),
+        ("proxy_cache_use_stale", STALE_WHEN if how["stale"] else "off"),
+        ("proxy_cache_background_update", "on" if how["stale"] else "off"),
+        ("proxy_cache_lock", "on" if how["wait"] else "off"),
+        ("proxy_cache_lock_timeout", f"{how['wait']}s"),
+        ("proxy_cache_lock_age", f"{max(how['wait'], 5)}s"),
+    ]
 
 
 # --- Paths ---------------------------------------------------------------------------------------------------------
@@ -329,10 +473,23 @@ def alias(site: Mapping[str, Any], live: str, prefix: str, client_connections: i
         "folder": f"{site['root'] if uploads else f'{live}/release'}/{folder}/",
         "uploads": uploads,
         "directives": guards(site, site["locations"].get(prefix, {}), client_connections, prefix),
+        "life": whose(site, prefix) if hashed else "",
         "hashed": f'~ "^{re.escape(place)}/(?<sites_file>{hashed})$"' if hashed else "",
         "tries": [f"/{release}/{folder}/$sites_file" for release in ("release", "before")],
-        "again": f"{place}/$sites_file",
+        "again": f"{place}/.again",
     }
+
+
+def whose(site: Mapping[str, Any], prefix: str) -> str:
+    """What a cache between here and a client is told of an alias's files: not all may see what has a guard."""
+    own = site["locations"].get(prefix, {})
+    guarded = any(own.get(key, site[key]) for key in ("allow", "deny", "basic_auth")) or site["tls"]["client_ca"]
+    return "private" if guarded else "public"
+
+
+def hashed_life(site: Mapping[str, Any], word: str) -> str:
+    """The variable with the C(Cache-Control) of such a file."""
+    return f"$sites_hashed_{word}__{site['name']}"
 
 
 def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any], client_connections: int) -> list[Pair]:
@@ -341,6 +498,7 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
     if "client_max_body_size" in keys:
         pairs.append(("client_max_body_size", keys["client_max_body_size"]))
     pairs += guards(site, keys, client_connections, path)
+    pairs += kept_answers(site, keys)
     if keys.get("stream"):
         pairs.append(("proxy_buffering", "off"))
     if keys.get("stream") or "proxy_timeout" in keys:
@@ -350,6 +508,20 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
         if speaks_uwsgi(site) and not keys.get("stream"):
             pairs += [("uwsgi_send_timeout", f"{seconds}s"), ("uwsgi_read_timeout", f"{seconds}s")]
     return pairs
+
+
+def errors(site: Mapping[str, Any], live: str) -> dict[str, Any]:
+    """What nginx says itself, and what is there while the site is shut."""
+    mount, folder = site["path"].rstrip("/"), site["error_pages"].rstrip("/")
+    own = re.escape(f"{mount}{ERRORS}/")
+    return {
+        "mount_pattern": re.escape(mount),
+        "errors": f"{mount}{ERRORS}",
+        "errors_pattern": own,
+        "error_codes": list(ERROR_CODES),
+        "error_pages": f"{live}/release/{folder}" if folder else "",
+        "never_shut": [own, *([r"/\.well-known/acme-challenge/"] if site["tls"]["mode"] == "acme" else [])],
+    }
 
 
 def masked(log_format: str, name: str) -> str:

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,16 @@ def address_port(value: str) -> str | None:
         return between(1, 65535)(int(match[2]))  # type: ignore[index]
     except (TypeError, ValueError):
         return 'give "ADDRESS:PORT", such as "127.0.0.1:5000" or "[::1]:5000"'
+
+
+def upstream_server(value: str) -> str | None:
+    """Where a server on another host listens; a name could keep nginx from starting."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*:[0-9]+", str(value)):
+        return (
+            "holds a name, without an answer for which nginx would not start; give the address and the port (of a host "
+            "of the inventory: hostvars.HOST.ansible_host)"
+        )
+    return 'give "ADDRESS:PORT", such as "192.0.2.21:8443" or "[2001:db8::21]:8443"' if address_port(value) else None
 
 
 def network(value: str) -> str | None:
@@ -308,6 +319,8 @@ RULES: dict[str, Rule] = {
     "uwsgi.stats": optional(
         pattern(r"socket|(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}", "say socket, or a port of loopback: 127.0.0.1:9191")
     ),
+    "upstream.servers.*": upstream_server,
+    "upstream.name": optional(pattern(rf"{LABEL}(\.{LABEL})*", "give the host name that stands in the certificate")),
     "health.path": pattern(r"/\S*", "begin it with /"),
     "health.host": optional(server_name),
     "health.status": between(100, 599),
@@ -332,10 +345,23 @@ RULES: dict[str, Rule] = {
         r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
         "begin it with app/, packages/ or shared/, and go nowhere with ..",
     ),
+    # Not shared/: nginx obeys what these pages say, so nobody but a release brings them.
+    "error_pages": optional(
+        pattern(
+            r"(app|packages)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
+            "begin it with app/ or packages/, and go nowhere with ..",
+        )
+    ),
+    "maintenance.allow.*": network,
+    "maintenance.retry_after": between(1),
     "hashed_names": expression,
     "static_max_age": between(0),
     "client_max_body_size": pattern(r"[0-9]+[kKmMgG]?", "give a number with k, m or g, such as 16m; 0 is no limit"),
     "proxy_timeout": between(1),
+    "micro_cache.seconds": between(0, 3600),
+    "micro_cache.stale": between(0),
+    "micro_cache.wait": between(0, 60),
+    "micro_cache.size": pattern(r"[1-9][0-9]*[kKmMgG]", "give a number with k, m or g, such as 100m"),
     "tls.hsts": between(0),
     "redirects.@": pattern(PATH, "begin it with /, and leave out ? and #"),
     "redirects.*": redirect_target,
@@ -348,6 +374,10 @@ RULES: dict[str, Rule] = {
     ),
     "limits.burst": between(0),
     "limits.connections": between(0),
+    "ban.failures": between(0),
+    "ban.within": between(1),
+    "ban.seconds": between(1),
+    "ban.ignore.*": network,
     "trusted_balancers.*": balancer,
     # Its length is what nginx's variables can bear, which are named after headers and sites.
     "headers.@": pattern(
@@ -362,7 +392,7 @@ RULES: dict[str, Rule] = {
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
 
 # What `locations` may say of a path: keys of the site, for this path alone, and some of its own.
-LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits")
+LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits", "micro_cache")
 LOCATION_ONLY = {"stream": {"type": "bool"}, "client_verify": {"type": "str", "choices": ["required", "optional"]}}
 GUARDS = frozenset({"allow", "deny", "basic_auth", "limits", "client_verify"})
 
@@ -370,6 +400,12 @@ GUARDS = frozenset({"allow", "deny", "basic_auth", "limits", "client_verify"})
 SERVER_KEYS = (
     "trusted_balancers", "proxy_protocol", "https_port", "canonical_name", "tls.mode", "tls.redirect", "tls.client_ca",
     "tls.client_verify",
+)  # fmt: skip
+
+# What only a host can need that has the site's server.
+BACK_KEYS = (
+    "source.path", "source.git", "source.archive", "env", "bind", "gunicorn.certfile", "aliases", "processes", "cron",
+    "error_pages", "hooks.before_start", "hooks.after_live",
 )  # fmt: skip
 
 # Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
@@ -566,14 +602,22 @@ class Page:
                 self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
         if site["server"] == "uwsgi" and isinstance(site["uwsgi"], Mapping):
             self._check_uwsgi(name, site, site["uwsgi"])
-        if isinstance(site["source"], Mapping):
+        if isinstance(site["upstream"], Mapping) and site["upstream"].get("servers"):
+            self._check_front(name, site, site["upstream"])
+        elif isinstance(site["source"], Mapping):
             self._check_source(name, site)
         self._check_names(name, site)
         if isinstance(site["tls"], Mapping):
             self._check_tls(name, site, site["tls"])
         if site["proxy_protocol"] is True and not site["trusted_balancers"]:
             self.report(f"{name}.trusted_balancers", "is missing; proxy_protocol believes only who stands there")
+        if isinstance(site["ban"], Mapping) and site["ban"].get("failures") and site["trusted_balancers"]:
+            self.report(
+                f"{name}.ban.failures",
+                "would close the ports to the balancer, whose packets all of them are; let it ban, or use limits",
+            )
         self._check_paths(name, site)
+        self._check_cache(name, site)
         self._check_processes(name, site)
 
     def _check_uwsgi(self, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
@@ -594,6 +638,43 @@ class Page:
                 f"{name}.uwsgi.workers_min", "must be less than the workers there can be: those of workers and "
                 "workers_max, and 3 for auto on the smallest host"
             )  # fmt: skip
+
+    def _check_front(self, name: str, site: dict[str, Any], upstream: Mapping[str, Any]) -> None:
+        """A site whose servers are on other hosts has nothing here that a server would need."""
+        for dotted in BACK_KEYS:
+            outer, _, inner = dotted.partition(".")
+            holder = site[outer]
+            value = holder.get(inner) if inner and isinstance(holder, Mapping) else None if inner else holder
+            if value and value is not BROKEN:
+                self.report(
+                    f"{name}.{dotted}", "is for the host that has the server; leave it out here, or upstream.servers"
+                )
+        servers = items(upstream["servers"])
+        for number, given in enumerate(servers):
+            if given in servers[:number]:
+                self.report(f"{name}.upstream.servers[{number}]", "stands there twice; leave one out")
+        if upstream.get("tls") is not True:
+            return
+        first = next(iter(items(site["server_names"])), "")
+        if not upstream.get("name") and (first.startswith("*.") or is_address(first)):
+            words = "is missing; the first of server_names is no host's name, by which a certificate could be verified"
+            self.report(f"{name}.upstream.name", words)
+        if not isinstance(upstream.get("ca"), str):
+            return
+        if not upstream["ca"]:
+            self.report(
+                f"{name}.upstream.ca",
+                "is missing; give the PEM file with the authorities of the servers' certificates (or tls: false)",
+            )
+            return
+        try:
+            text = provided_pair.text_of("ca", upstream["ca"], self.loader.get_text_file_contents)
+            found = provided_pair.certificates_in("ca", text)
+        except provided_pair.PairError as error:
+            self.report(f"{name}.upstream.ca", error.words)
+            return
+        if all(each.not_valid_after_utc <= datetime.now(UTC) for each in found):
+            self.report(f"{name}.upstream.ca", "has ended; give the one that the servers' certificates are of now")
 
     def _check_names(self, name: str, site: dict[str, Any]) -> None:
         canonical = site["canonical_name"]
@@ -663,6 +744,27 @@ class Page:
                 str(path).endswith("/") and str(target).endswith("/") and str(target).startswith(str(path))
             ):
                 self.report(place, "leads to itself; give another address")
+
+    def _check_cache(self, name: str, site: dict[str, Any]) -> None:
+        """Nothing is kept where everybody is somebody, or where an answer has no end."""
+        tls = site["tls"] if isinstance(site["tls"], Mapping) else {}
+        locations = site["locations"] if isinstance(site["locations"], Mapping) else {}
+        places = {name: site} | {f"{name}.locations.{path}": keys for path, keys in locations.items()}
+        for place, keys in places.items():
+            cache = keys.get("micro_cache") if isinstance(keys, Mapping) else None
+            if not isinstance(cache, Mapping):
+                continue
+            here = f"{place}.micro_cache"
+            if keys is not site and "size" in cache:
+                self.report(f"{here}.size", "is that of the whole site; say it there")
+            if cache.get("seconds") in (0, None, BROKEN):
+                continue
+            if keys.get("stream") is True:
+                self.report(here, "keeps nothing of a stream; leave one of them out")
+            if keys.get("basic_auth"):
+                self.report(here, "keeps nothing where everybody gives a password; leave one of them out")
+            if tls.get("client_ca") and keys.get("client_verify", tls.get("client_verify")) == "required":
+                self.report(here, "keeps nothing where everybody shows a certificate (client_verify); leave it out")
 
     def _check_acme(self, name: str, site: dict[str, Any]) -> None:
         """What an authority cannot do that looks for a token at each name."""

@@ -21,7 +21,7 @@ name: tls_files
 short_description: What the page names under tls, as a host gets it
 description:
   - One of C(fullchain), the certificate that is provided with its chain; C(privkey), its key; and C(client_ca), the
-    authorities of clients' certificates.
+    authorities of clients' certificates; of C(upstream), C(ca), those of servers on other hosts.
   - The key is secret; hand it only to a C(no_log) option.
 options:
   _terms:
@@ -52,9 +52,9 @@ class LookupModule(LookupBase):
         tls, which = terms
         load = self._loader.get_text_file_contents
         try:
-            if which == "client_ca":
-                text = provided_pair.text_of("client_ca", tls["client_ca"], load)
-                return [provided_pair.pem(provided_pair.certificates_in("client_ca", text))]
+            if which in ("client_ca", "ca"):
+                text = provided_pair.text_of(which, tls[which], load)
+                return [provided_pair.pem(provided_pair.certificates_in(which, text))]
             pair = provided_pair.read(tls, load)
         except provided_pair.PairError as error:
             raise AnsibleError(str(error)) from None

@@ -39,6 +39,12 @@ options:
   tls: {description: Whether the server itself speaks TLS., type: bool, default: false}
   socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
   aliases: {description: Folders that nginx serves., type: dict, default: {}}
+  precompress:
+    description: In which ways their files are packed, for nginx to serve.
+    type: list
+    elements: str
+    choices: [gzip, brotli]
+    default: []
   health: {description: What a healthy slot answers., type: dict, default: {}}
   processes:
     description: "Processes and jobs by name, each with kind, command (in words), count, stop_signal and patience."
@@ -83,6 +89,7 @@ pruned: {description: Old releases that were removed., type: list, returned: whe
 """
 
 import errno
+import functools
 import grp
 import json
 import os
@@ -97,7 +104,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import fingerprint, processes, run, steps, store, venv
+from ansible.module_utils.releases import fingerprint, packed, processes, run, steps, store, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
 from ansible.module_utils.releases.layout import Layout, write_file
@@ -248,6 +255,7 @@ class Build:
         self.compile(release, app)
         store.set_modes(app, self.gid, store.app_folders(self.params["aliases"]))
         self.check(release, environment)
+        self.pack(release)
 
     def manifest(self, release: Path, now: datetime) -> dict:
         """``release.json``: what the launcher, the gate and an operator want to know; no secrets."""
@@ -273,6 +281,7 @@ class Build:
             "going_live": params["going_live"],
             "tls": params["tls"],
             "processes": params["processes"],
+            "packed": {"ways": params["precompress"], "aliases": params["aliases"]},
             # As clients ask: nginx's https, or the server's own.
             "health": {"scheme": "https" if params["tls"] else "http", **params["health"]},
         }
@@ -320,17 +329,23 @@ class Build:
         (release / "packages").symlink_to(f"venv/lib/python{self.parts['python']}/site-packages")
 
     def compile(self, release: Path, app: Path) -> None:
-        """Compile the packages and the code; most packages are what they were in the live release, so take those over.
-
-        Not from a release that was changed on the host: a rebuild is to mend that.
-        """
-        live, taken = self.layout.live_release(), 0
-        if live and not fingerprint.damage(self.layout.release(live)):
-            taken = venv.take_over_bytecode(self.layout.release(live) / "venv", release / "venv")
+        """Compile the packages and the code, but not again what is the same in the live release."""
+        taken = venv.take_over_bytecode(self.before / "venv", release / "venv") if self.before else 0
         packages = release / "venv" / "lib"
         left = sum(1 for _ in packages.glob("**/*.py")) - taken
         # To start more processes costs more than they save where little is left to do.
         venv.compile_bytecode(self.tools.python, [packages, app], jobs=1 if left < FEW_FILES else 0)
+
+    @functools.cached_property
+    def before(self) -> Path | None:
+        """The live release, to take over what is the same; not one that was changed on the host: this mends that."""
+        live = self.layout.live_release()
+        return self.layout.release(live) if live and not fingerprint.damage(self.layout.release(live)) else None
+
+    def pack(self, release: Path) -> None:
+        """Lay packed copies beside the files that nginx serves."""
+        known = self.layout.manifest(self.before.name).get("packed") if self.before else None
+        packed.Packing(release, self.params["precompress"], self.gid, self.before, known).run(self.params["aliases"])
 
     def unpack_wheels(self, release: Path) -> Path:
         """The wheels that came with the payload, beside the venv and gone afterwards."""
@@ -483,6 +498,7 @@ def main() -> None:
             "tls": {"type": "bool", "default": False},
             "socket_group": {"type": "str", "default": "www-data"},
             "aliases": {"type": "dict", "default": {}},
+            "precompress": {"type": "list", "elements": "str", "choices": ["gzip", "brotli"], "default": []},
             "health": {"type": "dict", "default": {}},
             "processes": {"type": "dict", "default": {}},
             "max_body": {"type": "int", "default": 0},

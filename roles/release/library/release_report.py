@@ -44,7 +44,7 @@ def main() -> None:
     )
     name = module.params["site"]
     record = recorded(name) if name else {}
-    sites = recorded_sites() if not name else [Layout(name, Path(record["root"]))] if record else []
+    sites = recorded_sites() if not name else [Layout(name, Path(record["root"]))] if record.get("root") else []
     module.exit_json(changed=False, sites=[kept.report(site, module.params["lines"]) for site in sites])
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases.records import recorded_sites
+from ansible.module_utils.releases import front
+from ansible.module_utils.releases.records import recorded_fronts, recorded_sites
 from ansible.module_utils.releases.status import status
 
 DOCUMENTATION = r"""
@@ -33,10 +35,11 @@ EXAMPLES = r"""
 RETURN = r"""
 sites:
   description: >-
-    One entry a site: site, root, slot, release, version (what it was made from, short), since (UTC), previous, state
-    (supervisor's word), managed (supervisord knows its program), healthy, detail (in words), processes (how many run
-    of how many; empty without any), troubles (what is wrong with processes and jobs), unfinished (what a run that was
-    cut off left, by slot).
+    One entry a site: site, root, slot (C(front) where its servers are on other hosts), release, version (what it was
+    made from, short), since (UTC), previous, state (supervisor's word), managed (supervisord knows its program),
+    healthy, detail (in words), processes (how many run of how many; empty without any), troubles (what is wrong with
+    processes and jobs, or with some of several servers), shut (since when, by whom and why), unfinished (what a run
+    that was cut off left, by slot).
   type: list
   elements: dict
   returned: always
@@ -45,11 +48,12 @@ sites:
 
 def reports(names: list[str], timeout: float) -> list[dict]:
     """What is live of each of these sites, or of all that there are."""
-    sites = {site.name: site for site in recorded_sites()}
-    here = [sites[name] for name in names or sites if name in sites]
+    asks = {site.name: partial(status, site, timeout) for site in recorded_sites()}
+    asks |= {name: partial(front.status, name, where, timeout) for name, where in recorded_fronts().items()}
+    here = [asks[name] for name in names or sorted(asks) if name in asks]
     # Side by side: those that do not answer cost their time once.
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(lambda site: status(site, timeout), here))
+        return list(pool.map(lambda ask: ask(), here))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.certificates.folder import Folder
 from ansible.module_utils.certificates.lineage import Lineage, spare
 from ansible.module_utils.daemons.kernel import facts
-from ansible.module_utils.releases.home import Home
+from ansible.module_utils.releases.home import Front, Home, jail
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.steps import StepError
@@ -24,7 +24,14 @@ options:
   name: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
+  front:
+    description: >-
+      Of a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
+      C(health), as they are asked for it. Then there is no user, and O(root) is not made.
+    type: dict
+    default: {}
   files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
+  logs: {description: Names of further logs., type: list, elements: str, default: []}
   certificate: {description: Where the site's certificate comes from., type: str, default: none}
 author: The project's authors
 """
@@ -39,6 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
+jailed: {description: Whether fail2ban has a jail for the site., type: bool, returned: always}
 spare: {description: Certificates and keys of the site that nothing uses., type: list, elements: str, returned: always}
 ansible_facts:
   description: What server blocks go by, C(host_ipv6) and C(host_nginx), since a run of sites alone asks nothing else.
@@ -54,15 +62,23 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
+            "front": {"type": "dict", "default": {}},
             "files": {"type": "dict", "default": {}},
+            "logs": {"type": "list", "elements": "str", "default": []},
             "certificate": {"type": "str", "default": "none"},
         },
         supports_check_mode=True,
     )
     site = Layout(module.params["name"], Path(module.params["root"]))
-    home = Home(site, module.params["user"], module.run_command, module.params["files"], module.check_mode)
+    front, given = module.params["front"], (module.params["user"], module.run_command, module.params["files"])
+    more = tuple(module.params["logs"])
+    if front:
+        home: Home = Front(site, *given, module.check_mode, more_logs=more, front=front)
+    else:
+        home = Home(site, *given, module.check_mode, more_logs=more)
     try:
-        with site_lock(site, enabled=not module.check_mode, first=True) as held:
+        # No step of a release's comes after this one where there are none.
+        with site_lock(site, enabled=not module.check_mode, first=True, last=bool(front)) as held:
             if held.remark:
                 module.warn(held.remark)
             changes = home.bring()
@@ -71,7 +87,12 @@ def main() -> None:
     diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
     unused = spare(module.params["certificate"], Folder(site.name, site.config.parent), Lineage(site.name))
     module.exit_json(
-        changed=bool(changes), changes=changes, diff=diff, spare=[str(path) for path in unused], ansible_facts=facts()
+        changed=bool(changes),
+        changes=changes,
+        diff=diff,
+        spare=[str(path) for path in unused],
+        jailed=jail(site.name).exists(),
+        ansible_facts=facts(),
     )
 
 

@@ -24,7 +24,7 @@ from ansible.module_utils.certificates.folder import Folder
 from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.certificates.renewed import take
 from ansible.module_utils.daemons.errors import Refused
-from ansible.module_utils.releases import history, jobs, kept, layout, logs, steps
+from ansible.module_utils.releases import closing, front, history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
 from ansible.module_utils.releases.records import recorded
@@ -37,12 +37,16 @@ USAGE = """usage: {name} COMMAND
   status           what is live, since when, whether it answers, and what was done last
   restart          new processes of the live release; no request is lost, unless the site is one that
                    may not run twice at once (going_live: replace)
+  shut [REASON]    everybody gets a page that says it is being worked on, but who may see it all
+                   the same (maintenance.allow); nothing is reloaded or stopped
+  open             as before
   logs [-f]        the last lines of its logs; -f follows them
   shell            a shell as the site, in app/, with its environment
   flask ...        the site's flask command
   run COMMAND...   any command as the site
   job NAME         one run of a job of the site, as cron starts it; waits for its end
   db               the shell of the database that DATABASE_URL names
+  bans             whom fail2ban keeps from the site; unban ADDRESS lets one in again
   renewed          nginx takes the certificate that certbot has got; certbot calls this by itself
 
 To deploy or to go back, run the playbooks: they see to all hosts at once.
@@ -71,7 +75,10 @@ def main(argv: Sequence[str]) -> int:
         record = recorded(site_name)
         if not record:
             raise ConsoleError(f"there is no site {site_name} on this host")
-        return COMMANDS[command](Layout(site_name, Path(record["root"])), arguments)
+        if "front" in record and command not in OF_FRONT:
+            where = ", ".join(record["front"]["servers"])
+            raise ConsoleError(f"this host has its nginx alone; {command} is for where its server is: {where}")
+        return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
     except (ConsoleError, jobs.JobError, steps.StepError, Refused, Busy) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
@@ -81,6 +88,17 @@ def main(argv: Sequence[str]) -> int:
 
 def status(site: Layout, _arguments: list[str]) -> int:
     """Show what is live; the exit code tells whether it is well."""
+    if found := recorded(site.name).get("front"):
+        told = front.status(site.name, found)
+        for title, value in (
+            ("site", site.name),
+            ("servers", "on other hosts"),
+            ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
+            *([("trouble", told["troubles"])] if told["troubles"] else []),
+            *([("maintenance", told["shut"])] if told["shut"] else []),
+        ):
+            print(f"{title:<12}{value}")
+        return 0 if told["healthy"] else 1
     found = live_status(site)
     holder = read(site).get("holder")
     rows = [
@@ -94,6 +112,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
         *([("processes", found["processes"])] if found["processes"] else []),
         *([("trouble", found["troubles"])] if found["troubles"] else []),
+        *([("maintenance", found["shut"])] if found["shut"] else []),
         *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
@@ -105,8 +124,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
 
 def restart(site: Layout, _arguments: list[str]) -> int:
     """New processes of the live release in the other slot, then the switch: the same path as a deploy's."""
-    who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    me = Run(uuid.uuid4().hex[:16], "restart", who, socket.gethostname().split(".")[0], time.time(), step=True)
+    me = Run(uuid.uuid4().hex[:16], "restart", *whoami(), time.time(), step=True)
     with site_lock(site, last=True, me=me) as held:
         if held.remark:
             print(held.remark, file=sys.stderr)
@@ -137,6 +155,28 @@ def _restart(site: Layout, release_id: str, held: Held) -> int:
         held.note("process-failed", release=release_id, reason=words)
         print(words, file=sys.stderr)
     return 1 if done["complaints"] else 0
+
+
+def whoami() -> tuple[str, str]:
+    """Who sits here, and where that is."""
+    who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    return who, socket.gethostname().split(".")[0]
+
+
+def shut(site: Layout, arguments: list[str]) -> int:
+    """Shut it for maintenance, or say why it is."""
+    closing.shut(site, "@".join(whoami()), " ".join(arguments))
+    print(f"{site.name}: {closing.words(closing.note(site))}")
+    return 0
+
+
+def reopen(site: Layout, arguments: list[str]) -> int:
+    """Open it again."""
+    if arguments:
+        raise ConsoleError("open takes no arguments")
+    done = closing.reopen(site, "@".join(whoami()))
+    print(f"{site.name}: open{'' if done else ', as it was'}")
+    return 0
 
 
 def show_logs(site: Layout, arguments: list[str]) -> NoReturn:
@@ -251,6 +291,27 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
     raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
 
 
+def bans(site: Layout, arguments: list[str]) -> NoReturn:
+    """Show whom fail2ban keeps away."""
+    if arguments:
+        raise ConsoleError("bans takes no arguments")
+    execute(["/usr/bin/fail2ban-client", "status", _jail(site)], os.environ)
+
+
+def unban(site: Layout, arguments: list[str]) -> NoReturn:
+    """Let one in again."""
+    if len(arguments) != 1:
+        raise ConsoleError("unban takes one address")
+    execute(["/usr/bin/fail2ban-client", "set", _jail(site), "unbanip", *arguments], os.environ)
+
+
+def _jail(site: Layout) -> str:
+    file = layout.CONFIG / "fail2ban/jail.d" / f"site-{site.name}.conf"
+    if not file.exists():
+        raise ConsoleError("the site bans nobody (its key `ban`)")
+    return file.stem
+
+
 def renewed(site: Layout, _arguments: list[str]) -> int:
     """What certbot calls after each success, on its own or in a run."""
 
@@ -262,14 +323,20 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
     return 0
 
 
+# What there is to do where a site has its nginx alone.
+OF_FRONT = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
+    "shut": shut,
+    "open": reopen,
     "logs": show_logs,
     "shell": shell,
     "flask": flask,
     "run": command,
     "job": job,
     "db": database,
+    "bans": bans,
+    "unban": unban,
     "renewed": renewed,
 }

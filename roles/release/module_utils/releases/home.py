@@ -30,6 +30,8 @@ NOLOGIN = "/usr/sbin/nologin"
 # What the bundle makes in a folder that an operator may put on another disk and link to.
 OF_ROOT = ("releases", "slots", "previous", "releases.log", "shared")
 OF_SHARED = ("data", "media")
+# Of a site whose server comes to a host that had only its nginx, or the other way.
+MOVES = "take the site away there first (`state: absent`), then bring it again"
 # What it makes of these once they are in an archive.
 CLOSED = (0, 0o700)
 
@@ -48,6 +50,11 @@ def rotation(name: str) -> Path:
 def console(name: str) -> Path:
     """The site's command on the host."""
     return layout.COMMANDS / f"{name}-ctl"
+
+
+def jail(name: str) -> Path:
+    """The site's file for fail2ban, which role ban makes."""
+    return layout.CONFIG / "fail2ban/jail.d" / f"site-{name}.conf"
 
 
 def find_user(name: str) -> pwd.struct_passwd | None:
@@ -73,20 +80,30 @@ def collisions(site: Layout, user: str) -> list[str]:
         found.append(f"the user {user}")
     elif find_group(user):
         found.append(f"the group {user}")
-    paths = [
-        site.root,
-        site.config,
-        site.logs,
-        rotation(site.name),
-        console(site.name),
-        *(site.program(slot) for slot in SLOTS),
-    ]
+    paths = [site.root, *named_paths(site), *(site.program(slot) for slot in SLOTS)]
     return found + [str(path) for path in paths if _exists(path)]
+
+
+def named_paths(site: Layout) -> list[Path]:
+    """What every site has outside of its own directory."""
+    return [site.config, site.logs, rotation(site.name), console(site.name)]
+
+
+def refuse(site: Layout, found: list[str]) -> None:
+    """Leave alone what bears the site's name and is somebody else's."""
+    if found:
+        raise StepError(
+            f"{site.name}: this host already has {', '.join(found)}, and not from this bundle (there is no "
+            f"{site.record}). Nothing was changed. Remove or rename what is there if nobody needs it, or give the site "
+            "another name, `user` or `root`"
+        )
 
 
 def check(site: Layout, user: str) -> dict:
     """Refuse what is somebody else's; the record of the site, or an empty dict for a new one."""
     record = recorded(site.name)
+    if record.get("front"):
+        raise StepError(f"{site.name}: this host has its nginx alone so far; {MOVES}")
     if record:
         for key, now in (("root", str(site.root)), ("user", user)):
             if record.get(key) != now:
@@ -96,13 +113,7 @@ def check(site: Layout, user: str) -> dict:
                     "it again"
                 )
         return record
-    found = collisions(site, user)
-    if found:
-        raise StepError(
-            f"{site.name}: this host already has {', '.join(found)}, and not from this bundle (there is no "
-            f"{site.record}). Nothing was changed. Remove or rename what is there if nobody needs it, or give the site "
-            "another name, `user` or `root`"
-        )
+    refuse(site, collisions(site, user))
     for other in layout.REGISTRY.glob("*.json"):
         known = recorded(other.stem)
         if known.get("user") == user:
@@ -120,13 +131,15 @@ class Home:
     files: dict[str, str] = field(default_factory=dict)
     check_mode: bool = False
     changes: list[str] = field(default_factory=list)
+    # Logs that this site has besides those of every site.
+    more_logs: tuple[str, ...] = ()
 
     def bring(self) -> list[str]:
         """Do all of it; the list of what was changed (or would be)."""
         site = self.site
         if not check(site, self.user):
             # First of all: a run that is cut off after this one knows that the rest is ours.
-            self._record()
+            self._record({"name": site.name, "root": str(site.root), "user": self.user})
         uid, gid = self._user()
         web = find_group(WEB_GROUP)
         web_gid = web.gr_gid if web else None
@@ -140,22 +153,24 @@ class Home:
         self._link(site.config / "environment", str(site.live / "release" / "environment"))
         # Its own user may list it, the others only walk through: nginx's workers reopen their logs by themselves.
         self._directory(site.logs, 0o751, 0, gid)
-        for name in logs.NAMES:
+        for name in (*logs.NAMES, *self.more_logs):
             self._log(site.logs / name, gid)
+        self._of_name()
+        return self.changes
+
+    def _of_name(self) -> None:
         for path, content in self.files.items():
             self._file(Path(path), content)
         self._console()
-        return self.changes
 
     def _note(self, words: str) -> bool:
         """Note a change; whether to do it now."""
         self.changes.append(words)
         return not self.check_mode
 
-    def _record(self) -> None:
+    def _record(self, content: dict) -> None:
         if self._note(f"record the site in {self.site.record}"):
             layout.REGISTRY.mkdir(mode=0o755, parents=True, exist_ok=True)
-            content = {"name": self.site.name, "root": str(self.site.root), "user": self.user}
             write_file(self.site.record, json.dumps(content) + "\n", 0o600)
 
     def _user(self) -> tuple[int | None, int | None]:
@@ -248,6 +263,29 @@ class Home:
 
 
 @dataclass
+class Front(Home):
+    """The same for a site of which this host has nginx alone: no user, and no place for releases."""
+
+    front: dict = field(default_factory=dict)
+
+    def bring(self) -> list[str]:
+        """Do all of it; the list of what was changed (or would be)."""
+        site, record = self.site, recorded(self.site.name)
+        if record and not record.get("front"):
+            raise StepError(f"{site.name}: this host has its server so far; {MOVES}")
+        if not record:
+            refuse(site, [str(path) for path in named_paths(site) if _exists(path)])
+        if record.get("front") != self.front:
+            self._record({"name": site.name, "front": self.front})
+        self._directory(site.config, 0o755, 0, 0)
+        self._directory(site.logs, 0o751, 0, 0)
+        for name in (*logs.OF_NGINX, *self.more_logs):
+            self._log(site.logs / name, 0)
+        self._of_name()
+        return self.changes
+
+
+@dataclass
 class Removal:
     """Takes a site off a host; what outlives releases is archived, or deleted when asked for."""
 
@@ -267,7 +305,10 @@ class Removal:
     def remove(self) -> list[str]:
         """Do all of it; the list of what was changed (or would be). Only what the host's record calls ours."""
         record = recorded(self.name)
-        if record:
+        if record.get("front"):
+            site = Layout(self.name, Path("/nonexistent"))
+            self._delete([*named_paths(site), site.shut])
+        elif record:
             site = Layout(self.name, Path(record["root"]))
             self._stop(site)
             # Before anything is moved or deleted: what still ran could write into it meanwhile.
@@ -279,11 +320,7 @@ class Removal:
             else:
                 self._archive(site, uid)
             self._behind(site.root, [name for name in OF_ROOT if name != "shared" or self.purge], 0)
-            lineage = Lineage(self.name)
-            certbot = lineage.paths if lineage.ours else []
-            for path in (*certbot, site.root, site.config, site.logs, rotation(self.name), console(self.name)):
-                if _exists(path) and self._note(f"remove {path}"):
-                    delete(path)
+            self._delete([site.root, *named_paths(site), site.shut])
             self._user(record.get("user", ""))
             for path in (site.run_note, site.stopped, *(site.pid(slot) for slot in SLOTS)):
                 if not self.check_mode:
@@ -299,6 +336,12 @@ class Removal:
     def _note(self, words: str) -> bool:
         self.changes.append(words)
         return not self.check_mode
+
+    def _delete(self, paths: list[Path]) -> None:
+        lineage = Lineage(self.name)
+        for path in (*(lineage.paths if lineage.ours else []), *paths):
+            if _exists(path) and self._note(f"remove {path}"):
+                delete(path)
 
     def _stop(self, site: Layout) -> None:
         # First, so that nothing that is stopped here can start again.

@@ -128,6 +128,11 @@ class Layout:
         """What the bundle owns on this host under the site's name."""
         return REGISTRY / f"{self.name}.json"
 
+    @property
+    def shut(self) -> Path:
+        """Shuts the site while it is there; only root writes there, and no reboot takes it away."""
+        return REGISTRY / "shut" / self.name
+
     def live_slot(self) -> str | None:
         """The slot that nginx reaches, or None before the first release is live."""
         try:

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from ansible.module_utils.releases.environment import mask, parse_environment
 
-NAMES = ("server.log", "access.log", "error.log")
+OF_NGINX = ("access.log", "error.log")
+NAMES = ("server.log", *OF_NGINX)
 LAST = 20
 # Far more than 20 lines, and little enough to read at once.
 TAIL = 64 * 1024
 
 
 def names(folder: Path) -> list[str]:
-    """The site's logs: those that every site has, then those of its processes."""
+    """The site's logs: those that every site has, then those of its processes. Its server may be on another host."""
     own = sorted(path.name for path in folder.glob("*.log") if path.name not in NAMES)
-    return [*NAMES, *own]
+    return [*(NAMES if (folder / "server.log").exists() else OF_NGINX), *own]
 
 
 def last(path: Path, count: int, containing: str = "") -> list[str]:

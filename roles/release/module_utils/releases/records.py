@@ -17,8 +17,14 @@ def recorded(name: str) -> dict:
         return {}
 
 
+def recorded_fronts() -> dict[str, dict]:
+    """Every site of which this host has nginx alone, by name, with where its servers are."""
+    records = {path.stem: recorded(path.stem) for path in sorted(layout.REGISTRY.glob("*.json"))}
+    return {name: record["front"] for name, record in records.items() if record.get("front")}
+
+
 def recorded_sites() -> list[Layout]:
-    """Every site that the bundle set up on this host."""
+    """Every site whose server the bundle set up on this host."""
     names = sorted(path.stem for path in layout.REGISTRY.glob("*.json"))
     records = (recorded(name) for name in names)
     return [Layout(record["name"], Path(record["root"])) for record in records if record.get("root")]

@@ -6,7 +6,7 @@ import os
 import re
 from datetime import UTC, datetime
 
-from ansible.module_utils.releases import gate, processes
+from ansible.module_utils.releases import closing, gate, processes
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.steps import abort
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
@@ -46,6 +46,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "processes": "",
         "troubles": "",
         "unfinished": {},
+        "shut": closing.words(closing.note(site)),
     }
     if slot is None:
         return report | {"detail": "nothing is live yet", "unfinished": abort(site, check_mode=True)["removed"]}

@@ -1,0 +1,59 @@
+"""What scanners and slow clients make of a site as it is deployed. The figures are kept below build/edge/."""
+
+from __future__ import annotations
+
+import pytest
+from attackers import NAME
+from hammer import Hammer
+from rounds import machine_of
+from scanners import Scan, Table, attack, served, summary
+from support import SITES, Machine, Site, until
+
+pytestmark = pytest.mark.breaks
+
+SCANS = Table("testssl", ("host", "good", "neither", "anything else"))
+SLOW = Table(
+    "slow",
+    ("attack", "connections open at the most", "requests of another client", "of them failed or wrong",
+     "at rest: p50 / p99 / slowest, ms", "during it: p50 / p99 / slowest, ms"),
+)  # fmt: skip
+# What the authority of the tests is to blame for: its certificates last five years, and name no list of those that it
+# has taken back. That it is nobody whom a browser knows, the scanner is not told.
+AUTHORITY = {"cert_revocation", "cert_validityPeriod", "cert_extlifeSpan"}
+
+
+@pytest.mark.parametrize(
+    ("what", "path", "how"),
+    [
+        ("slow heads", "/told", ("-H", "-i 2", "-x 24")),
+        ("slow bodies", "/sales/slow", ("-B", "-i 2", "-s 8192", "-x 10")),
+        ("slow reading", "/media/large", ("-X", "-w 512", "-y 1024", "-n 2", "-z 32", "-k 3")),
+    ],
+)
+def test_who_is_slow_on_purpose_holds_up_nobody_else(what: str, path: str, how: tuple[str, ...]) -> None:
+    oak, elm = machine_of("oak"), machine_of("elm")
+    target = Site(oak, "target", SITES["target"])
+    elm.output("dpkg -s slowhttptest >/dev/null 2>&1 || apt-get -qq install --no-install-recommends -y slowhttptest")
+    oak.output("truncate --size=64M /srv/target/shared/media/large")
+    workers = target.workers
+    hammer = Hammer(oak.address, NAME, "target", port=443, tls=True, clients=4)
+    with hammer, hammer.change():
+        most = attack(elm, path, *how)
+    booked = oak.output("grep -F %s %s/shared/data/sales || true", hammer.name, target.root).splitlines()
+    report = hammer.report(booked)
+    SLOW.add(what, most, *served(report))
+    assert report.harm == {} and len(report.during.taken) > 100
+    assert most >= 100
+    assert target.workers == workers
+    until(target.is_well, "the site is well")
+
+
+def test_a_scanner_finds_nothing_worse_than_low(machine: Machine, scans: dict[str, Scan]) -> None:
+    scan = scans[machine.name]
+    system = machine.output('. /etc/os-release && nginx -v 2>&1 | sed "s,.*/,$PRETTY_NAME; nginx ,"')
+    findings = scan.findings
+    SCANS.add(system, *summary(scan))
+    assert len(findings) > 80 and "scanProblem" not in findings
+    assert findings["cert_chain_of_trust"][0] == "OK" and findings["HSTS_time"][0] == "OK"
+    worse = {name: found for name, found in findings.items() if found[0] not in ("OK", "INFO", "LOW", "WARN")}
+    assert {name: found for name, found in worse.items() if name not in AUTHORITY} == {}

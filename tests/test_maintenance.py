@@ -1,0 +1,150 @@
+"""A site is shut and opened: by a file that nginx looks for, with a note of since when, by whom and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.releases import archive, closing, console, history, home, layout, status
+from ansible.module_utils.releases.layout import Layout
+from ansible_run import run as playbook
+from ansible_run import write_inventory
+from module_run import run as run_module
+from nginx_rig import render
+
+PAGE = {
+    "shop": {"server_names": ["shop.test"], "source": {"path": "app"}},
+    "blog": {"server_names": ["shop.test"], "source": {"path": "app"}, "path": "/blog"},
+}
+ME = {"id": "1", "action": "maintenance", "who": "alice", "controller": "laptop", "began": 1.0}
+
+Shut = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A host with two sites of one name on record, and nginx's files for them."""
+    for name in ("REGISTRY", "RUN", "LOGS", "CONFIG", "COMMANDS", "LIBRARY", "PROGRAMS"):
+        monkeypatch.setattr(layout, name, tmp_path / name.lower())
+    monkeypatch.setattr(closing, "NGINX", tmp_path / "etc/nginx")
+    monkeypatch.setenv("SITES_RUN", json.dumps(ME))
+    (tmp_path / "registry").mkdir()
+    for name in PAGE:
+        (tmp_path / name).mkdir()
+        record = {"name": name, "root": str(tmp_path / name), "user": "nosuchuser"}
+        (tmp_path / f"registry/{name}.json").write_text(json.dumps(record))
+    for path, text in render(PAGE)[0].items():
+        file = tmp_path / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return Layout("shop", tmp_path / "shop")
+
+
+@pytest.fixture
+def shut(site: Layout, plugin: Callable[[str], ModuleType]) -> Shut:
+    """Runs the module: `shut("shut", reason=…)`."""
+    module = plugin("roles/release/library/release_shut.py")
+    return lambda state, **more: run_module(module, **{"site": site.name, "state": state, **more})
+
+
+def test_it_is_shut_with_its_reason_and_opened_again(site: Layout, shut: Shut) -> None:
+    done = shut("shut", reason="the database\n moves")
+    assert done["changed"] and site.shut.stat().st_mode & 0o777 == 0o600 and site.shut.stat().st_uid == os.geteuid()
+    assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith(
+        "shut since 20"
+    )
+    assert status.status(site)["shut"] == done["shut"]
+    assert not shut("shut", reason="the database moves")["changed"] and not shut("shut")["changed"]
+    opened = shut("open")
+    assert opened["changed"] and opened["shut"] == ""
+    assert not site.shut.exists() and not shut("open")["changed"]
+    assert [(line["action"], line["by"], line.get("reason")) for line in history.read(site)] == [
+        ("shut", "alice@laptop", "the database moves"), ("open", "alice@laptop", None),
+    ]  # fmt: skip
+
+
+def test_another_reason_keeps_since_when_and_by_whom(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
+    shut("shut", reason="one")
+    since = closing.note(site)["since"]
+    monkeypatch.setenv("SITES_RUN", json.dumps({**ME, "who": "bob"}))
+    assert shut("shut", reason="two")["changed"]
+    assert closing.note(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
+
+
+def test_check_mode_says_what_it_would_do_and_does_nothing(site: Layout, shut: Shut) -> None:
+    would = shut("shut", reason="x", check_mode=True)
+    assert would["changed"] and would["diff"] == {"before": "open\n", "after": "shut: x\n"} and not site.shut.exists()
+    assert not shut("open", check_mode=True)["changed"]
+    shut("shut")
+    assert not shut("shut", check_mode=True)["changed"]
+    assert shut("open", check_mode=True)["changed"] and site.shut.exists()
+
+
+@pytest.mark.parametrize("text", ["", "by hand", "[]", '{"since": 5, "reason": ["x"]}', b"\xff"])
+def test_a_file_that_somebody_has_laid_down_by_hand_is_told_as_well(
+    site: Layout, shut: Shut, text: str | bytes
+) -> None:
+    site.shut.parent.mkdir()
+    site.shut.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert closing.words(closing.note(site)).startswith("shut since ")
+    assert shut("open")["changed"] and not site.shut.exists()
+
+
+@pytest.mark.parametrize("name", list(PAGE))
+@pytest.mark.parametrize("file", ["sites-available/shop.conf", "sites-below/shop/blog.conf"])
+def test_where_nginx_would_not_look_it_is_not_shut(site: Layout, shut: Shut, name: str, file: str) -> None:
+    path = closing.NGINX / file
+    path.write_text(path.read_text().replace("$sites_shut", "$other"))
+    if (name, file) == ("shop", "sites-below/shop/blog.conf"):
+        assert shut("shut", site=name)["changed"]
+        return
+    done = shut("shut", site=name)
+    assert done["failed"] and "run playbooks/deploy.yml" in done["msg"]
+    assert not (layout.REGISTRY / "shut" / name).exists()
+
+
+def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
+    done = shut("shut", site="nix")
+    assert done["failed"] and "nix: is not on this host yet" in done["msg"]
+
+
+def test_a_site_that_is_taken_away_comes_back_open(site: Layout, shut: Shut) -> None:
+    shut("shut")
+    removal = home.Removal("shop", lambda _: (0, "", ""), purge=True)
+    assert f"remove {site.shut}" in removal.remove() and not site.shut.exists()
+
+
+def test_somebody_on_the_host_does_the_same(
+    site: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "carol")
+    assert "ansible.module_utils.releases.closing" in archive.needed()
+    assert console.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
+    assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
+    console.main(["shop-ctl", "status"])
+    assert "maintenance shut since " in capsys.readouterr().out
+    assert console.main(["shop-ctl", "open", "now"]) == 1
+    assert console.main(["shop-ctl", "open"]) == console.main(["shop-ctl", "open"]) == 0
+    assert capsys.readouterr().out == "shop: open\nshop: open, as it was\n" and not site.shut.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-e", "state=on"], "-e site=…: say which site is meant. There are: shop, blog"),
+        (["-e", "state=on", "-e", "site=shopp"], "did you mean shop?"),
+        (["-e", "state=closed", "-e", "site=shop"], "-e state=…: must be on (everybody gets the page) or off"),
+        (["-e", "state=on", "-e", "site=shop", "-e", "reason=the words move"], "is cut off at its first blank"),
+        (["-e", "site=nix"], "there is no such site"),
+    ],
+)
+def test_the_playbook_refuses_what_it_does_not_understand(tmp_path: Path, arguments: list[str], words: str) -> None:
+    inventory = write_inventory(tmp_path, {"sites": PAGE, "ansible_become": False})
+    said = " ".join(playbook("playbooks/maintenance.yml", "-i", inventory, *arguments, check=False).split())
+    assert words in said and "release_shut" not in said
