@@ -29,8 +29,9 @@ TOGETHER = ("test_host_authorities", "test_host_uv", "test_page", "test_render")
 # Most of the time is theirs: they start real daemons, fetch from a package index, or run whole playbooks.
 # `bin/test` runs them, `bin/test quick` does not.
 SLOW = (
-    "test_console", "test_host_uv", "test_release_lock", "test_release_processes", "test_release_switch",
-    "test_release_wheels", "test_scaffold", "test_secrets", "test_supervisor_config",
+    "test_change_of_server", "test_console", "test_host_uv", "test_release_lock", "test_release_processes",
+    "test_release_switch", "test_release_wheels", "test_scaffold", "test_secrets", "test_supervisor_config",
+    "test_uwsgi",
 )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""A host in a folder: a real supervisord, the real launcher and real gunicorn, under paths of the test's own."""
+"""A host in a folder: a real supervisord, the real launcher, real gunicorn and uWSGI, under the test's own paths."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -20,7 +21,9 @@ from pathlib import Path
 import gunicorn
 import packaging
 import pytest
+import pyuwsgi
 from ansible.module_utils.releases import layout, orphans, steps, supervisor
+from nginx_rig import evaluate, role_variables
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The distribution's where it is installed, as on a host; else the tests' own.
@@ -44,6 +47,19 @@ def app(environ, start_response):
     start_response({status!r} if path == "/healthz" else "200 OK", [("Content-Type", "application/json")])
     return [json.dumps(answer).encode()]
 """
+
+
+# For a test that is to hold with either server.
+each_server = pytest.mark.parametrize("bare_host", ["gunicorn", "uwsgi"], indirect=True)
+
+
+@functools.cache
+def uwsgi_files(bind: tuple[str, ...]) -> dict[str, str]:
+    """What a release with uWSGI brings along, as Ansible renders it."""
+    site = {"server_names": ["shop.example.com"], "server": "uwsgi", "bind": list(bind), "graceful_timeout": 5}
+    variables = role_variables({"shop": site}, site_name="shop")
+    names = ("uwsgi.ini", "uwsgi_app.py")
+    return {name: evaluate(f"lookup('layered', 'uwsgi/{name}.j2', site=site_entry)", variables) for name in names}
 
 
 class SlotConnection(http.client.HTTPConnection):
@@ -100,8 +116,8 @@ def end(supervisord: subprocess.Popen) -> None:
 class Host:
     """Paths of a host, and one site `shop` on it."""
 
-    def __init__(self, folder: Path, library: Path) -> None:
-        self.folder, self.library = folder, library
+    def __init__(self, folder: Path, library: Path, server: str = "gunicorn") -> None:
+        self.folder, self.library, self.server = folder, library, server
         self.site = layout.Layout("shop", folder / "srv/shop")
         self.launcher = folder / "launcher"
         self.process: subprocess.Popen | None = None
@@ -146,7 +162,7 @@ class Host:
         (folder / "app").mkdir(parents=True)
         (folder / "venv/bin").mkdir(parents=True)
         (folder / "app/wsgi.py").write_text(APP.format(top=top, status=status))
-        options = changes.pop("options", [])
+        options, server = changes.pop("options", []), str(changes.pop("server", self.server))
         environment = {
             "SITE_RELEASE": release_id,
             "PYTHONPATH": str(self.library),
@@ -188,7 +204,13 @@ class Host:
                 *options,
                 "wsgi:app",
             ],
-        } | changes
+        }
+        if server == "uwsgi":
+            for name, text in uwsgi_files(tuple(changes.get("listen", []))).items():
+                (folder / name).write_text(text)
+            run = ["/usr/bin/python3", "-c", "import pyuwsgi; pyuwsgi.run()", "--ini", str(folder / "uwsgi.ini")]
+            manifest |= {"command": run, "sockets": ["sock", "uwsgi.sock"], "workers": 1, "threads": 4}
+        manifest |= {"server": server} | changes
         (folder / "release.json").write_text(json.dumps(manifest))
         for slot in layout.SLOTS:
             (folder / f"program-{slot}.conf").write_text(
@@ -238,6 +260,9 @@ def library(able: None) -> Iterator[Path]:
     for package in (gunicorn, packaging):
         source = Path(package.__file__).parent
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    uwsgi = Path(pyuwsgi.__file__)
+    shutil.copy(uwsgi, folder)
+    shutil.copytree(uwsgi.with_name("pyuwsgi.libs"), folder / "pyuwsgi.libs")
     # Compiled, as a build leaves it: a server could not write here, and would compile it all at each start.
     subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", folder], check=True)
     yield folder
@@ -245,12 +270,12 @@ def library(able: None) -> Iterator[Path]:
 
 
 @pytest.fixture
-def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path) -> Iterator[Host]:
-    """A host whose supervisord does not run yet."""
+def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host whose supervisord does not run yet; its releases have the server that the test asks for, or gunicorn."""
     # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
-    host = Host(folder, library)
+    host = Host(folder, library, getattr(request, "param", "gunicorn"))
     monkeypatch.setattr(layout, "RUN", folder / "run")
     monkeypatch.setattr(layout, "PROGRAMS", folder / "conf.d")
     monkeypatch.setattr(layout, "LOGS", folder / "log")

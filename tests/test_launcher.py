@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import slots, supervisor
-from supervised import GROUP, USER, Host, eventually, get
+from supervised import GROUP, USER, Host, each_server, eventually, get
 
 
 def launch(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +34,7 @@ def fill(host: Host, slot: str, **changes: object) -> None:
     (host.site.slot(slot) / "release").symlink_to("../../releases/r1")
 
 
+@each_server
 def test_the_server_is_the_site_and_nobody_more(host: Host) -> None:
     host.deploy("r1")
     who = get(host.sock, "/who")
@@ -46,6 +47,7 @@ def test_the_server_is_the_site_and_nobody_more(host: Host) -> None:
     assert who["core"] == [0, 0]
 
 
+@each_server
 def test_the_server_gets_a_clean_environment(host: Host) -> None:
     host.deploy("r1")
     found = get(host.sock, "/who")["environment"]
@@ -55,11 +57,13 @@ def test_the_server_gets_a_clean_environment(host: Host) -> None:
     assert found["LANG"] == "C.UTF-8"
 
 
+@each_server
 def test_the_server_stands_in_its_own_release_not_in_the_slot(host: Host) -> None:
     host.deploy("r1")
     assert get(host.sock, "/who")["cwd"] == str(host.site.release("r1") / "app")
 
 
+@each_server
 def test_any_value_arrives_as_it_is(host: Host) -> None:
     odd = {
         "PERCENT": "100%(x)s",
@@ -75,6 +79,7 @@ def test_any_value_arrives_as_it_is(host: Host) -> None:
     assert {name: found[name] for name in odd} == odd
 
 
+@each_server
 def test_the_socket_is_for_the_site_and_nginx_only(host: Host) -> None:
     slot = host.deploy("r1")
     info = host.site.socket(slot).stat()
@@ -294,6 +299,7 @@ def test_without_seccomp_it_is_the_kernels_setting_that_counts(
         assert ("only dev.tty.legacy_tiocsti guards" in capsys.readouterr().err) == (outcome == "warned")
 
 
+@each_server
 def test_a_killed_master_comes_back(host: Host) -> None:
     host.deploy("r1")
     before = get(host.sock)["pid"]
@@ -302,6 +308,7 @@ def test_a_killed_master_comes_back(host: Host) -> None:
     assert host.state("blue") in ("STARTING", "RUNNING")
 
 
+@each_server
 def test_a_killed_supervisords_server_ends_once_its_successor_serves(host: Host) -> None:
     host.deploy("r1")
     orphan = get(host.sock)["pid"]

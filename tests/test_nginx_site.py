@@ -15,7 +15,7 @@ DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text()
 def edge(version: str = "1.26.3", ipv6: bool = False, **keys: Any) -> dict[str, Any]:
     """The settings of a site with these keys, some of which are parts of the page's own."""
     site = {**DEFAULTS, "name": "shop", "root": "/srv/shop", "server_names": ["shop.test"], **keys}
-    for key in ("tls", "limits", "gunicorn", "micro_cache"):
+    for key in ("tls", "limits", "gunicorn", "uwsgi", "micro_cache"):
         site[key] = {**DEFAULTS[key], **keys.get(key, {})}
     return settings(site, version, ipv6, client_connections=400, log_format='"$request" $http_referer')
 
@@ -100,8 +100,9 @@ def test_paths_come_as_nginx_takes_them_below_the_sites_own():
             "directives": [
                 ("client_max_body_size", "1k"), ("proxy_send_timeout", "5s"), ("proxy_read_timeout", "5s"),
             ],
+            "stream": False,
         },
-        {"location": "^~ /blog/b/", "directives": [("proxy_buffering", "off"), *timeouts]},
+        {"location": "^~ /blog/b/", "directives": [("proxy_buffering", "off"), *timeouts], "stream": True},
     ]  # fmt: skip
     assert (found["streams"], found["masks"]) == (["~^/blog/b/"], ["/blog/r/"])
     assert (found["log"], found["log_format"]) == ("shop", '"$sites_request__shop" $sites_referer__shop')
@@ -215,6 +216,27 @@ def test_headers_of_every_answer():
         "of": "$sent_http_x_robots_tag", "unsaid": "", "variable": "$sites_header_x_robots_tag__shop",
         "value": "noindex",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "speaks", "timeouts"),
+    [
+        ({}, False, {"proxy_send_timeout", "proxy_read_timeout"}),
+        ({"uwsgi": {"protocol": "http"}}, False, {"proxy_send_timeout", "proxy_read_timeout"}),
+        ({"server": "uwsgi", "uwsgi": {"protocol": "http"}}, False, {"proxy_send_timeout", "proxy_read_timeout"}),
+        (
+            {"server": "uwsgi"},
+            True,
+            {"proxy_send_timeout", "proxy_read_timeout", "uwsgi_send_timeout", "uwsgi_read_timeout"},
+        ),
+    ],
+)
+def test_the_uwsgi_protocol_is_spoken_where_the_page_says_so(keys: dict[str, Any], speaks: bool, timeouts: set[str]):
+    found = edge(locations={"/long": {"proxy_timeout": 600}, "/events": {"stream": True}}, **keys)
+    assert found["uwsgi"] is speaks
+    stream, long = found["paths"]
+    assert {name for name, _ in long["directives"]} == timeouts
+    assert not any(name.startswith("uwsgi") for name, _ in stream["directives"]), "streams go by http"
 
 
 def test_servers_elsewhere_are_asked_again_only_as_often_as_that_helps():

@@ -193,6 +193,12 @@ RULES = {
     "tls.acme.email": (["", "ops@example.com"], ["ops", "ops@", "a@b", "a b@example.com", "a@b.c\n"]),
     "tls.acme.renew_days": ([1, 30, 80], [0, 81]),
     "gunicorn.ca_certs": (["", "/etc/ssl/ca.pem"], ["ca.pem", "/etc/ssl/a b"]),
+    "uwsgi.workers_min": ([0, 2], [-1]),
+    "uwsgi.reload_on_rss": ([0, 300], [-1]),
+    "uwsgi.stats": (
+        ["", "socket", "127.0.0.1:9191", "[::1]:9191"],
+        ["9191", "0.0.0.0:9191", "/run/x", "127.0.0.1:0", "sockets"],
+    ),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
     "hooks.before_start.*": (["flask db upgrade", "sh -c 'a; b'"], ["", " ", "echo 'open"]),
@@ -433,6 +439,15 @@ def bad(tmp_path_factory) -> str:
             "unhashed": {"server_names": ["u.example.com"], "source": {"path": str(folder / "loose")}},
             "leaking": {"server_names": ["k.example.com"], "source": {"path": str(folder)}},
             "tls": GOOD | {"server_names": ["t.example.com"], "gunicorn": {"certfile": "/etc/x.pem"}},
+            "other": GOOD
+            | {
+                "server_names": ["o.example.com"],
+                "server": "uwsgi",
+                "worker_class": "gevent",
+                "workers_max": 2,
+                "gunicorn": {"certfile": "/etc/x.pem", "keyfile": "/etc/x.key"},
+                "uwsgi": {"workers_min": 2, "form": "release"},
+            },
             "certless": GOOD | {"server_names": ["t1.example.com"], "tls": {"mode": "provided", "key": SECRET}},
             "locked": GOOD
             | {
@@ -590,6 +605,10 @@ def bad(tmp_path_factory) -> str:
         "types.keepalive: give at least 2",
         "missing.server_names: is missing",
         "missing.source: is missing; give one of path (such as app), git or archive",
+        "other.uwsgi.form: is not a key of `uwsgi`; did you mean `uwsgi.from`?",
+        "other.worker_class: is gunicorn's; with server: uwsgi say gthread",
+        "other.gunicorn.certfile: is gunicorn's, and uWSGI would speak without TLS",
+        "other.uwsgi.workers_min: must be less than the workers there can be",
         "certless.tls.key: is no file on this machine",
         "locked.tls.key: has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey",
         "locked.tls.certificate: is not for t2.example.com, only for other.example.com; get one",

@@ -23,7 +23,7 @@ from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import environment, fingerprint, layout, store, venv
 from ansible.module_utils.releases.runas import run_as
 from conftest import load
-from supervised import eventually
+from supervised import eventually, uwsgi_files
 
 action = load("roles/release/action_plugins/release_build.py")
 module = load("roles/release/library/release_build.py")
@@ -198,9 +198,15 @@ def test_a_lock_outside_the_source_is_refused(source: Path) -> None:
         action.check_lock(source, "../requirements.txt")
 
 
-def test_the_bundles_own_lock_is_hashed(project: Path) -> None:
-    assert action.unhashed((project / "roles/release/files/gunicorn.txt").read_text(encoding="utf-8")) == []
-    assert action.names_package((project / "roles/release/files/gunicorn.txt").read_bytes(), "gunicorn.txt", "gunicorn")
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+def test_the_bundles_own_lock_is_hashed(project: Path, server: str) -> None:
+    lock = project / f"roles/release/files/{server}.txt"
+    assert action.unhashed(lock.read_text(encoding="utf-8")) == []
+    assert action.names_package(lock.read_bytes(), lock.name, action.brings({"server": server}))
+
+
+def test_the_distributions_server_needs_no_lock() -> None:
+    assert action.brings({"server": "uwsgi", "server_from": "distribution"}) == ""
 
 
 @pytest.mark.parametrize(("name", "lock", "found"), [
@@ -403,6 +409,8 @@ def test_each_part_has_its_own_hash(monkeypatch, source: Path, tmp_path: Path) -
     assert changed(parts(environment={"CANARY_NAME": "other"})) == {"environment"}
     assert changed(parts(files={"gunicorn.conf.py": "workers = 2\n"})) == {"config"}
     assert changed(parts(health={"path": "/up"})) == {"config"}
+    assert changed(parts(server="uwsgi")) == {"config", "requirements"}
+    assert changed(parts(crew={"workers": 3})) == {"config"}
     assert changed(parts(keep_releases=9, package_index="https://example.com")) == set()
     (source / "requirements.txt").write_text(HASHED + HASHED.replace("flask", "click"), encoding="utf-8")
     assert changed(parts()) == {"requirements"}
@@ -621,6 +629,7 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
     return {
         "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
         "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
+        "server_from": "release", "crew": {},
         "listen": [], "backlog": 2048, "going_live": "overlap", "tls": False, "socket_group": "www-data",
         "aliases": {"/static/": "app/static"}, "processes": {}, "precompress": ["gzip"],
         "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "packages": "index",
@@ -637,9 +646,17 @@ def test_check_mode_writes_nothing_on_a_bare_host(site: layout.Layout) -> None:
     assert not layout.RUN.exists()
 
 
-def payload_of(source: Path, tmp_path: Path, values: dict, server_lock: bytes = b"") -> Path:
-    """A payload with an environment, as the action plugin makes it."""
-    settings = {"environment": values, "files": {"gunicorn.conf.py": "workers = 1\n", "program-blue.conf": "b"}}
+def payload_of(
+    source: Path, tmp_path: Path, values: dict, server_lock: bytes = b"", server: str = "gunicorn", more: str = ""
+) -> Path:
+    """A payload with an environment, as the action plugin makes it.
+
+    :param more: another line of the server's config
+    """
+    files = {"gunicorn.conf.py": "workers = 1\n"} if server == "gunicorn" else dict(uwsgi_files(()))
+    first = next(iter(files))
+    settings = {"environment": values, "files": {**files, first: files[first] + more, "program-blue.conf": "b"}}
+    settings["server_package"] = action.PACKAGES[server]
     payload = tmp_path / "payload.tar.gz"
     with payload.open("wb") as target:
         action.pack(target, action.collect(source), settings, server_lock)
@@ -694,30 +711,32 @@ def test_what_it_leaves_in_the_background_holds_nobody_up_and_ends() -> None:
     eventually(lambda: process.is_gone(int(done.stdout)))
 
 
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
 def test_a_release_is_built_checked_and_then_found_to_be_right(
-    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path
+    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, server: str
 ) -> None:
     """The whole of it, with real packages; needs the package index once."""
     passable(tmp_path)
-    server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
+    server_lock = (project / f"roles/release/files/{server}.txt").read_bytes()
     (source / "requirements.txt").write_text("", encoding="utf-8")
     (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
     values = {"CANARY": "canary-value"}
-    asked = params(site, payload_of(source, tmp_path, values, server_lock))
+    asked = params(site, payload_of(source, tmp_path, values, server_lock, server), server=server)
 
     result = module.perform(asked, check_mode=False, tools=tools, now=NOW)
     assert (result["changed"], result["release"], result["slot"]) == (True, "20261121T031500Z-cccccccc", "blue")
     assert "canary" not in json.dumps(result)
     release = site.release(result["release"])
     # In the second line where the path is too long for a first one, as a test's may be.
-    first_lines = "".join((release / "venv/bin/gunicorn").read_text().splitlines()[:2])
+    first_lines = "".join((release / "venv/bin" / server).read_text().splitlines()[:2])
     assert f"{release}/venv/bin/python" in first_lines
     assert list((release / "app/shop").rglob("code.*.pyc")), "compiled before the first start"
     assert (release / "environment").stat().st_mode & 0o777 == 0o640
     assert (release / ".fingerprint").stat().st_mode & 0o777 == 0o600
     manifest = site.manifest(release.name)
-    assert manifest["command"][0] == f"{release}/venv/bin/gunicorn"
+    assert manifest["command"][0] == f"{release}/venv/bin/{server}"
+    assert manifest["server"] == server
     assert "canary" not in json.dumps(manifest)
     assert manifest["packed"] == {"ways": ["gzip"], "aliases": asked["aliases"]}
     packed = release / "app/static/style.css.gz"
@@ -728,8 +747,17 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     again = module.perform(asked, check_mode=False, tools=tools)
     assert (again["changed"], again["needed"], again["release"]) == (False, True, release.name), "not built twice"
 
+    words = "an_option = that = breaks\n"
+    broken = params(site, payload_of(source, tmp_path, values, server_lock, server, words), server=server)
+    broken["parts"] = broken["parts"] | {"config": "other"}
+    with pytest.raises(
+        venv.BuildError, match=r"has an error|check of uwsgi.ini(.|\n)*unknown config directive: an_opt"
+    ):
+        module.perform(broken, check_mode=False, tools=tools)
+
     (source / "wsgi.py").write_text("import os\nraise RuntimeError(os.environ['CANARY'])\n", encoding="utf-8")
-    broken = params(site, payload_of(source, tmp_path, values, server_lock), environment_hash="other")
+    payload = payload_of(source, tmp_path, values, server_lock, server)
+    broken = params(site, payload, server=server, environment_hash="other")
     with pytest.raises(venv.BuildError) as error:
         module.perform(broken, check_mode=False, tools=tools)
     assert "RuntimeError" in str(error.value)

@@ -36,6 +36,12 @@ def override(template: str, block: str, text: str) -> Callable[[Till], None]:
     return write
 
 
+def broken_settings(till: Till) -> None:
+    """An operator's template that its server cannot read."""
+    template = {"gunicorn": "gunicorn.conf.py.j2", "uwsgi": "uwsgi.ini.j2"}[till.server]
+    override(template, "extra", "no_such_setting = = 3")(till)
+
+
 def without_lock(till: Till) -> None:
     """The lock file was forgotten."""
     (till.code / "requirements.txt").unlink()
@@ -50,12 +56,15 @@ def with_wrong_hashes(till: Till) -> None:
     lock.write_text(text.replace(ours.group(), re.sub(r"sha256:\w+", "sha256:" + "0" * 64, ours.group())))
 
 
+# Both servers' checks import it before they start.
+UNLESS_CHECKED = "import sys\nif not {'--check-config', '../uwsgi_app.py'} & set(sys.argv):\n"
 # A release that is not well is waited for, and one that hangs is asked to end.
 BRIEFLY = {"health": {"timeout": 5}, "graceful_timeout": 1}
 FAULTS = {
     "a release that cannot be imported": Fault("no such thing", line("raise ImportError('no such thing')")),
     "a release whose workers do not boot": Fault(
-        "not here", line("import sys\nif '--check-config' not in sys.argv:\n    raise ImportError('not here')")
+        "not here",
+        line(UNLESS_CHECKED + "    raise ImportError('not here')"),
     ),
     "a release that answers 500": Fault(
         "answered 500", line("app = lambda environ, start: start('500 No', []) or []"), BRIEFLY
@@ -70,7 +79,7 @@ FAULTS = {
     ),
     "no lock file": Fault("requirements.txt", without_lock),
     "a package with another hash": Fault("packaging", with_wrong_hashes),
-    "a broken override for gunicorn": Fault("workers = = 3", override("gunicorn.conf.py.j2", "extra", "workers = = 3")),
+    "a broken override for the server": Fault("no_such_setting", broken_settings),
     "a broken override for nginx": Fault(
         "no_such_directive", override("site.conf.j2", "server_extra", "    no_such_directive on;")
     ),

@@ -1,4 +1,4 @@
-"""Sites that book sales, one for each worker class, and what happens to them while they are hammered."""
+"""Sites that book sales, one for each worker class and server, and what happens to them while they are hammered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from support import PROJECT, Machine, Run, Site, command_of, play, until
 SOURCE = PROJECT / "molecule/deploy/till"
 T = TypeVar("T")
 U = TypeVar("U")
-KINDS = ("sync", "gthread", "gevent")
+# Worker classes of gunicorn, and the other server.
+KINDS = ("sync", "gthread", "gevent", "uwsgi")
 
 
 @dataclass
@@ -29,6 +30,16 @@ class Till(Site):
     """One such site: its code and its entry on the page, which the tests change."""
 
     folder: Path
+
+    @property
+    def server(self) -> str:
+        """Its server."""
+        return self.entry.get("server", "gunicorn")
+
+    @property
+    def kind(self) -> str:
+        """What is told apart: a worker class, or the other server."""
+        return "uwsgi" if self.server == "uwsgi" else self.entry["worker_class"]
 
     @property
     def code(self) -> Path:
@@ -97,7 +108,8 @@ class Till(Site):
 def make(machine: Machine, kind: str, folder: Path, name: str = "") -> Till:
     """A till before its first deploy."""
     name = name or f"till_{kind}"
-    entry = {"server_names": [f"{name}.test"], "worker_class": kind, "workers": 2, "requirements": "requirements.txt"}
+    entry = {"server_names": [f"{name}.test"], "workers": 2, "requirements": "requirements.txt"}
+    entry |= {"server": "uwsgi", "worker_class": "gthread"} if kind == "uwsgi" else {"worker_class": kind}
     till = Till(machine, name, entry, folder)
     shutil.copytree(SOURCE, till.code, ignore=shutil.ignore_patterns("__pycache__"))
     return till
@@ -148,7 +160,7 @@ def under_load(tills: list[Till], what: str, table: Table, **settings: Any) -> I
     for till in tills:
         hammer = load.hammers[till.name]
         report = load.reports[till.name] = hammer.report(till.booked(hammer))
-        table.add(what, till.entry["worker_class"], report)
+        table.add(what, till.kind, report)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def test_killed_workers_cost_no_more_than_what_they_were_at(tills: list[Till], t
 
 
 def test_killed_servers_come_back(tills: list[Till], table: Table) -> None:
-    crash(tills, table, "kill -9 of gunicorn's master", killing([till.master for till in tills]))
+    crash(tills, table, "kill -9 of the server's master", killing([till.master for till in tills]))
 
 
 def test_a_killed_nginx_comes_back(tills: list[Till], table: Table) -> None:

@@ -40,7 +40,7 @@ def another_lock(till: Till) -> None:
 
 
 CHANGES = {
-    "a setting of gunicorn": lambda till: till.entry.update(workers=3),
+    "a setting of the server": lambda till: till.entry.update(workers=3),
     "the environment": lambda till: till.entry.update(env={"MOOD": "glad"}),
     "a dependency": another_lock,
 }
@@ -59,8 +59,8 @@ def changed(tills: list[Till], table: Table) -> dict[str, tuple[Till, Load]]:
     return dict(in_lanes(tills, list(CHANGES), deploy))
 
 
-def test_another_setting_of_gunicorn(changed: dict[str, tuple[Till, Load]]) -> None:
-    till, load = changed["a setting of gunicorn"]
+def test_another_setting_of_the_server(changed: dict[str, tuple[Till, Load]]) -> None:
+    till, load = changed["a setting of the server"]
     nobody_noticed(load, [till])
     assert len(till.workers) == 3
 
@@ -118,6 +118,24 @@ def test_the_way_back(tills: list[Till], table: Table) -> None:
         at_once(tills, lambda till: till.well("rollback"))
     nobody_noticed(load, tills)
     assert not set(before) & {till.release for till in tills}
+
+
+def test_another_server_there_and_back(tills: list[Till], table: Table) -> None:
+    """nginx is told of the other protocol after the switch, and of a way back not at all."""
+    till = next(till for till in tills if till.kind == "gthread")
+    for server, what in (("uwsgi", "from gunicorn to uWSGI"), ("gunicorn", "from uWSGI to gunicorn")):
+        till.entry["server"] = server
+        with under_load([till], what, table) as load:
+            till.well("deploy")
+        # The page has changed, so that nginx was reloaded: idle connections may close.
+        assert load.harm == {}
+        until(till.is_well, f"{till.name} is well")
+        assert till.release in load.reports[till.name].releases
+        assert_each_post_once(till, load)
+    for what in ("a rollback to uWSGI", "a rollback from uWSGI"):
+        with under_load([till], what, table) as load:
+            till.well("rollback")
+        nobody_noticed(load, [till])
 
 
 def test_new_processes(tills: list[Till], table: Table) -> None:

@@ -19,6 +19,7 @@ description:
   - C(listens) has the words of each C(listen) by server, C(main), C(redirect) and C(addresses); a server without any is
     not needed. C(http2) asks for C(http2 on), which newer releases have instead of a word.
   - C(live) is the link to the live slot, C(backend) what C(proxy_pass) says, C(encrypted) whether TLS is spoken there.
+  - C(uwsgi) says whether nginx speaks the uwsgi protocol to a live release that does.
   - C(front) is nothing where the site's server is on this host; else C(servers) as C(server) takes them, C(verified)
     with the C(name) that their certificate must have and the file C(ca), or nothing for plain http, the C(retry) words
     of C(proxy_next_upstream), how many C(tries), and the seconds to C(connect).
@@ -110,7 +111,9 @@ def settings(
     canonical = bracketed(site["canonical_name"])
     main_names = [canonical] if canonical else names
     elsewhere = front(site)
-    encrypted = bool(elsewhere["verified"] if elsewhere else site["gunicorn"]["certfile"])
+    encrypted = bool(
+        elsewhere["verified"] if elsewhere else site["server"] == "gunicorn" and site["gunicorn"]["certfile"]
+    )
     live = f"{site['root']}/live"
     return {
         "names": names,
@@ -120,6 +123,7 @@ def settings(
         "other_names": [each for each in names if each not in main_names],
         "live": live,
         "encrypted": encrypted,
+        "uwsgi": speaks_uwsgi(site),
         "front": elsewhere,
         "backend": f"{'https' if encrypted else 'http'}://site_{name}",
         "mount": mount,
@@ -143,7 +147,11 @@ def settings(
         ),
         "packed": ["gzip_static", *(["brotli_static"] if brotli else [])] if site["precompress"] else [],
         "paths": [
-            {"location": location(mount, path), "directives": path_directives(site, path, keys, client_connections)}
+            {
+                "location": location(mount, path),
+                "directives": path_directives(site, path, keys, client_connections),
+                "stream": bool(keys.get("stream")),
+            }
             for path, keys in by_name(site["locations"])
             if path not in site["aliases"]
         ],
@@ -371,6 +379,15 @@ def uncounted(site: Mapping[str, Any]) -> list[str] | None:
     return [pattern(site["path"].rstrip("/"), path) for path in free]
 
 
+# --- uWSGI ---------------------------------------------------------------------------------------------------------
+
+
+def speaks_uwsgi(site: Mapping[str, Any]) -> bool:
+    """Whether nginx speaks the uwsgi protocol where it can. Answers are kept of http alone."""
+    here = site["server"] == "uwsgi" and not front(site)
+    return here and site["uwsgi"]["protocol"] == "uwsgi" and not kept_for(site)
+
+
 # --- Answers that are kept for a moment ----------------------------------------------------------------------------
 
 
@@ -511,6 +528,9 @@ def path_directives(site: Mapping[str, Any], path: str, keys: Mapping[str, Any],
     if keys.get("stream") or "proxy_timeout" in keys:
         seconds = keys.get("proxy_timeout", STREAM_TIMEOUT)
         pairs += [("proxy_send_timeout", f"{seconds}s"), ("proxy_read_timeout", f"{seconds}s")]
+        # Streams go by http.
+        if speaks_uwsgi(site) and not keys.get("stream"):
+            pairs += [("uwsgi_send_timeout", f"{seconds}s"), ("uwsgi_read_timeout", f"{seconds}s")]
     return pairs
 
 

@@ -320,6 +320,11 @@ RULES: dict[str, Rule] = {
     "gunicorn.certfile": optional(HOST_PATH),
     "gunicorn.keyfile": optional(HOST_PATH),
     "gunicorn.ca_certs": optional(HOST_PATH),
+    "uwsgi.workers_min": between(0),
+    "uwsgi.reload_on_rss": between(0),
+    "uwsgi.stats": optional(
+        pattern(r"socket|(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}", "say socket, or a port of loopback: 127.0.0.1:9191")
+    ),
     "upstream.servers.*": upstream_server,
     "upstream.name": optional(pattern(rf"{LABEL}(\.{LABEL})*", "give the host name that stands in the certificate")),
     "health.path": pattern(r"/\S*", "begin it with /"),
@@ -601,6 +606,8 @@ class Page:
                     self.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
             if site["gunicorn"].get("ca_certs") and not site["gunicorn"].get("certfile"):
                 self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
+        if site["server"] == "uwsgi" and isinstance(site["uwsgi"], Mapping):
+            self._check_uwsgi(name, site, site["uwsgi"])
         if isinstance(site["upstream"], Mapping) and site["upstream"].get("servers"):
             self._check_front(name, site, site["upstream"])
         elif isinstance(site["source"], Mapping):
@@ -618,6 +625,25 @@ class Page:
         self._check_paths(name, site)
         self._check_cache(name, site)
         self._check_processes(name, site)
+
+    def _check_uwsgi(self, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
+        """What only gunicorn has, and how few workers there can be."""
+        if site["worker_class"] not in ("gthread", "sync", BROKEN):
+            self.report(
+                f"{name}.worker_class", "is gunicorn's; with server: uwsgi say gthread (with threads) or sync (without)"
+            )
+        if isinstance(site["gunicorn"], Mapping) and site["gunicorn"].get("certfile"):
+            self.report(
+                f"{name}.gunicorn.certfile", "is gunicorn's, and uWSGI would speak without TLS; leave it out, or say "
+                "server: gunicorn"
+            )  # fmt: skip
+        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
+        least = uwsgi.get("workers_min")
+        if isinstance(least, int) and least and least >= min(most, default=3):
+            self.report(
+                f"{name}.uwsgi.workers_min", "must be less than the workers there can be: those of workers and "
+                "workers_max, and 3 for auto on the smallest host"
+            )  # fmt: skip
 
     def _check_front(self, name: str, site: dict[str, Any], upstream: Mapping[str, Any]) -> None:
         """A site whose servers are on other hosts has nothing here that a server would need."""

@@ -47,13 +47,15 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
     "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "going_live", "keep_releases",
-    "packages", "processes", "precompress",
+    "packages", "processes", "server_from", "crew", "precompress",
 )  # fmt: skip
 # What makes another server config, besides the rendered files.
 CONFIG = (
     "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
-    "max_body", "going_live", "processes", "precompress",
+    "max_body", "going_live", "processes", "server_from", "crew", "precompress",
 )  # fmt: skip
+# The package that brings each server.
+PACKAGES = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}
 # What a release has in any case.
 RELEASE_NAMES = ("app", "venv", "packages", "environment")
 OWN = ("source", "files", "environment", "package_index", "http_proxy", "no_proxy")
@@ -281,11 +283,16 @@ def with_version(source: object, site: str, extra: Mapping[str, Any]) -> object:
     return {**source, "version": str(version)}
 
 
+def brings(args: Mapping[str, Any]) -> str:
+    """The package of the site's server; empty if the distribution has it."""
+    return "" if args.get("server_from") == "distribution" else PACKAGES[args.get("server") or "gunicorn"]
+
+
 def collect_wheels(text: str, server_lock: str, args: Mapping[str, Any], target: Mapping[str, Any]) -> list[Path]:
     """The wheels of the site's lock for this host, and those of the bundle's own lock if that names no server."""
     if missing := unhashed(text):
         raise PackError(f"requirements: no wheelhouse without hashes: {', '.join(missing[:3])}; lock from an index")
-    locks = [text] if args.get("server", "gunicorn") in wheels.names(text) else [text, server_lock]
+    locks = [text] if brings(args) in {"", *wheels.names(text)} else [text, server_lock]
     return wheels.collect(locks, target, str(args.get("package_index") or ""), CACHE)
 
 
@@ -328,8 +335,9 @@ class ActionModule(ActionBase):
         entries = collect(folder)
         lock = check_lock(folder, requirements)
         lock_name = Path(os.path.normpath(requirements)).as_posix()
-        server_lock = (ROLE / "files" / "gunicorn.txt").read_bytes()
-        needs_server = not names_package(lock, requirements, args.get("server", "gunicorn"))
+        server_lock = (ROLE / "files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
+        server_package = brings(args)
+        needs_server = bool(server_package) and not names_package(lock, requirements, server_package)
         module_args = {name: args[name] for name in FOR_MODULE if name in args} | {
             "source": words,
             "parts": {
@@ -347,6 +355,7 @@ class ActionModule(ActionBase):
         settings = {
             "environment": environment,
             "files": files,
+            "server_package": server_package,
             **{name: str(args.get(name) or "") for name in ("package_index", "http_proxy", "no_proxy")},
         }
         wheelhouse: list[Path] = []

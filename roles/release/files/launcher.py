@@ -444,6 +444,18 @@ def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
         raise LauncherError(f"cannot run {command[0]}: {error.strerror}") from error
 
 
+def crew(manifest: dict, cpus: int) -> dict[str, str]:
+    """How many workers and threads uWSGI is to have, which cannot count for itself."""
+    workers, threads = manifest.get("workers", "auto"), manifest.get("threads", 1)
+    if workers == "auto":
+        workers = 2 * cpus + 1
+    if most := manifest.get("workers_max", 0):
+        workers = min(workers, most)
+    if threads == "auto":
+        threads = max(1, round((2 * cpus + 1) / workers))
+    return {"SITE_WORKERS": str(workers), "SITE_THREADS": str(threads)}
+
+
 def serve(root: Path, slot: str) -> NoReturn:
     """Become the server of a slot, if the slot is live or a deploy is starting it."""
     folder = root / "slots" / slot
@@ -464,10 +476,15 @@ def serve(root: Path, slot: str) -> NoReturn:
         await_orphan(RUN / f"{site}-{slot}.pid", uid)
     # TCP first: when a port is taken, the slot's socket is not touched.
     tcp = [bind_tcp(address, addresses, backlog) for address in addresses]
-    listeners = [bind_unix(folder / "sock", uid, manifest["socket_group"], backlog), *tcp]
+    names, group = manifest.get("sockets", ["sock"]), manifest["socket_group"]
+    listeners = [*(bind_unix(folder / name, uid, group, backlog) for name in names), *tcp]
     retire_orphan(site, slot)
     hand_over(listeners)
-    environment |= {"LISTEN_FDS": str(len(listeners)), "LISTEN_PID": str(os.getpid())}
+    if manifest.get("server") == "uwsgi":
+        # Its configuration names the sockets: by LISTEN_FDS it would take each of them for one of the uwsgi protocol.
+        environment |= {"SITE_SLOT": slot, **crew(manifest, usable_cpus())}
+    else:
+        environment |= {"LISTEN_FDS": str(len(listeners)), "LISTEN_PID": str(os.getpid())}
     os.chdir(release / "app")
     drop_privileges(uid, gid)
     execute(manifest["command"], environment)

@@ -18,7 +18,16 @@ options:
   source: {description: Where the code came from; the page's C(source), in words., type: str}
   requirements: {description: The lock file, relative to the source., type: str, default: requirements.txt}
   wsgi: {description: What the server loads., type: str, required: true}
-  server: {description: The server., type: str, choices: [gunicorn], default: gunicorn}
+  server: {description: The server., type: str, choices: [gunicorn, uwsgi], default: gunicorn}
+  server_from:
+    description: Whether the server comes with the release, or is the distribution's.
+    type: str
+    choices: [release, distribution]
+    default: release
+  crew:
+    description: "What the launcher counts for uWSGI, which cannot: workers, workers_max and threads."
+    type: dict
+    default: {}
   worker_class: {description: The server's worker class., type: str, default: gthread}
   listen: {description: Further TCP listeners., type: list, elements: str, default: []}
   backlog: {description: How many connections may wait., type: int, default: 2048}
@@ -90,7 +99,7 @@ import subprocess
 import tarfile
 import traceback
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -107,6 +116,8 @@ from ansible.module_utils.releases.venv import BuildError, Toolbox
 ROOM_FOR_VENV = 64 * 1024 * 1024
 # A site that imports slower than this would not pass the gate either.
 IMPORT_TIMEOUT = 120
+# Of the package uwsgi-core.
+DISTRIBUTIONS_UWSGI = "/usr/bin/uwsgi"
 # To compile; a few seconds of work.
 FEW_FILES = 300
 
@@ -262,13 +273,9 @@ class Build:
             "group": grp.getgrgid(self.gid).gr_name,
             "socket_group": params["socket_group"],
             "server": params["server"],
-            "command": [
-                str(release / "venv/bin/gunicorn"),
-                "--config",
-                str(release / "gunicorn.conf.py"),
-                params["wsgi"],
-            ],
+            "command": self.command(release),
             "wsgi": params["wsgi"],
+            **self.for_uwsgi(),
             "listen": params["listen"],
             "backlog": params["backlog"],
             "going_live": params["going_live"],
@@ -279,16 +286,36 @@ class Build:
             "health": {"scheme": "https" if params["tls"] else "http", **params["health"]},
         }
 
+    def command(self, release: Path) -> list[str]:
+        """What the launcher becomes."""
+        if self.params["server"] == "uwsgi":
+            own = self.params["server_from"] == "release"
+            program = str(release / "venv/bin/uwsgi") if own else DISTRIBUTIONS_UWSGI
+            return [program, "--ini", str(release / "uwsgi.ini")]
+        return [
+            str(release / "venv/bin/gunicorn"),
+            "--config",
+            str(release / "gunicorn.conf.py"),
+            self.params["wsgi"],
+        ]
+
+    def for_uwsgi(self) -> dict:
+        """What only uWSGI's launcher has to know."""
+        if self.params["server"] != "uwsgi":
+            return {}
+        return {"sockets": ["sock", "uwsgi.sock"], **self.params["crew"]}
+
     def install(self, release: Path, app: Path) -> None:
         """Build the venv from the site's lock and, if that names no server, the bundle's own lock of it."""
         # Beside the venv and gone afterwards: the locks that count are in app/ and in the bundle.
         site_lock_file, server_lock_file = release / ".site.txt", release / ".server.txt"
         text = venv.lock_of(self.tools, app, self.params["requirements"])
         names = venv.locked_names(text)
-        venv.check_extras(names, self.params["worker_class"])
+        if self.params["server"] == "gunicorn":
+            venv.check_extras(names, self.params["worker_class"])
         write_file(site_lock_file, text, 0o600)
         locks = [site_lock_file]
-        if self.params["server"] not in names:
+        if self.settings.get("server_package", self.params["server"]) not in {"", *names}:
             write_file(server_lock_file, self.server_lock, 0o600)
             locks.append(server_lock_file)
         is_uv_lock = Path(self.params["requirements"]).name == "uv.lock"
@@ -330,31 +357,67 @@ class Build:
 
     def check(self, release: Path, environment: dict[str, str]) -> None:
         """Let the server read its config and import the site, as the site's user."""
+        if self.params["server"] == "uwsgi":
+            self.check_uwsgi(release, environment)
+        else:
+            self.check_gunicorn(release, environment)
+
+    def check_gunicorn(self, release: Path, environment: dict[str, str]) -> None:
+        """Its worker class, its config and the site's import."""
         user, binaries = self.params["user"], release / "venv" / "bin"
-        surroundings = process_environment(user, release, self.layout.shared, {})
         asked = run_as(
-            user, [str(binaries / "python"), "-I", "-c", venv.WORKER_CLASSES], cwd=release, environment=surroundings
+            user,
+            [str(binaries / "python"), "-I", "-c", venv.WORKER_CLASSES],
+            cwd=release,
+            environment=process_environment(user, release, self.layout.shared, {}),
         )
         if asked.returncode != 0:
             raise BuildError(f"the installed gunicorn cannot be imported:\n{venv.last_lines(asked.stderr)}")
         venv.check_worker_class(asked.stdout, self.params["worker_class"])
-        command, *arguments = self.manifest(release, datetime.now(UTC))["command"]
-        try:
-            done = run_as(
-                user,
-                [command, "--check-config", *arguments],
-                cwd=release / "app",
-                environment={**surroundings, **environment},
-                timeout=IMPORT_TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{self.params['wsgi']} was not imported within {IMPORT_TIMEOUT} s") from None
+        command, *arguments = self.command(release)
+        done = self.try_out(release, environment, [command, "--check-config", *arguments])
         if done.returncode != 0:
             said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))
             raise BuildError(
                 f"gunicorn's check of this release, run as {user}, failed: either {self.params['wsgi']} cannot be "
                 f"imported or gunicorn.conf.py has an error. It says:\n{said}"
             )
+
+    def check_uwsgi(self, release: Path, environment: dict[str, str]) -> None:
+        """The site's import first, since only Python tells what is wrong with it; then the config."""
+        user, command = self.params["user"], self.command(release)
+        if self.params["server_from"] == "distribution" and not Path(command[0]).exists():
+            raise BuildError(
+                f"uwsgi.from: this host has no {command[0]}; run the whole site.yml once, which installs the packages "
+                "uwsgi-core and uwsgi-plugin-python3"
+            )
+        done = self.try_out(release, environment, [str(release / "venv/bin/python"), "-P", "../uwsgi_app.py"])
+        if done.returncode != 0:
+            said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))
+            raise BuildError(f"{self.params['wsgi']} cannot be imported as {user}. Python says:\n{said}")
+        # As many as it may have at the least: what is wrong with fewer, is wrong with its start.
+        counted = {"SITE_WORKERS": "3", "SITE_THREADS": "1", "SITE_SLOT": "blue"}
+        if self.params["crew"].get("workers", "auto") != "auto":
+            counted["SITE_WORKERS"] = str(self.params["crew"]["workers"])
+        done = self.try_out(release, {**environment, **counted}, [*command, "--no-server"])
+        if done.returncode != 0:
+            said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))
+            raise BuildError(f"uWSGI's check of uwsgi.ini, run as {user}, failed. It says:\n{said}")
+
+    def try_out(self, release: Path, environment: dict[str, str], command: list[str]) -> subprocess.CompletedProcess:
+        """Run what imports the site, as its user and where it will run."""
+        user = self.params["user"]
+        surroundings = process_environment(user, release, self.layout.shared, {})
+        try:
+            return run_as(
+                user,
+                command,
+                cwd=release / "app",
+                environment={**surroundings, **environment},
+                timeout=IMPORT_TIMEOUT,
+            )
+        except subprocess.TimeoutExpired:
+            raise BuildError(f"{self.params['wsgi']} was not imported within {IMPORT_TIMEOUT} s") from None
 
 
 def _opened(tar: tarfile.TarFile, name: str) -> IO[bytes]:
@@ -425,7 +488,9 @@ def main() -> None:
             "source": {"type": "str", "default": ""},
             "requirements": {"type": "str", "default": "requirements.txt"},
             "wsgi": {"type": "str", "required": True},
-            "server": {"type": "str", "choices": ["gunicorn"], "default": "gunicorn"},
+            "server": {"type": "str", "choices": ["gunicorn", "uwsgi"], "default": "gunicorn"},
+            "server_from": {"type": "str", "choices": ["release", "distribution"], "default": "release"},
+            "crew": {"type": "dict", "default": {}},
             "worker_class": {"type": "str", "default": "gthread"},
             "listen": {"type": "list", "elements": "str", "default": []},
             "backlog": {"type": "int", "default": 2048},

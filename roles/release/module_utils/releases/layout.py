@@ -41,7 +41,12 @@ class Layout:
         return self.root / "slots" / slot
 
     def socket(self, slot: str) -> Path:
+        """What each release answers by http."""
         return self.slot(slot) / "sock"
+
+    def sockets(self, slot: str) -> list[Path]:
+        """All that a server may listen on; `uwsgi.sock` is there where nginx may speak the uwsgi protocol."""
+        return [self.socket(slot), self.slot(slot) / "uwsgi.sock"]
 
     def owed(self, slot: str) -> Path:
         """Tells that the hooks that come after this slot went live have not run yet."""

@@ -33,7 +33,7 @@ def traces(site: Layout, slot: str) -> list[str]:
     if orphan(site, slot):
         found.append("process")
     links = (site.slot(slot) / "release", site.slot(slot) / "before")
-    for path in (site.program(slot), site.token(slot), *links, site.socket(slot)):
+    for path in (site.program(slot), site.token(slot), *links, *site.sockets(slot)):
         if path.is_symlink() or path.exists():
             found.append(str(path))
     return found
@@ -85,6 +85,9 @@ def clear_slot(site: Layout, slot: str) -> bool:
         site.program(slot).unlink()
         with contextlib.suppress(SupervisorError):
             supervisor.reread()
-    for name in ("sock", "sock.new", "release", ".release.new", "before", ".before.new", "after_live"):
+    for path in site.sockets(slot):
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.new").unlink(missing_ok=True)
+    for name in ("release", ".release.new", "before", ".before.new", "after_live"):
         (site.slot(slot) / name).unlink(missing_ok=True)
     return found
