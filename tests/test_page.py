@@ -6,6 +6,9 @@ import re
 import shutil
 from datetime import timedelta
 
+import page_checks
+import page_reading
+import page_rules
 import pytest
 import yaml
 from ansible_run import PROJECT, preflight, run, write_inventory
@@ -46,21 +49,18 @@ def test_every_key_is_described():
     described(options())
 
 
-def test_every_rule_belongs_to_a_key(plugin):
-    module = plugin("roles/preflight/action_plugins/preflight.py")
-    known = set(module.dotted_keys(module.site_spec({"main": {"options": options()}})))
-    assert {rule.removesuffix(".*").removesuffix(".@") for rule in module.RULES} <= known
+def test_every_rule_belongs_to_a_key():
+    known = set(page_reading.dotted_keys(page_reading.site_spec({"main": {"options": options()}})))
+    assert {rule.removesuffix(".*").removesuffix(".@") for rule in page_rules.RULES} <= known
 
 
-def test_every_default_passes_its_own_rule(plugin):
-    module = plugin("roles/preflight/action_plugins/preflight.py")
-
+def test_every_default_passes_its_own_rule():
     def walk(values: dict, prefix: str = "") -> None:
         for key, value in values.items():
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
-            elif prefix + key in module.RULES and "{{" not in str(value):
-                assert module.RULES[prefix + key](value) is None, prefix + key
+            elif prefix + key in page_rules.RULES and "{{" not in str(value):
+                assert page_rules.RULES[prefix + key](value) is None, prefix + key
 
     walk(of_spec(spec(), "default"))
 
@@ -302,13 +302,13 @@ RULES = {
 }
 
 
-def test_every_rule_has_examples(plugin):
-    assert set(RULES) == set(plugin("roles/preflight/action_plugins/preflight.py").RULES)
+def test_every_rule_has_examples():
+    assert set(RULES) == set(page_rules.RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_takes_what_is_right_and_refuses_what_is_not(plugin, rule):
-    check = plugin("roles/preflight/action_plugins/preflight.py").RULES[rule]
+def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
+    check = page_rules.RULES[rule]
     good, bad = RULES[rule]
     assert [value for value in good if check(value)] == []
     assert [value for value in bad if not check(value)] == []
@@ -318,8 +318,8 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(plugin, rule):
     "name",
     ["root", "nginx", "supervisor", "default", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""],
 )
-def test_an_identifier_that_would_collide_or_break_is_refused(plugin, name):
-    assert plugin("roles/preflight/action_plugins/preflight.py").identifier(name)
+def test_an_identifier_that_would_collide_or_break_is_refused(name):
+    assert page_rules.identifier(name)
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_an_identifier_that_would_collide_or_break_is_refused(plugin, name):
         ("-e .\n", True),
     ],
 )
-def test_a_lock_without_hashes_is_seen(plugin, text, bad):
-    assert plugin("roles/preflight/action_plugins/preflight.py").unhashed(text) is bad
+def test_a_lock_without_hashes_is_seen(text, bad):
+    assert page_checks.unhashed(text) is bad
 
 
 # --- The whole, through Ansible ------------------------------------------------------------------------------------
