@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import yaml
@@ -83,6 +83,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def whole_request(stream: BinaryIO) -> bytes:
+    """What nginx sends an app, head and body, as it was sent; nothing if the connection ends before."""
+    heard = b""
+    while not heard.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
+            return b""
+        heard += line
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", heard)
+    return heard + stream.read(int(length[1])) if length else heard
 
 
 class Upstream(threading.Thread):

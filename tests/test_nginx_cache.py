@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import load
-from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render, wait_for
+from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render, wait_for, whole_request
 
 pytestmark = needs_nginx
 
@@ -85,14 +85,9 @@ class Answer(socketserver.StreamRequestHandler):
     server: App
 
     def handle(self) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            line = self.rfile.readline()
-            if not line:
-                return
-            head += line
-        if length := re.search(rb"(?i)\r\ncontent-length: (\d+)", head):
-            head += self.rfile.read(int(length[1]))
+        head = whole_request(self.rfile)
+        if not head:
+            return
         self.server.heard.append(head)
         number = len(self.server.heard)
         path = re.sub(r"^/blog", "", re.split(r"[?]", head.split()[1].decode())[0])

@@ -33,6 +33,7 @@ from nginx_rig import (
     role_variables,
     say,
     wait_for,
+    whole_request,
 )
 
 pytestmark = needs_nginx
@@ -125,14 +126,9 @@ class Answer(socketserver.StreamRequestHandler):
     server: App
 
     def handle(self) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            line = self.rfile.readline()
-            if not line:
-                return
-            head += line
-        if length := re.search(rb"(?i)\r\ncontent-length: (\d+)", head):
-            head += self.rfile.read(int(length[1]))
+        head = whole_request(self.rfile)
+        if not head:
+            return
         self.server.heard.append(head)
         path = head.split()[1].decode(errors="replace")
         if b"\r\nUpgrade: websocket\r\n" in head and path.startswith("/events/"):
