@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from authority import KEYS, elsewhere, hammered, names_of, rows, run, shown, tell_dns
+from authority import KEYS, hammered, names_of, rows, run, shown
 from support import Machine, Site, until
 
 SHOP = ["shop.test", "www.shop.test"]
@@ -48,13 +48,13 @@ def test_the_table_says_whose_certificate_is_good_for_how_long(machine: Machine)
 
 @pytest.mark.breaks
 def test_the_host_s_own_renewal_serves_the_new_one_though_another_site_s_fails(machine: Machine, shop: Site) -> None:
-    def renew_before_end(now: str, then: str) -> None:
-        expression = f"s/^renew_before_expiry = {now}$/renew_before_expiry = {then}/"
-        machine.output(f"sed -i '{expression}' /etc/letsencrypt/renewal/blog.conf /etc/letsencrypt/renewal/shop.conf")
+    def change(expression: str, *names: str) -> None:
+        machine.output(f"sed -i '{expression}' {' '.join(f'/etc/letsencrypt/renewal/{name}.conf' for name in names)}")
 
     before = {name: shown(machine, f"{name}.test")["serialNumber"] for name in ("blog", "shop")}
-    tell_dns(machine, "blog.test", elsewhere(machine))
-    renew_before_end("720 hours", "20 years")
+    # A name that leads elsewhere would not do: Pebble believes one that it has seen before, once in a hundred times.
+    change("s#^server = .*/dir$#&/nowhere#", "blog")
+    change("s/^renew_before_expiry = 720 hours$/renew_before_expiry = 20 years/", "blog", "shop")
     try:
         with hammered(shop):
             # What timer or crontab run, without the hours that they wait first.
@@ -63,8 +63,8 @@ def test_the_host_s_own_renewal_serves_the_new_one_though_another_site_s_fails(m
             # The host tells that one of them failed.
             assert done.rc != 0, machine.output("tail -n 200 /var/log/letsencrypt/letsencrypt.log")
     finally:
-        tell_dns(machine, "blog.test")
-        renew_before_end("20 years", "720 hours")
+        change("s#/nowhere$##", "blog")
+        change("s/^renew_before_expiry = 20 years$/renew_before_expiry = 720 hours/", "blog", "shop")
     until(lambda: shown(machine, "shop.test")["serialNumber"] != before["shop"], "the new one is served")
     assert shown(machine, "blog.test")["serialNumber"] == before["blog"]
     again = run(machine, "deploy")
