@@ -137,7 +137,7 @@ RULES = {
     "health.status": ([200, 503], [99, 600]),
     "gunicorn.keyfile": (["", "/etc/ssl/x.key"], ["x.key", "/etc/ssl/a b"]),
     "threads": (["auto", 1, 16], ["Auto", 0, "4", True]),
-    "worker_class": (["sync", "gthread", "gunicorn.workers.ggevent.GeventWorker"], ["", "a b", "2x", "sync;"]),
+    "worker_class": (["sync", "gthread", "gunicorn.workers.ggevent.GeventWorker"], ["", "a b", "2x", "sync;", "asgi"]),
     "workers_max": ([0, 8], [-1]),
     "timeout": ([0, 30], [-1]),
     "graceful_timeout": ([1, 30], [0]),
@@ -440,6 +440,7 @@ def bad(tmp_path_factory) -> str:
                 "gunicorn": {"certfile": "/etc/x.pem", "keyfile": "/etc/x.key"},
                 "uwsgi": {"workers_min": 2, "form": "release"},
             },
+            "early": GOOD | {"server_names": ["g.example.com"], "worker_class": "gevent", "preload": True},
             "certless": GOOD | {"server_names": ["t1.example.com"], "tls": {"mode": "provided", "key": SECRET}},
             "locked": GOOD
             | {
@@ -591,6 +592,7 @@ def bad(tmp_path_factory) -> str:
         "other.worker_class: is gunicorn's; with server: uwsgi say gthread",
         "other.gunicorn.certfile: is gunicorn's, and uWSGI would speak without TLS",
         "other.uwsgi.workers_min: must be less than the workers there can be",
+        "early.preload: would import the app before gevent has patched Python",
         "certless.tls.key: is no file on this machine",
         "locked.tls.key: has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey",
         "locked.tls.certificate: is not for t2.example.com, only for other.example.com; get one",

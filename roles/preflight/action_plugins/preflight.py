@@ -76,6 +76,13 @@ def auto_or_count(value: object) -> str | None:
     return None if fits else "say auto, or a whole number of at least 1 without quotes"
 
 
+def worker_class(value: str) -> str | None:
+    """The name of a class; which there are, only the gunicorn of the lock file knows."""
+    if str(value) == "asgi":
+        return "is for ASGI apps, and a site's is WSGI; give gthread, sync, gevent or tornado"
+    return pattern(r"[A-Za-z_][\w.]*", "give the name of a worker class, such as gthread, sync or gevent")(value)
+
+
 def server_name(value: str) -> str | None:
     """A host name, a wildcard in front, or an address."""
     name = str(value).lower()
@@ -301,7 +308,7 @@ RULES: dict[str, Rule] = {
     "env.@": pattern(r"[A-Za-z_][A-Za-z0-9_]*", "is no name for a variable; use letters, digits and _"),
     "workers": auto_or_count,
     "workers_max": between(0),
-    "worker_class": pattern(r"[A-Za-z_][\w.]*", "give the name of a worker class, such as gthread, sync or gevent"),
+    "worker_class": worker_class,
     "threads": auto_or_count,
     "timeout": between(0),
     "graceful_timeout": between(1),
@@ -602,6 +609,11 @@ class Page:
                 self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
         if site["server"] == "uwsgi" and isinstance(site["uwsgi"], Mapping):
             self._check_uwsgi(name, site, site["uwsgi"])
+        if site["server"] == "gunicorn" and site["preload"] is True and "gevent" in str(site["worker_class"]):
+            self.report(
+                f"{name}.preload", "would import the app before gevent has patched Python, and a query would stop all "
+                "requests of its worker; leave it out, or take another worker_class"
+            )  # fmt: skip
         if isinstance(site["upstream"], Mapping) and site["upstream"].get("servers"):
             self._check_front(name, site, site["upstream"])
         elif isinstance(site["source"], Mapping):
