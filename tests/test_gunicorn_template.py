@@ -152,3 +152,16 @@ def test_workers_follow_the_cpus_and_only_gthread_has_threads(
     monkeypatch.setenv("SITE_CPUS", cpus)
     found = config(tmp_path, **keys)["cfg"]
     assert (found.workers, found.threads) == (workers, threads)
+
+
+def test_workers_that_follow_the_load_begin_as_the_launcher_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITE_CPUS", "2")
+    keys = {"workers_min": 2, "threads": "auto", "workers": 2}
+    assert config(tmp_path, **keys)["cfg"].workers == 2, "without a launcher"
+    monkeypatch.setenv("SITE_WORKERS_FIRST", "4")
+    found = config(tmp_path, workers_min=2, threads=3)["cfg"]
+    assert (found.workers, found.threads, found.worker_connections) == (4, 3, 6)
+    assert config(tmp_path, workers_min=2, worker_class="gevent")["cfg"].worker_connections == 1000
+    assert config(tmp_path)["cfg"].workers == 5, "the page has not asked for it"

@@ -77,7 +77,7 @@ def lay(folder: Path, **keys: Any) -> None:
 
 def check(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Let uWSGI read its config."""
-    counted = {"SITE_WORKERS": "2", "SITE_THREADS": "2", "SITE_SLOT": "blue"}
+    counted = {"SITE_WORKERS": "2", "SITE_WORKERS_FIRST": "1", "SITE_THREADS": "2", "SITE_SLOT": "blue"}
     return subprocess.run(
         [*RUN, "--ini", str(folder / "uwsgi.ini"), "--no-server", *words],
         cwd=folder / "app", env={**os.environ, **counted, **environment},
@@ -107,7 +107,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START, ",".join(map(str, handles)), *RUN, "--ini", str(release / "uwsgi.ini")],
                 cwd=self.app, pass_fds=handles, stdout=log, stderr=log,
-                env={**os.environ, "SITE_WORKERS": str(workers), "SITE_THREADS": str(threads), "SITE_SLOT": "blue"},
+                env={**os.environ, "SITE_WORKERS": str(workers), "SITE_WORKERS_FIRST": "1",
+                     "SITE_THREADS": str(threads), "SITE_SLOT": "blue"},
             )  # fmt: skip
         for listener in self.listeners[:2]:
             listener.close()
@@ -149,7 +150,7 @@ def running(folder: Path, **keys: Any) -> Iterator[Server]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "fewer workers at first": {"uwsgi": {"workers_min": 1, "cheaper": "busyness", "reload_on_rss": 200}},
+    "fewer workers at first": {"workers_min": 1, "uwsgi": {"cheaper": "busyness", "reload_on_rss": 200}},
     "stats on a socket": {"uwsgi": {"stats": "socket"}},
     "stats on a port": {"uwsgi": {"stats": "127.0.0.1:0"}},
     "most changed": {
@@ -392,7 +393,7 @@ def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
 
 
 def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
-    with running(folder, workers=3, threads=1, uwsgi={"workers_min": 1}) as server:
+    with running(folder, workers=3, threads=1, workers_min=1) as server:
         server.get()
         assert server.log.read_text().count("spawned uWSGI worker") == 1
         asking = [threading.Thread(target=server.get, args=["/slow"]) for _ in range(2)]

@@ -216,7 +216,8 @@ def cron_field(text: str, low: int, high: int, names: list[str]) -> str | None:
 
 
 # Names that would be a slot's program, or a log that every site has.
-TAKEN = {"blue": "a slot", "green": "a slot", "server": "a log", "access": "a log", "error": "a log"}
+TAKEN = {"blue": "a slot", "green": "a slot", "server": "a log", "access": "a log", "error": "a log",
+         "scaler": "what lets workers follow the load"}  # fmt: skip
 
 
 def process_name(value: str) -> str | None:
@@ -308,6 +309,7 @@ RULES: dict[str, Rule] = {
     "env.@": pattern(r"[A-Za-z_][A-Za-z0-9_]*", "is no name for a variable; use letters, digits and _"),
     "workers": auto_or_count,
     "workers_max": between(0),
+    "workers_min": between(0),
     "worker_class": worker_class,
     "threads": auto_or_count,
     "timeout": between(0),
@@ -321,7 +323,6 @@ RULES: dict[str, Rule] = {
     "gunicorn.certfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
     "gunicorn.keyfile": optional(pattern(r"/\S+", "give an absolute path on the host")),
     "gunicorn.ca_certs": optional(pattern(r"/\S+", "give an absolute path on the host")),
-    "uwsgi.workers_min": between(0),
     "uwsgi.reload_on_rss": between(0),
     "uwsgi.stats": optional(
         pattern(r"socket|(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}", "say socket, or a port of loopback: 127.0.0.1:9191")
@@ -609,11 +610,7 @@ class Page:
                 self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
         if site["server"] == "uwsgi" and isinstance(site["uwsgi"], Mapping):
             self._check_uwsgi(name, site, site["uwsgi"])
-        if site["server"] == "gunicorn" and site["preload"] is True and "gevent" in str(site["worker_class"]):
-            self.report(
-                f"{name}.preload", "would import the app before gevent has patched Python, and a query would stop all "
-                "requests of its worker; leave it out, or take another worker_class"
-            )  # fmt: skip
+        self._check_crew(name, site)
         if isinstance(site["upstream"], Mapping) and site["upstream"].get("servers"):
             self._check_front(name, site, site["upstream"])
         elif isinstance(site["source"], Mapping):
@@ -632,8 +629,22 @@ class Page:
         self._check_cache(name, site)
         self._check_processes(name, site)
 
+    def _check_crew(self, name: str, site: dict[str, Any]) -> None:
+        """How few workers there can be, and who imports the app."""
+        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
+        if isinstance(site["workers_min"], int) and site["workers_min"] >= min(most, default=3) > 0:
+            self.report(
+                f"{name}.workers_min", "must be less than the workers there can be: those of workers and workers_max, "
+                "and 3 for auto on the smallest host"
+            )  # fmt: skip
+        if site["server"] == "gunicorn" and site["preload"] is True and "gevent" in str(site["worker_class"]):
+            self.report(
+                f"{name}.preload", "would import the app before gevent has patched Python, and a query would stop all "
+                "requests of its worker; leave it out, or take another worker_class"
+            )  # fmt: skip
+
     def _check_uwsgi(self, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
-        """What only gunicorn has, and how few workers there can be."""
+        """What only gunicorn has."""
         if site["worker_class"] not in ("gthread", "sync", BROKEN):
             self.report(
                 f"{name}.worker_class", "is gunicorn's; with server: uwsgi say gthread (with threads) or sync (without)"
@@ -642,13 +653,6 @@ class Page:
             self.report(
                 f"{name}.gunicorn.certfile", "is gunicorn's, and uWSGI would speak without TLS; leave it out, or say "
                 "server: gunicorn"
-            )  # fmt: skip
-        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
-        least = uwsgi.get("workers_min")
-        if isinstance(least, int) and least and least >= min(most, default=3):
-            self.report(
-                f"{name}.uwsgi.workers_min", "must be less than the workers there can be: those of workers and "
-                "workers_max, and 3 for auto on the smallest host"
             )  # fmt: skip
 
     def _check_front(self, name: str, site: dict[str, Any], upstream: Mapping[str, Any]) -> None:
