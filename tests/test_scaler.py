@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -231,6 +231,15 @@ class Busy(Shop):
         return (self.host.folder / "log/shop/scaler.log").read_text()
 
 
+def served(asked: list[Future[str]], database: SlowDatabase) -> None:
+    """Let all go, also those who come when others have gone; each has its answer."""
+    while not all(each.done() for each in asked):
+        eventually(lambda: database.waiting or all(each.done() for each in asked))
+        while database.waiting:
+            database.let_go()
+    assert all(each.result().startswith("HTTP/1.1 200") for each in asked)
+
+
 # For each class what the page says, and how many requests three workers are at, at once.
 CLASSES = {"sync": ({"worker_class": "sync"}, 3), "gthread": ({"worker_class": "gthread", "threads": 2}, 6)}
 
@@ -249,11 +258,7 @@ def test_workers_come_when_requests_wait_and_go_again_and_nothing_is_lost(
             asked = [pool.submit(ask, shop.port, "/wait") for _ in range(2 * at_once)]
             eventually(lambda: len(database.waiting) == at_once)
             assert shop.workers() == 3, "as many as there may be"
-            while not all(each.done() for each in asked):
-                eventually(lambda: database.waiting or all(each.done() for each in asked))
-                while database.waiting:
-                    database.let_go()
-            assert all(each.result().startswith("HTTP/1.1 200") for each in asked)
+            served(asked, database)
             with Clients(shop.port, 1) as clients:
                 eventually(lambda: shop.workers() == 1)
             assert clients.lost == []
@@ -270,21 +275,16 @@ def test_it_goes_on_after_a_switch_and_after_a_crash_of_either(host: Host, rig: 
     shop.deploy("gunicorn")
     with ThreadPoolExecutor(3) as pool:
 
-        def rises() -> list:
+        def rises() -> list[Future[str]]:
             asked = [pool.submit(ask, shop.port, "/wait") for _ in range(3)]
             eventually(lambda: len(database.waiting) == 3)
             assert shop.workers() == 3
             return asked
 
-        def let_go(asked: list) -> None:
-            while database.waiting:
-                database.let_go()
-            assert all(each.result().startswith("HTTP/1.1 200") for each in asked)
-
         asked = rises()
         slot = shop.prepare("next")
         assert eventually(lambda: shop.workers(slot) == 3), "the next release begins with as many"
-        let_go(asked)
+        served(asked, database)
         steps.switch(host.site, slot, "next", drain=0.2)
         eventually(lambda: shop.workers() == 1)
 
@@ -300,7 +300,7 @@ def test_it_goes_on_after_a_switch_and_after_a_crash_of_either(host: Host, rig: 
         for each in asked:
             each.exception()
         eventually(lambda: shop.workers() == 1)
-        let_go(rises())
+        served(rises(), database)
 
 
 def test_only_a_master_that_listens_is_told_anything(scaler: ModuleType) -> None:

@@ -393,7 +393,8 @@ def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
 
 
 def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
-    with running(folder, workers=3, threads=1, workers_min=1) as server:
+    # One that waits behind another for the next connection is deaf until a request comes, or this is over.
+    with running(folder, workers=3, threads=1, workers_min=1, graceful_timeout=3) as server:
         server.get()
         assert server.log.read_text().count("spawned uWSGI worker") == 1
         asking = [threading.Thread(target=server.get, args=["/slow"]) for _ in range(2)]
@@ -404,3 +405,5 @@ def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
         for each in asking:
             each.join(60)
         wait_for(lambda: server.log.read_text().count(" ready in ") >= 2)
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        wait_for(lambda: len(children.read_text().split()) == 1)
