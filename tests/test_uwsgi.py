@@ -88,7 +88,7 @@ def check(folder: Path, *words: str, **environment: str) -> subprocess.Completed
 class Server:
     """A running uWSGI, in a folder that nginx's workers can reach."""
 
-    def __init__(self, folder: Path, workers: int = 2, threads: int = 2, **keys: Any) -> None:
+    def __init__(self, folder: Path, workers: int = 2, threads: int = 2, first: int = 1, **keys: Any) -> None:
         self.folder = folder
         # In a slot, or all in one folder.
         release = folder / "release" if (folder / "release").exists() else folder
@@ -107,7 +107,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START, ",".join(map(str, handles)), *RUN, "--ini", str(release / "uwsgi.ini")],
                 cwd=self.app, pass_fds=handles, stdout=log, stderr=log,
-                env={**os.environ, "SITE_WORKERS": str(workers), "SITE_WORKERS_FIRST": "1",
+                env={**os.environ, "SITE_WORKERS": str(workers), "SITE_WORKERS_FIRST": str(first),
                      "SITE_THREADS": str(threads), "SITE_SLOT": "blue"},
             )  # fmt: skip
         for listener in self.listeners[:2]:
@@ -390,6 +390,12 @@ def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
     assert len(told["workers"]) == 2
     assert "secret" not in json.dumps(told)
     assert not (folder / "shared/data/uwsgi-blue.stats").exists()
+
+
+def test_it_begins_with_as_many_workers_as_it_is_told(folder: Path) -> None:
+    with running(folder, workers=3, first=2, workers_min=1) as server:
+        server.get()
+        assert server.log.read_text().count("spawned uWSGI worker") == 2
 
 
 def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
