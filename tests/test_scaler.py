@@ -226,6 +226,12 @@ class Busy(Shop):
         pid = self.master(slot or self.host.site.live_slot())
         return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
+    def logs(self) -> str:
+        """The ends of what nginx and gunicorn have logged, for a test that fails."""
+        return "\n".join(
+            path.read_text()[-2000:] for path in (*self.rig.folder.glob("var/log/**/error.log"), self.host.site.log)
+        )
+
     def said(self) -> str:
         """The scaler's log."""
         return (self.host.folder / "log/shop/scaler.log").read_text()
@@ -261,7 +267,7 @@ def test_workers_come_when_requests_wait_and_go_again_and_nothing_is_lost(
             served(asked, database)
             with Clients(shop.port, 1) as clients:
                 eventually(lambda: shop.workers() == 1)
-            assert clients.lost == []
+            assert clients.lost == [], shop.logs()
             assert booked(shop.book) == dict.fromkeys(clients.sent, 1)
             shop.book.write_text("")
     assert database.most == at_once
