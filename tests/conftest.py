@@ -30,8 +30,8 @@ TOGETHER = ("test_host_authorities", "test_host_uv", "test_page", "test_render")
 # `bin/test` runs them, `bin/test quick` does not.
 SLOW = (
     "test_change_of_server", "test_console", "test_host_uv", "test_release_lock", "test_release_processes",
-    "test_release_switch", "test_release_wheels", "test_scaffold", "test_secrets", "test_supervisor_config",
-    "test_uwsgi",
+    "test_release_switch", "test_release_wheels", "test_scaffold", "test_scaler", "test_secrets",
+    "test_supervisor_config", "test_uwsgi", "test_worker_classes",
 )  # fmt: skip
 
 

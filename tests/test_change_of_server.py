@@ -97,7 +97,7 @@ class Clients:
                 if answer.status == 200:
                     self.served[text] += 1
                 else:
-                    self.lost.append(f"{method} {answer.status}")
+                    self.lost.append(f"{method} {answer.status} {text[:200]}")
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a lost request
                 self.lost.append(f"{method} {error!r}")
                 names = itertools.count(number + 50 - number % 50)

@@ -132,3 +132,36 @@ def test_below_a_path_the_app_is_told_so_whatever_a_client_says(
 def test_without_a_path_nothing_is_wrapped_for_it(tmp_path: Path) -> None:
     assert "below_path" not in config(tmp_path)
     assert "post_worker_init" not in config(tmp_path, proxy_fix=False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "cpus", "workers", "threads"),
+    [
+        ({}, "2", 5, 4),
+        ({}, "1", 3, 4),
+        ({"workers_max": 4}, "8", 4, 4),
+        ({"workers": 2, "threads": "auto"}, "4", 2, 4),
+        ({"threads": "auto"}, "4", 9, 1),
+        ({"worker_class": "sync", "threads": 8}, "2", 5, 1),
+        ({"worker_class": "gevent", "threads": 8}, "2", 5, 1),
+    ],
+)
+def test_workers_follow_the_cpus_and_only_gthread_has_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], cpus: str, workers: int, threads: int
+) -> None:
+    monkeypatch.setenv("SITE_CPUS", cpus)
+    found = config(tmp_path, **keys)["cfg"]
+    assert (found.workers, found.threads) == (workers, threads)
+
+
+def test_workers_that_follow_the_load_begin_as_the_launcher_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITE_CPUS", "2")
+    keys = {"workers_min": 2, "threads": "auto", "workers": 2}
+    assert config(tmp_path, **keys)["cfg"].workers == 2, "without a launcher"
+    monkeypatch.setenv("SITE_WORKERS_FIRST", "4")
+    found = config(tmp_path, workers_min=2, threads=3)["cfg"]
+    assert (found.workers, found.threads, found.worker_connections) == (4, 3, 6)
+    assert config(tmp_path, workers_min=2, worker_class="gevent")["cfg"].worker_connections == 1000
+    assert config(tmp_path)["cfg"].workers == 5, "the page has not asked for it"

@@ -338,3 +338,20 @@ def test_a_cpu_quota_is_seen_however_control_groups_are_mounted(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content + "\n")
     assert sorted(set(quotas(tmp_path, own)), reverse=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("manifest", "busy", "counted"),
+    [
+        ({"workers": "auto"}, 0, (5, 5, 5)),
+        ({"workers": 2}, 9, (2, 2, 2)),
+        ({"workers": "auto", "workers_min": 2}, 0, (5, 2, 2)),
+        ({"workers": "auto", "workers_min": 2}, 4, (5, 2, 4)),
+        ({"workers": 20, "workers_min": 2, "workers_max": 8}, 20, (8, 2, 8)),
+    ],
+)
+def test_workers_that_follow_the_load_begin_between_their_limits(
+    plugin, manifest: dict, busy: int, counted: tuple[int, int, int]
+) -> None:
+    found = plugin("roles/release/files/launcher.py").crew(manifest, 2, busy)
+    assert tuple(int(found[f"SITE_WORKERS{word}"]) for word in ("", "_MIN", "_FIRST")) == counted

@@ -70,3 +70,27 @@ def test_a_site_without_any_has_nothing_of_it(of: str) -> None:
     assert set(found) == (
         {"gunicorn.conf.py", "program-blue.conf", "program-green.conf"} if of == "release_files" else set()
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "there"),
+    [
+        ({"workers_min": 2}, True),
+        ({"workers_min": 2, "worker_class": "gevent", "workers": 9}, True),
+        ({}, False),
+        ({"workers_min": 2, "server": "uwsgi"}, False),
+    ],
+)
+def test_what_lets_workers_follow_the_load_is_one_of_the_processes(keys: dict[str, Any], there: bool) -> None:
+    site = {**SHOP, "root": "/opt/shop", **keys}
+    assert ("scaler" in of_release("__release_process_manifest", "one", site)) is there
+    assert ("program-scaler.conf" in of_release("release_files", "one", site)) is there
+    if there:
+        brought = of_release("__release_process_manifest", "one", site)["scaler"]
+        assert brought["command"] == ["/usr/local/lib/sites/scaler", "/opt/shop", "shop"]
+        assert (brought["kind"], brought["count"]) == ("process", 1)
+        crew = of_release("__release_server.crew", "one", site)
+        assert crew["workers_min"] == 2
+        assert crew["threads"] == (1000 if "worker_class" in keys else 4)
+    elif "server" not in keys:
+        assert of_release("__release_server.crew", "one", site) == {}

@@ -77,7 +77,7 @@ def lay(folder: Path, **keys: Any) -> None:
 
 def check(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Let uWSGI read its config."""
-    counted = {"SITE_WORKERS": "2", "SITE_THREADS": "2", "SITE_SLOT": "blue"}
+    counted = {"SITE_WORKERS": "2", "SITE_WORKERS_FIRST": "1", "SITE_THREADS": "2", "SITE_SLOT": "blue"}
     return subprocess.run(
         [*RUN, "--ini", str(folder / "uwsgi.ini"), "--no-server", *words],
         cwd=folder / "app", env={**os.environ, **counted, **environment},
@@ -88,7 +88,7 @@ def check(folder: Path, *words: str, **environment: str) -> subprocess.Completed
 class Server:
     """A running uWSGI, in a folder that nginx's workers can reach."""
 
-    def __init__(self, folder: Path, workers: int = 2, threads: int = 2, **keys: Any) -> None:
+    def __init__(self, folder: Path, workers: int = 2, threads: int = 2, first: int = 1, **keys: Any) -> None:
         self.folder = folder
         # In a slot, or all in one folder.
         release = folder / "release" if (folder / "release").exists() else folder
@@ -107,7 +107,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START, ",".join(map(str, handles)), *RUN, "--ini", str(release / "uwsgi.ini")],
                 cwd=self.app, pass_fds=handles, stdout=log, stderr=log,
-                env={**os.environ, "SITE_WORKERS": str(workers), "SITE_THREADS": str(threads), "SITE_SLOT": "blue"},
+                env={**os.environ, "SITE_WORKERS": str(workers), "SITE_WORKERS_FIRST": str(first),
+                     "SITE_THREADS": str(threads), "SITE_SLOT": "blue"},
             )  # fmt: skip
         for listener in self.listeners[:2]:
             listener.close()
@@ -149,7 +150,7 @@ def running(folder: Path, **keys: Any) -> Iterator[Server]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "fewer workers at first": {"uwsgi": {"workers_min": 1, "cheaper": "busyness", "reload_on_rss": 200}},
+    "fewer workers at first": {"workers_min": 1, "uwsgi": {"cheaper": "busyness", "reload_on_rss": 200}},
     "stats on a socket": {"uwsgi": {"stats": "socket"}},
     "stats on a port": {"uwsgi": {"stats": "127.0.0.1:0"}},
     "most changed": {
@@ -391,8 +392,15 @@ def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
     assert not (folder / "shared/data/uwsgi-blue.stats").exists()
 
 
+def test_it_begins_with_as_many_workers_as_it_is_told(folder: Path) -> None:
+    with running(folder, workers=3, first=2, workers_min=1) as server:
+        server.get()
+        assert server.log.read_text().count("spawned uWSGI worker") == 2
+
+
 def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
-    with running(folder, workers=3, threads=1, uwsgi={"workers_min": 1}) as server:
+    # One that waits behind another for the next connection is deaf until a request comes, or this is over.
+    with running(folder, workers=3, threads=1, workers_min=1, graceful_timeout=3) as server:
         server.get()
         assert server.log.read_text().count("spawned uWSGI worker") == 1
         asking = [threading.Thread(target=server.get, args=["/slow"]) for _ in range(2)]
@@ -403,3 +411,5 @@ def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
         for each in asking:
             each.join(60)
         wait_for(lambda: server.log.read_text().count(" ready in ") >= 2)
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        wait_for(lambda: len(children.read_text().split()) == 1)

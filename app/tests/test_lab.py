@@ -155,3 +155,16 @@ def test_the_probe_is_off_by_default_and_bounded(app: Flask, make) -> None:
     assert answer["worker_class"] == "development"
     for seconds in ("1", "-1", "nan", "inf"):
         assert client.get(f"/probe?seconds={seconds}").status_code == 400
+
+
+def test_the_probe_tells_how_many_a_process_is_at(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, counts = make(PROBE_MAX_SECONDS=1), []
+
+    def meanwhile(seconds: float) -> None:
+        if seconds > 0.5:
+            counts.append(app.test_client().get("/probe?seconds=0.1").json["at_once"])
+
+    monkeypatch.setattr("wordbook.lab.routes.time.sleep", meanwhile)
+    counts.append(app.test_client().get("/probe?seconds=1").json["at_once"])
+    counts.append(app.test_client().get("/probe?seconds=0.1").json["at_once"])
+    assert counts == [2, 1, 1]

@@ -23,6 +23,8 @@ LARGEST_ECHO = 64 * 1024
 SHOWN_OF_BODY = 2000
 # So that nobody can set or delete the session's cookie here.
 PREFIX = "demo_"
+# The requests that probe this process at the moment.
+PROBES: set[int] = set()
 
 
 @bp.route("/echo", methods=["GET", "POST"])
@@ -110,17 +112,26 @@ def whoami() -> dict[str, Any]:
 
 @bp.get("/probe")
 def probe() -> dict[str, Any]:
-    """Answer late, and tell who did; for tests of a server's workers, and off unless ``PROBE_MAX_SECONDS`` is set."""
+    """Answer late, and tell who did and how many this process was at; for tests of a server's workers.
+
+    Off unless ``PROBE_MAX_SECONDS`` is set.
+    """
     most = current_app.config["PROBE_MAX_SECONDS"]
     if most <= 0:
         abort(404)
     seconds = request.args.get("seconds", 0.0, type=float)
     if not 0 <= seconds <= most:
         abort(400, f"seconds is not a number from 0 to {most:g}.")
-    time.sleep(seconds)
+    PROBES.add(id(request.environ))
+    try:
+        at_once = len(PROBES)
+        time.sleep(seconds)
+    finally:
+        PROBES.discard(id(request.environ))
     return {
         "pid": os.getpid(),
         "thread": threading.get_ident(),
+        "at_once": at_once,
         "worker_class": worker_class(),
         "server": request.environ.get("SERVER_SOFTWARE", ""),
         "seconds": seconds,

@@ -15,9 +15,10 @@ short_description: What a site runs in the background on one host
 description:
   - One entry for each of the site's C(processes) and C(cron) that this host is to run, with every key filled in, and
     with C(name), C(kind) (C(process) or C(job)) and C(words), the command as a shell would split it.
+  - Where gunicorn's workers follow the load, also what lets them, by the name C(scaler).
 options:
   _terms:
-    description: The site's merged entry, of which C(processes) and C(cron) count.
+    description: The site's merged entry.
     required: true
 """
 
@@ -54,4 +55,8 @@ class LookupModule(LookupBase):
                 if not entry["hosts"] or host in entry["hosts"]:
                     words = shlex.split(entry["command"])
                     found.append({**entry, "name": str(name), "kind": kind, "words": words})
+        if terms[0]["workers_min"] and terms[0]["server"] == "gunicorn":
+            words = ["/usr/local/lib/sites/scaler", terms[0]["root"], str((variables or {})["site_name"])]
+            given = {**defaults["site_processes_keys"], "command": shlex.join(words)}
+            found.append({**given, "name": "scaler", "kind": "process", "words": words})
         return sorted(found, key=lambda entry: entry["name"])

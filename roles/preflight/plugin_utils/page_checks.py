@@ -57,6 +57,7 @@ class Page(Reading):
                 self.report(f"{name}.gunicorn.certfile", "is missing; ca_certs does nothing without it")
         if site["server"] == "uwsgi" and isinstance(site["uwsgi"], Mapping):
             self._check_uwsgi(name, site, site["uwsgi"])
+        self._check_crew(name, site)
         if isinstance(site["upstream"], Mapping) and site["upstream"].get("servers"):
             self._check_front(name, site, site["upstream"])
         elif isinstance(site["source"], Mapping):
@@ -75,8 +76,22 @@ class Page(Reading):
         self._check_cache(name, site)
         self._check_processes(name, site)
 
+    def _check_crew(self, name: str, site: dict[str, Any]) -> None:
+        """How few workers there can be, and who imports the app."""
+        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
+        if isinstance(site["workers_min"], int) and site["workers_min"] >= min(most, default=3) > 0:
+            self.report(
+                f"{name}.workers_min", "must be less than the workers there can be: those of workers and workers_max, "
+                "and 3 for auto on the smallest host"
+            )  # fmt: skip
+        if site["server"] == "gunicorn" and site["preload"] is True and "gevent" in str(site["worker_class"]):
+            self.report(
+                f"{name}.preload", "would import the app before gevent has patched Python, and a query would stop all "
+                "requests of its worker; leave it out, or take another worker_class"
+            )  # fmt: skip
+
     def _check_uwsgi(self, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
-        """What only gunicorn has, and how few workers there can be."""
+        """What only gunicorn has."""
         if site["worker_class"] not in ("gthread", "sync", BROKEN):
             self.report(
                 f"{name}.worker_class", "is gunicorn's; with server: uwsgi say gthread (with threads) or sync (without)"
@@ -85,13 +100,6 @@ class Page(Reading):
             self.report(
                 f"{name}.gunicorn.certfile", "is gunicorn's, and uWSGI would speak without TLS; leave it out, or say "
                 "server: gunicorn"
-            )  # fmt: skip
-        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
-        least = uwsgi.get("workers_min")
-        if isinstance(least, int) and least and least >= min(most, default=3):
-            self.report(
-                f"{name}.uwsgi.workers_min", "must be less than the workers there can be: those of workers and "
-                "workers_max, and 3 for auto on the smallest host"
             )  # fmt: skip
 
     def _check_front(self, name: str, site: dict[str, Any], upstream: Mapping[str, Any]) -> None:

@@ -56,6 +56,13 @@ def auto_or_count(value: object) -> str | None:
     return None if fits else "say auto, or a whole number of at least 1 without quotes"
 
 
+def worker_class(value: str) -> str | None:
+    """The name of a class; which there are, only the gunicorn of the lock file knows."""
+    if str(value) == "asgi":
+        return "is for ASGI apps, and a site's is WSGI; give gthread, sync, gevent or tornado"
+    return pattern(r"[A-Za-z_][\w.]*", "give the name of a worker class, such as gthread, sync or gevent")(value)
+
+
 def is_address(name: str) -> bool:
     """Whether a name is an address. Not one with an interface, for which Python takes any text behind a %."""
     try:
@@ -201,7 +208,11 @@ def cron_field(text: str, low: int, high: int, names: list[str]) -> str | None:
 
 
 # Names that would be a slot's program, or a log that every site has.
-TAKEN = {"blue": "a slot", "green": "a slot", "server": "a log", "access": "a log", "error": "a log"}
+TAKEN = {
+    **dict.fromkeys(("blue", "green"), "a slot"),
+    **dict.fromkeys(("server", "access", "error"), "a log"),
+    "scaler": "what lets workers follow the load",
+}
 
 
 def process_name(value: str) -> str | None:
@@ -295,7 +306,8 @@ RULES: dict[str, Rule] = {
     "env.@": pattern(r"[A-Za-z_][A-Za-z0-9_]*", "is no name for a variable; use letters, digits and _"),
     "workers": auto_or_count,
     "workers_max": between(0),
-    "worker_class": pattern(r"[A-Za-z_][\w.]*", "give the name of a worker class, such as gthread, sync or gevent"),
+    "workers_min": between(0),
+    "worker_class": worker_class,
     "threads": auto_or_count,
     "timeout": between(0),
     "graceful_timeout": between(1),
@@ -308,7 +320,6 @@ RULES: dict[str, Rule] = {
     "gunicorn.certfile": optional(HOST_PATH),
     "gunicorn.keyfile": optional(HOST_PATH),
     "gunicorn.ca_certs": optional(HOST_PATH),
-    "uwsgi.workers_min": between(0),
     "uwsgi.reload_on_rss": between(0),
     "uwsgi.stats": optional(
         pattern(r"socket|(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}", "say socket, or a port of loopback: 127.0.0.1:9191")

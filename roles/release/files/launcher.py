@@ -444,8 +444,11 @@ def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
         raise LauncherError(f"cannot run {command[0]}: {error.strerror}") from error
 
 
-def crew(manifest: dict, cpus: int) -> dict[str, str]:
-    """How many workers and threads uWSGI is to have, which cannot count for itself."""
+def crew(manifest: dict, cpus: int, busy: int = 0) -> dict[str, str]:
+    """How many workers and threads there are to be, for what cannot count for itself: uWSGI, and the scaler.
+
+    :param busy: workers of the live slot; where they follow the load, the next one begins with as many
+    """
     workers, threads = manifest.get("workers", "auto"), manifest.get("threads", 1)
     if workers == "auto":
         workers = 2 * cpus + 1
@@ -453,7 +456,19 @@ def crew(manifest: dict, cpus: int) -> dict[str, str]:
         workers = min(workers, most)
     if threads == "auto":
         threads = max(1, round((2 * cpus + 1) / workers))
-    return {"SITE_WORKERS": str(workers), "SITE_THREADS": str(threads)}
+    least = min(workers, manifest.get("workers_min") or workers)
+    first = min(workers, max(least, busy))
+    counted = {"WORKERS": workers, "WORKERS_MIN": least, "WORKERS_FIRST": first, "THREADS": threads}
+    return {f"SITE_{name}": str(number) for name, number in counted.items()}
+
+
+def live_workers(root: Path, site: str) -> int:
+    """How many processes the server of the live slot has started, if it runs."""
+    with contextlib.suppress(OSError):
+        note = read_note(RUN / f"{site}-{os.path.basename(os.readlink(root / 'live'))}.pid")
+        pids = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+        return sum(process_fields(pid)[1:2] == [str(note["pid"])] for pid in pids) if note else 0
+    return 0
 
 
 def serve(root: Path, slot: str) -> NoReturn:
@@ -480,9 +495,11 @@ def serve(root: Path, slot: str) -> NoReturn:
     listeners = [*(bind_unix(folder / name, uid, group, backlog) for name in names), *tcp]
     retire_orphan(site, slot)
     hand_over(listeners)
+    if "workers" in manifest:
+        environment |= crew(manifest, usable_cpus(), live_workers(root, site) if manifest.get("workers_min") else 0)
     if manifest.get("server") == "uwsgi":
         # Its configuration names the sockets: by LISTEN_FDS it would take each of them for one of the uwsgi protocol.
-        environment |= {"SITE_SLOT": slot, **crew(manifest, usable_cpus())}
+        environment |= {"SITE_SLOT": slot}
     else:
         environment |= {"LISTEN_FDS": str(len(listeners)), "LISTEN_PID": str(os.getpid())}
     os.chdir(release / "app")
@@ -511,7 +528,7 @@ def process(root: Path, arguments: list[str]) -> NoReturn:
     await_orphan(note, uid)
     how = {"signal": signal.Signals[f"SIG{it['stop_signal']}"], "patience": it["patience"]}
     write_note(note, slot=slot, release=release.name, **how)
-    as_site(root, release, manifest, it["command"])
+    as_site(root, release, manifest, it["command"], crew(manifest, usable_cpus()) if "workers" in manifest else None)
 
 
 def run(root: Path, arguments: list[str]) -> NoReturn:

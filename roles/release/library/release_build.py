@@ -25,7 +25,7 @@ options:
     choices: [release, distribution]
     default: release
   crew:
-    description: "What the launcher counts for uWSGI, which cannot: workers, workers_max and threads."
+    description: "What the launcher counts for those that cannot: workers, workers_max, workers_min and threads."
     type: dict
     default: {}
   worker_class: {description: The server's worker class., type: str, default: gthread}
@@ -275,7 +275,8 @@ class Build:
             "server": params["server"],
             "command": self.command(release),
             "wsgi": params["wsgi"],
-            **self.for_uwsgi(),
+            **({"sockets": ["sock", "uwsgi.sock"]} if params["server"] == "uwsgi" else {}),
+            **params["crew"],
             "listen": params["listen"],
             "backlog": params["backlog"],
             "going_live": params["going_live"],
@@ -298,12 +299,6 @@ class Build:
             str(release / "gunicorn.conf.py"),
             self.params["wsgi"],
         ]
-
-    def for_uwsgi(self) -> dict:
-        """What only uWSGI's launcher has to know."""
-        if self.params["server"] != "uwsgi":
-            return {}
-        return {"sockets": ["sock", "uwsgi.sock"], **self.params["crew"]}
 
     def install(self, release: Path, app: Path) -> None:
         """Build the venv from the site's lock and, if that names no server, the bundle's own lock of it."""
@@ -399,6 +394,7 @@ class Build:
         counted = {"SITE_WORKERS": "3", "SITE_THREADS": "1", "SITE_SLOT": "blue"}
         if self.params["crew"].get("workers", "auto") != "auto":
             counted["SITE_WORKERS"] = str(self.params["crew"]["workers"])
+        counted["SITE_WORKERS_FIRST"] = str(self.params["crew"].get("workers_min") or counted["SITE_WORKERS"])
         done = self.try_out(release, {**environment, **counted}, [*command, "--no-server"])
         if done.returncode != 0:
             said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))

@@ -1,0 +1,156 @@
+"""gunicorn's worker classes behind nginx: how many requests each is at, at once, and in which processes and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+from typing import Any
+
+import pytest
+from nginx_rig import Rig, ask, evaluate, free_port, needs_nginx, private_nginx, render, role_variables
+from supervised import eventually
+from test_gunicorn_template import START
+
+# As a site would write it: it knows nothing of worker classes, and imports its drivers at its top.
+APP = """
+import json, os, socket, sys, threading
+import psycopg, pymysql
+WHERE = ("127.0.0.1", {port})
+def plain():
+    with socket.create_connection(WHERE) as peer:
+        peer.recv(1)
+def postgres():
+    psycopg.connect(host=WHERE[0], port=WHERE[1], dbname="shop", user="shop", sslmode="disable", gssencmode="disable")
+def mysql():
+    pymysql.connect(host=WHERE[0], port=WHERE[1], user="shop", password="open-sesame")
+def app(environ, start):
+    path = environ["PATH_INFO"]
+    try:
+        if path != "/":
+            globals()[path[1:]]()
+    except (psycopg.OperationalError, pymysql.OperationalError):
+        pass
+    classes = [name for name in ("ggevent", "gthread", "gtornado", "sync") if "gunicorn.workers." + name in sys.modules]
+    body = json.dumps({{"pid": os.getpid(), "thread": threading.get_ident(), "class": classes}}).encode()
+    start("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+class SlowDatabase(Thread):
+    """Something that the app connects to and that lets it wait; it knows how many wait at once."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listener.getsockname()[1]
+        self.waiting: list[socket.socket] = []
+        self.most = 0
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self.waiting.append(self.listener.accept()[0])
+                self.most = max(self.most, len(self.waiting))
+
+    def let_go(self) -> None:
+        """Hang up on the one that has waited longest."""
+        self.waiting.pop(0).close()
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    yield from private_nginx()
+
+
+@pytest.fixture
+def database() -> Iterator[SlowDatabase]:
+    made = SlowDatabase()
+    made.start()
+    yield made
+    made.listener.close()
+    while made.waiting:
+        made.let_go()
+
+
+@contextlib.contextmanager
+def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[int]:
+    """The site behind nginx, with both as they are rendered; nginx's port."""
+    port = free_port()
+    site = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "http_port": port, **keys}
+    root = rig.site("shop")
+    config = evaluate(
+        "lookup('layered', 'gunicorn/gunicorn.conf.py.j2', site=site_entry)",
+        role_variables({"shop": site}, site_name="shop"),
+    )
+    (root / "live/release/gunicorn.conf.py").write_text(config)
+    app = root / "live/release/app"
+    (app / "wsgi.py").write_text(APP.format(port=database.port))
+    rig.lay(*render({"shop": site}, nginx_worker_processes=1, nginx_client_connections=0))
+    assert rig.test() == ""
+    rig.start()
+    with socket.socket(socket.AF_UNIX) as slot, socket.create_server(("127.0.0.1", 0)) as other:
+        slot.bind(str(root / "live/sock"))
+        (root / "live/sock").chmod(0o666)
+        slot.listen(64)
+        handles = slot.fileno(), other.fileno()
+        command = [sys.executable, "-c", START, *map(str, handles), "--config", "../gunicorn.conf.py", "wsgi:app"]
+        with (app / "log").open("wb") as log:
+            server = subprocess.Popen(command, cwd=app, pass_fds=handles, stdout=log, stderr=log)
+        try:
+            eventually(lambda: ask(port).startswith("HTTP/1.1 200"))
+            yield port
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def all_of(port: int, database: SlowDatabase, page: str, clients: int, at_once: int) -> list[dict[str, Any]]:
+    """Ask for a page so often at once; nobody is let go before as many wait as should."""
+    with ThreadPoolExecutor(clients) as pool:
+        asked = [pool.submit(ask, port, page) for _ in range(clients)]
+        for left in range(clients, 0, -1):
+            eventually(lambda left=left: len(database.waiting) == min(left, at_once))
+            database.let_go()
+        answers = [each.result() for each in asked]
+    assert all(answer.startswith("HTTP/1.1 200") for answer in answers), answers
+    return [json.loads(answer.partition("\r\n\r\n")[2]) for answer in answers]
+
+
+# How many of nine are at work at once, and in how many processes and threads all nine have been.
+CLASSES = {
+    "sync": ({"worker_class": "sync", "workers": 3, "threads": 9}, 3, 3, 3),
+    "gthread": ({"worker_class": "gthread", "workers": 1, "threads": 3}, 3, 1, 3),
+    "gevent": ({"worker_class": "gevent", "workers": 1, "threads": 9}, 9, 1, 9),
+    "tornado": ({"worker_class": "tornado", "workers": 1, "threads": 9}, 1, 1, 1),
+}
+
+
+@needs_nginx
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_is_at_as_many_requests_as_it_should_be(rig: Rig, database: SlowDatabase, name: str) -> None:
+    keys, at_once, processes, threads = CLASSES[name]
+    with served(rig, database, **keys) as port:
+        answers = all_of(port, database, "/plain", 9, at_once)
+    assert database.most == at_once
+    assert len({answer["pid"] for answer in answers}) == processes
+    if name != "gevent":  # a thread there is a greenlet, whose number the next one may get
+        assert len({(answer["pid"], answer["thread"]) for answer in answers}) == threads
+    module = {"gevent": "ggevent", "tornado": "gtornado"}.get(name, name)
+    assert all(answer["class"] == [module] for answer in answers)
+
+
+@needs_nginx
+@pytest.mark.parametrize("driver", ["postgres", "mysql"])
+def test_with_gevent_no_request_waits_for_the_database_of_another(
+    rig: Rig, database: SlowDatabase, driver: str
+) -> None:
+    with served(rig, database, worker_class="gevent", workers=1) as port:
+        all_of(port, database, f"/{driver}", 6, 6)
+    assert database.most == 6
