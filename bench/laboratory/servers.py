@@ -80,7 +80,7 @@ def deployed(bench: Bench, keys: Keys, lay: Lay = lay_site) -> Iterator[Host]:
         slot.mkdir()
         (slot / "release").symlink_to("../../releases/r1")
         host.site.live.symlink_to("slots/blue")
-        with running([str(host.launcher), str(host.site.root), "blue"], place):
+        with running([str(host.launcher), str(host.site.root), "blue"], place) as host.process:
             yield host
 
 
@@ -99,6 +99,8 @@ def bare(bench: Bench, keys: Keys) -> Iterator[tuple[int, int]]:
         words = [*RUN_UWSGI, f"--http-socket={http}", f"--uwsgi-socket={uwsgi}", "--master", "--need-app"]
         words += [f"--processes={workers}", f"--threads={threads}", "--enable-threads", "--disable-logging"]
         words += ["--die-on-term", "--wsgi-file=wsgi.py", "--callable=app", "--listen=100"]
+        # It ends each connection, and clients who are not told count that as a failure.
+        words += ["--add-header=Connection: close"]
     else:
         ports = ports[0], ports[0]
         kind = own.get("worker_class", "gthread")
@@ -131,14 +133,14 @@ def by_hand(bench: Bench, words: list[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(words: list[str], place: Path, **how: Any) -> Iterator[None]:
+def running(words: list[str], place: Path, **how: Any) -> Iterator[subprocess.Popen]:
     """A server with all its processes, until it is not needed any more."""
     with (place / LOG).open("wb") as log:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **how
         )
         try:
-            yield
+            yield process
             if process.poll() is not None:
                 raise BenchError(f"a server ended by itself:\n{(place / LOG).read_text()[-2000:]}")
         finally:
