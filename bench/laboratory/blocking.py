@@ -57,6 +57,7 @@ CASES = (
     Case("gunicorn sync, 1 worker", 1, gunicorn("sync", 1)),
     Case(f"gunicorn sync, 2·CPU+1 = {MANY} workers", MANY, gunicorn("sync", MANY)),
     Case("gunicorn gthread, 1 worker × 4 threads", 4, gunicorn("gthread", 1, 4)),
+    Case(f"gunicorn gthread, {MANY} workers × 1 thread", MANY, gunicorn("gthread", MANY)),
     Case(f"gunicorn gthread, {MANY} workers × 4 threads", 4 * MANY, gunicorn("gthread", MANY, 4)),
     Case(f"gunicorn gevent, {CPUS} workers", ENDLESS, gunicorn("gevent", CPUS)),
     Case("gunicorn tornado, 1 worker", 1, gunicorn("tornado", 1)),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from measuring.commands import ROOT
-from supervised import eventually
 
 from laboratory import chart
 from laboratory.bench import CPUS, MANY, Bench, Row
@@ -17,7 +16,7 @@ from laboratory.blocking import all_at_once
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL
 from laboratory.fronts import by_themselves, chains, ours, tutorials
 from laboratory.load import ask
-from laboratory.servers import deployed
+from laboratory.servers import await_answer, await_truth, deployed
 from laboratory.tables import in_order, middle, spread, table, values
 
 TITLE = "How it grows"
@@ -34,8 +33,9 @@ CLASSES: dict[str, dict[str, Any]] = {
 }
 PAGES = {"database": "database", "waiting": "sleep?seconds=0.02"}
 MEMORY: dict[str, dict[str, Any]] = {
-    "gunicorn": {},
-    "gunicorn, preload": {"preload": True},
+    # Of this class each worker takes only what it answers at once, so that all of them have to answer.
+    "gunicorn": {"worker_class": "sync"},
+    "gunicorn, preload": {"worker_class": "sync", "preload": True},
     "uWSGI": {"server": "uwsgi"},
     "uWSGI, preload": {"server": "uwsgi", "preload": True},
 }
@@ -123,7 +123,8 @@ def memory(bench: Bench) -> Iterator[Row]:
                 seen.update(answer["pid"] for answer in all_at_once(f"{url}/probe?seconds=0.1", 2 * MANY)[1])
                 return len(seen) == MANY
 
-            eventually(all_answered, 120)
+            await_answer(f"{urls['sample']}/healthz")
+            await_truth(all_answered, f"{name}: some worker does not answer")
             total = memory_of(host.process.pid)
             row = {"part": "memory", "server": name, "workers": MANY, "megabytes": round(total, 1)}
             yield bench.end(f"{name}: {total:.0f} MB for {MANY} workers", row)
@@ -132,7 +133,11 @@ def memory(bench: Bench) -> Iterator[Row]:
 def lay_sample(target: Path) -> dict[str, str]:
     """Put the sample site into a release."""
     shutil.copytree(ROOT / "app", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    return {"SECRET_KEY": "known to everybody who reads this line", "PROBE_MAX_SECONDS": "1"}
+    return {
+        "SECRET_KEY": "known to everybody who reads this line",
+        "PROBE_MAX_SECONDS": "1",
+        "DATABASE_URL": f"sqlite:///{target}/words.db",
+    }
 
 
 def memory_of(session: int) -> float:

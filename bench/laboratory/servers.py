@@ -141,15 +141,16 @@ def running(words: list[str], place: Path, **how: Any) -> Iterator[subprocess.Po
         )
         try:
             yield process
-            if process.poll() is not None:
-                raise BenchError(f"a server ended by itself:\n{(place / LOG).read_text()[-2000:]}")
         finally:
+            ended = process.poll() is not None
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if ended:  # which then is why whatever else went wrong
+                raise BenchError(f"a server ended by itself:\n{(place / LOG).read_text()[-2000:]}")
 
 
-def await_answer(url: str, patience: float = 60) -> None:
+def await_answer(url: str) -> None:
     """Wait until a server answers."""
     # No proxy: it is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -158,7 +159,12 @@ def await_answer(url: str, patience: float = 60) -> None:
         with opener.open(url, timeout=10) as answer:
             return answer.status == 200
 
+    await_truth(answers, f"{url} does not answer")
+
+
+def await_truth(what: Callable[[], object], otherwise: str) -> None:
+    """Wait until something is true, or say what is not."""
     try:
-        eventually(answers, patience)
+        eventually(what, 60)
     except (OSError, AssertionError) as error:
-        raise BenchError(f"{url} does not answer: {error}") from error
+        raise BenchError(f"{otherwise}: {error}") from error
