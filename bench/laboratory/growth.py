@@ -229,6 +229,10 @@ def plots(rows: list[Row]) -> dict[str, str]:
     for page, words in (("database", "a page that needs a CPU"), ("waiting", "a page that waits 20 ms")):
         here = [row for row in by_workers if row["page"] == page]
         drawn[f"growth-{page}"] = chart.lines(
-            f"More workers: {words}", f"workers, on {CPUS} CPUs", "requests a second", curves(here, "workers", "rate")
+            f"More workers: {words}",
+            f"workers, on {CPUS} CPUs",
+            "requests a second",
+            curves(here, "workers", "rate"),
+            mark=(MANY, "2·CPU+1"),
         )
     return drawn

@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from measuring.commands import ROOT, WORK, command
+from measuring.commands import ROOT, WORK, BenchError, command
 from measuring.machine import facts, told
 
 from laboratory.bench import PYTHON
 
-FOLDER = WORK / "laboratory"
+FOLDERS = {False: WORK / "laboratory", True: WORK / "laboratory-quick"}
 MARKDOWN, JSON = "performance.md", "performance.json"
 DOCS = ROOT / "docs"
 PACKAGES = ("flask", "gunicorn", "pyuwsgi", "gevent", "tornado", "gunicorn-h1c", "orjson", "simplejson")
@@ -27,9 +27,7 @@ Results = dict[str, Any]
 
 
 def begin(quick: bool) -> Results:
-    """Results of which there are none yet, in a folder that is empty."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    """Results of which there are none yet."""
     # It says its version on stderr.
     nginx = command("sh", "-c", "nginx -v 2>&1").rpartition("/")[2]
     wrk = command("sh", "-c", "wrk -v 2>&1 || true").splitlines()[0].partition(" [")[0]
@@ -37,10 +35,23 @@ def begin(quick: bool) -> Results:
     return {"about": about, "quick": quick, "experiments": {}}
 
 
-def write(results: Results) -> None:
-    """The JSON, the page and its plots, as far as there are results."""
-    (FOLDER / JSON).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    lay(results, FOLDER, FOLDER)
+def write(results: Results, folder: Path) -> Path:
+    """The JSON, the page and its plots, as far as there are results; the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / JSON, folder / MARKDOWN, *folder.glob("*.svg")):
+        old.unlink(missing_ok=True)
+    (folder / JSON).write_text(as_json(results), encoding="utf-8")
+    return lay(results, folder, folder)
+
+
+def as_json(results: Results) -> str:
+    """JSON with a line for each row, so that a difference can be read."""
+    text = json.dumps(results | {"experiments": {}}, indent=1, ensure_ascii=False)
+    parts = []
+    for name, rows in results["experiments"].items():
+        lines = ",\n".join(f"   {json.dumps(row, ensure_ascii=False)}" for row in rows)
+        parts.append(f'  "{name}": [\n{lines}\n  ]')
+    return text.replace('"experiments": {}', '"experiments": {\n' + ",\n".join(parts) + "\n }") + "\n"
 
 
 def lay(results: Results, folder: Path, plots: Path) -> Path:
@@ -62,19 +73,19 @@ def lay(results: Results, folder: Path, plots: Path) -> Path:
     return written
 
 
-def publish() -> str:
-    """docs/performance.md from the last run's JSON, with the JSON beside its plots; says what was written."""
+def publish(folder: Path, docs: Path = DOCS) -> Path:
+    """The project's page, from a full run's JSON, which goes beside its plots."""
     try:
-        results = json.loads((FOLDER / JSON).read_text(encoding="utf-8"))
+        results = json.loads((folder / JSON).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SystemExit("error: nothing was measured here yet; run bench/run first") from None
+        raise BenchError(f"nothing was measured in {folder} yet; run bench/run first") from None
     if results["quick"]:
-        raise SystemExit("error: the last run was scaled down, and its figures mean nothing; run bench/run first")
-    plots = DOCS / "performance"
+        raise BenchError("that run was scaled down, and its figures mean nothing; run bench/run first")
+    plots = docs / "performance"
     shutil.rmtree(plots, ignore_errors=True)
     plots.mkdir(parents=True)
-    shutil.copy(FOLDER / JSON, plots / JSON)
-    return f"Written: {lay(results, DOCS, plots)}, and {plots}"
+    (plots / JSON).write_text(as_json(results), encoding="utf-8")
+    return lay(results, docs, plots)
 
 
 INTRODUCTION = """Made by `bench/run` from its figures (`performance.json`); see `bench/README.md`. Everything runs on

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +19,12 @@ from ansible.module_utils.releases import supervisor
 from hammer import Hammer, Times
 from measuring.commands import ROOT, command
 from nginx_rig import free_port, render
-from supervised import GROUP, SUPERVISORD, USER, Host, eventually, made_host
+from supervised import GROUP, SUPERVISORD, USER, Host, made_host
 
 from laboratory import chart
 from laboratory.bench import Bench, Row
 from laboratory.fronts import nginx
-from laboratory.servers import page, release
+from laboratory.servers import await_truth, page, release
 from laboratory.tables import in_order, number, spread, table, values
 
 TITLE = "What a switch costs"
@@ -88,7 +89,7 @@ class Shop:
         master = supervisor.Supervisor().info(f"shop-{self.host.site.live_slot()}")["pid"]
         old = children(master)
         os.kill(master, signal.SIGHUP)
-        eventually(lambda: not old & children(master), 60)
+        await_truth(lambda: not old & children(master), "the old workers do not end")
 
     def slots(self) -> None:
         """The bundle's way, all of it: build, start, gate, switch, drain."""
@@ -129,11 +130,11 @@ def measure(bench: Bench) -> Iterator[Row]:
     for turn in range(rounds(bench.quick)):
         for name, change in WAYS.items():
             bench.progress.now(f"{name}: starting a site")
-            row = {"way": name, "round": turn, **one(bench, name, change)}
+            row = {"way": name, "round": turn, **one(bench, name, change, first=turn == 0)}
             yield bench.end(f"{name}: {row['lost']} of {row['requests']} lost", row)
 
 
-def one(bench: Bench, name: str, change: Callable[[Shop], None]) -> Row:
+def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool) -> Row:
     """One change under load."""
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -143,28 +144,34 @@ def one(bench: Bench, name: str, change: Callable[[Shop], None]) -> Row:
         site = page(host.site.root, {"http_port": port})
         shop = Shop(bench, host, port)
         stack.enter_context(nginx(*render({"shop": site}), {"shop": site}))
-        eventually(lambda: shop.code() == "one")
-        around = bench.choose(2000, 200)
-        hammer = Hammer("127.0.0.1", "127.0.0.1", "shop", port=port, pause=0.005, seconds=120)
+        await_truth(lambda: shop.code() == "one", "the site does not answer")
+        around = bench.choose(600, 200)
+        hammer = Hammer("127.0.0.1", "127.0.0.1", "shop", port=port, seconds=120)
         with hammer:
             hammer.wait_for(around)
             begun = time.monotonic()
             bench.progress.now(f"{name}: changing")
             change(shop)
             ended = time.monotonic()
-            eventually(lambda: shop.code() == "two", 60)
+            await_truth(lambda: shop.code() == "two", f"{name}: the new code does not answer")
             hammer.wait_for(around)
         booked = (host.site.root / "shared/data/sales").read_text().split()
         said = hammer.report(booked)
-        start = min(at for at, _, _ in hammer.history)
+        history = [(at - begun, took, good) for at, took, good in hammer.history]
+        during = [took for at, took, good in history if good and 0 <= at <= ended - begun]
+        rest = [took for at, took, good in history if good and not 0 <= at <= ended - begun]
         return {
             "requests": said.requests,
             "lost": len(said.failed),
             "doubled": len(said.doubled),
             "idle closes": said.idle_closes,
             "away": round(said.away, 3),
-            "change": [round(begun - start, 3), round(ended - start, 3)],
-            "history": [[round(at - start, 3), round(took * 1000, 2), good] for at, took, good in hammer.history],
+            "change": round(ended - begun, 3),
+            "rest": [round(Times(rest).part(share), 2) for share in (0.5, 0.99)],
+            "during": [round(Times(during).part(share), 2) for share in (0.5, 0.99)],
+            "slowest": round(Times(during).part(1), 2),
+            # Seconds from the change's command, milliseconds: for the plot, which shows one round.
+            "history": [[round(at, 3), round(took * 1000, 2), good] for at, took, good in history] if first else [],
         }
 
 
@@ -173,17 +180,14 @@ def report(rows: list[Row]) -> str:
     lines = []
     for way in in_order(rows, "way"):
         here = [row for row in rows if row["way"] == way]
-        during = [times(row, True) for row in here]
         lines.append(
             [
                 way,
                 spread(values(here, "requests"), "{:,.0f}".format),
                 *(spread(values(here, of), "{:,.0f}".format) for of in ("lost", "doubled", "idle closes")),
-                spread(values(here, "away")),
-                spread([row["change"][1] - row["change"][0] for row in here]),
-                quantiles([times(row, False) for row in here]),
-                quantiles(during),
-                spread([each.part(1) for each in during]),
+                *(spread(values(here, of)) for of in ("away", "change")),
+                *(quantiles(here, of) for of in ("rest", "during")),
+                spread(values(here, "slowest")),
             ]
         )
     head = ["way", "requests", "lost", "booked twice", "idle closes", "longest without an answer, s"]
@@ -191,24 +195,20 @@ def report(rows: list[Row]) -> str:
     return table(head, lines)
 
 
-def times(row: Row, during: bool) -> Times:
-    """How long good answers took that were asked for in the change, or before and after it."""
-    start, stop = row["change"]
-    return Times([took / 1000 for at, took, good in row["history"] if good and (start <= at <= stop) == during])
-
-
-def quantiles(found: list[Times]) -> str:
+def quantiles(rows: list[Row], of: str) -> str:
     """Half of the answers, and 99 % of them: the median of the rounds."""
-    return " / ".join(number(sorted(each.part(share) for each in found)[len(found) // 2]) for share in (0.5, 0.99))
+    return " / ".join(number(statistics.median(each)) for each in zip(*values(rows, of), strict=True))
 
 
 def plots(rows: list[Row]) -> dict[str, str]:
     """Each request of the first round."""
-    panels = []
-    for row in rows:
-        if row["round"] == 0:
-            # Each beginning two seconds before its change, so that they stand below each other.
-            shift, stop = row["change"]
-            requests = [(at - shift, took, good) for at, took, good in row["history"] if -2 <= at - shift <= 10]
-            panels.append((f"{row['way']}: {row['lost']} lost", requests, (0.0, stop - shift)))
+    panels = [
+        (
+            f"{row['way']}: {row['lost']:,} lost",
+            [(at, took, good) for at, took, good in row["history"] if -2 <= at <= 10],
+            (0.0, row["change"]),
+        )
+        for row in rows
+        if row["history"]
+    ]
     return {"switch": chart.timelines("New code goes live", "milliseconds; red is a lost request", panels)}
