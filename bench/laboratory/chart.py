@@ -108,11 +108,11 @@ def lines(
     series: Sequence[tuple[str, Sequence[Point]]],
     *,
     log_up: bool = False,
-    mark: tuple[float, str] | None = None,
+    noted: tuple[float, str] | None = None,
 ) -> str:
     """Curves; a step to the right doubles, as clients and workers do.
 
-    :param mark: a place on the way to the right, and what it is
+    :param noted: a place on the way to the right, and what it is
     """
     names = [name for name, _ in series]
     left, right, top = 70.0, WIDTH - 30.0, 78 + legend_height(names)
@@ -135,9 +135,9 @@ def lines(
     for x in xs:
         parts.append(text(place((x, marks[-1]))[0], bottom + 18, label(x), "middle", "quiet"))
     parts.append(text((left + right) / 2, bottom + 38, across, "middle", "quiet"))
-    if mark:
-        x = place((mark[0], marks[-1]))[0]
-        parts += [line(x, top, x, bottom, "axis"), text(x, top - 6, mark[1], "middle", "quiet")]
+    if noted:
+        x = place((noted[0], marks[-1]))[0]
+        parts += [line(x, top, x, bottom, "axis"), text(x, top - 6, noted[1], "middle", "quiet")]
     for (_, points), colour in zip(series, COLOURS, strict=False):
         placed = [place(point) for point in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)

@@ -233,6 +233,6 @@ def plots(rows: list[Row]) -> dict[str, str]:
             f"workers, on {CPUS} CPUs",
             "requests a second",
             curves(here, "workers", "rate"),
-            mark=(MANY, "2·CPU+1"),
+            noted=(MANY, "2·CPU+1"),
         )
     return drawn
