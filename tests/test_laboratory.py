@@ -48,7 +48,9 @@ def test_a_bar_is_as_long_as_its_figure() -> None:
 
 @pytest.mark.parametrize("log_up", [False, True])
 def test_a_curve_stays_within_its_picture(log_up: bool) -> None:
-    svg = chart.lines("Grows", "clients", "ms", [("a", [(1, 0.5), (512, 900.0)]), ("b", [(1, 7.0)])], log_up=log_up, noted=(2, "two"))
+    svg = chart.lines(
+        "Grows", "clients", "ms", [("a", [(1, 0.5), (512, 900.0)]), ("b", [(1, 7.0)])], log_up=log_up, noted=(2, "two")
+    )
     tall = float(str(drawn(svg).get("viewBox")).split()[3])
     dots = [(float(str(each.get("cx"))), float(str(each.get("cy")))) for each in drawn(svg).iter(f"{SVG}circle")]
     assert len(dots) == 3
