@@ -293,6 +293,8 @@ def private_nginx() -> Iterator[Rig]:
     folder = Path(tempfile.mkdtemp(prefix="nginx", dir="/tmp"))
     folder.chmod(0o755)
     made = Rig(folder)
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder)

@@ -287,14 +287,16 @@ def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gun
     if not DISTRIBUTION:
         monkeypatch.setattr(supervisor, "PYTHON", sys.executable)
     monkeypatch.setattr(supervisor, "CONFIG", folder / "supervisord.conf")
-    yield host
-    if host.process is not None:
-        end(host.process)
-    for note in (folder / "run").glob("shop-*.pid"):
-        pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
-        if pid is not None:  # of a supervisord that the test had killed
-            os.killpg(pid, signal.SIGKILL)
-    shutil.rmtree(folder)
+    try:
+        yield host
+    finally:
+        if host.process is not None:
+            end(host.process)
+        for note in (folder / "run").glob("shop-*.pid"):
+            pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
+            if pid is not None:  # of a supervisord that the test had killed
+                os.killpg(pid, signal.SIGKILL)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
