@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from measuring.commands import ROOT, BenchError
-from nginx_rig import NGINX, Rig, free_port, private_nginx, render
+from nginx_rig import NGINX, Rig, free_ports, private_nginx, render
 from supervised import Host
 
 from laboratory.bench import Bench
@@ -31,23 +32,23 @@ def nginx(files: Mapping[str, str], links: Mapping[str, str], logs: Mapping[str,
 
 
 @contextlib.contextmanager
-def ours(hosts: Mapping[str, tuple[Host, Keys]], clients: int = 400) -> Iterator[dict[str, str]]:
+def ours(hosts: Mapping[str, tuple[Host, Keys]], **variables: Any) -> Iterator[dict[str, str]]:
     """The bundle's nginx before sites that are deployed; the URL of each.
 
-    :param clients: connections that it takes from one address, which all of ours come from; 0 is no limit
+    :param variables: what of the role's variables is not as by default
     """
-    ports = {name: free_port() for name in hosts}
+    ports = dict(zip(hosts, free_ports(len(hosts)), strict=True))
     sites = {name: {**page(host.site.root, keys), "http_port": ports[name]} for name, (host, keys) in hosts.items()}
     for each in sites.values():
         each["aliases"] = {"/static/": "app/static"}
-    with nginx(*render(sites, nginx_client_connections=clients), sites):
+    with nginx(*render(sites, **variables), sites):
         yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
 
 
 @contextlib.contextmanager
 def tutorials(servers: Mapping[str, tuple[tuple[int, int], Keys]], files: Path) -> Iterator[dict[str, str]]:
     """Debian's nginx with the tutorials' server block before each server; `files` is Debian's default site's."""
-    ports = {name: free_port() for name in [*servers, "files"]}
+    ports = dict(zip([*servers, "files"], free_ports(len(servers) + 1), strict=True))
     environment = jinja2.Environment(  # noqa: S701 - it writes no page
         loader=jinja2.FileSystemLoader(BASELINE), keep_trailing_newline=True
     )
@@ -67,11 +68,11 @@ def tutorials(servers: Mapping[str, tuple[tuple[int, int], Keys]], files: Path) 
 
 
 @contextlib.contextmanager
-def chains(bench: Bench, cases: Mapping[str, Keys], clients: int = 400) -> Iterator[dict[str, str]]:
+def chains(bench: Bench, cases: Mapping[str, Keys], **variables: Any) -> Iterator[dict[str, str]]:
     """A deployed site for each of these, behind the bundle's nginx; the URL of each, once all answer."""
     with contextlib.ExitStack() as stack:
         hosts = {name: (stack.enter_context(deployed(bench, keys)), keys) for name, keys in cases.items()}
-        urls = stack.enter_context(ours(hosts, clients))
+        urls = stack.enter_context(ours(hosts, **variables))
         for url in urls.values():
             await_answer(f"{url}/tiny")
         yield urls
@@ -81,7 +82,9 @@ def chains(bench: Bench, cases: Mapping[str, Keys], clients: int = 400) -> Itera
 def by_themselves(bench: Bench, cases: Mapping[str, Keys]) -> Iterator[dict[str, tuple[int, int]]]:
     """The same servers without nginx, on TCP: the ports of each, once all answer."""
     with contextlib.ExitStack() as stack:
-        ports = {name: stack.enter_context(bare(bench, keys)) for name, keys in cases.items()}
+        free, ports = iter(free_ports(2 * len(cases))), {}
+        for name, keys in cases.items():
+            ports[name] = stack.enter_context(bare(bench, keys, next(free), next(free)))
         for http, _ in ports.values():
             await_answer(f"http://127.0.0.1:{http}/tiny")
         yield ports

@@ -80,7 +80,9 @@ def with_clients(bench: Bench) -> Iterator[Row]:
     names = {f"s{position}": name for position, name in enumerate(CHAINS)}
     tutorial = {"theirs": SERVERS[TUTORIAL]}
     with contextlib.ExitStack() as stack:
-        bundle = stack.enter_context(chains(bench, {short: CHAINS[name] for short, name in names.items()}, clients=0))
+        bundle = stack.enter_context(
+            chains(bench, {short: CHAINS[name] for short, name in names.items()}, nginx_client_connections=0)
+        )
         alone = stack.enter_context(by_themselves(bench, tutorial))
         behind = {name: (alone[name], keys) for name, keys in tutorial.items()}
         urls = {names[short]: url for short, url in bundle.items()}

@@ -85,16 +85,15 @@ def deployed(bench: Bench, keys: Keys, lay: Lay = lay_site) -> Iterator[Host]:
 
 
 @contextlib.contextmanager
-def bare(bench: Bench, keys: Keys) -> Iterator[tuple[int, int]]:
+def bare(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[tuple[int, int]]:
     """The same server by itself on TCP, with the settings that everybody gives it and no others.
 
-    :returns: its port for http, and the one for nginx, which differs if that speaks uwsgi
+    :returns: its port for http, and the one for nginx, which is another if that speaks uwsgi
     """
     own, parser = split(keys)
     workers = MANY if own.get("workers", "auto") == "auto" else own["workers"]
     threads = own.get("threads", 4)
-    ports = free_port(), free_port()
-    http, uwsgi = (f"127.0.0.1:{port}" for port in ports)
+    http, uwsgi = (f"127.0.0.1:{port}" for port in (http_port, uwsgi_port))
     if own.get("server") == "uwsgi":
         words = [*RUN_UWSGI, f"--http-socket={http}", f"--uwsgi-socket={uwsgi}", "--master", "--need-app"]
         words += [f"--processes={workers}", f"--threads={threads}", "--enable-threads", "--disable-logging"]
@@ -102,13 +101,13 @@ def bare(bench: Bench, keys: Keys) -> Iterator[tuple[int, int]]:
         # It ends each connection, and clients who are not told count that as a failure.
         words += ["--add-header=Connection: close"]
     else:
-        ports = ports[0], ports[0]
+        uwsgi_port = http_port
         kind = own.get("worker_class", "gthread")
         words = ["-m", "gunicorn", f"--bind={http}", f"--workers={workers}", f"--worker-class={kind}"]
         words += [f"--threads={threads}"] if kind == "gthread" else []
         words += [f"--http-parser={parser}", "--no-control-socket", "wsgi:app"]
     with by_hand(bench, words):
-        yield ports
+        yield http_port, uwsgi_port
 
 
 @contextlib.contextmanager
