@@ -76,7 +76,7 @@ def test_expected_is_what_has_to_stand_in_line() -> None:
     cases = {case.title: case for case in blocking.CASES}
     assert cases["development, unthreaded"].at_once == 1
     assert cases[f"gunicorn gthread, {MANY} workers × 4 threads"].at_once == 4 * MANY
-    assert blocking.loads(quick=False) == ((10, 5.0), (3, 10.0))
+    assert blocking.loads(quick=False)[:2] == ((10, 5.0), (3, 10.0))
 
 
 def seen(server: str, way: str, page: str, rate: float, p99: float = 10.0) -> dict:

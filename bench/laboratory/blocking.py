@@ -59,6 +59,11 @@ CASES = (
     Case("gunicorn gthread, 1 worker × 4 threads", 4, gunicorn("gthread", 1, 4)),
     Case(f"gunicorn gthread, {MANY} workers × 1 thread", MANY, gunicorn("gthread", MANY)),
     Case(f"gunicorn gthread, {MANY} workers × 4 threads", 4 * MANY, gunicorn("gthread", MANY, 4)),
+    Case(
+        f"gunicorn gthread, {MANY} workers × 4 threads, 4 connections",
+        4 * MANY,
+        {**gunicorn("gthread", MANY, 4), "settings": {"worker_connections": 4}},
+    ),
     Case(f"gunicorn gevent, {CPUS} workers", ENDLESS, gunicorn("gevent", CPUS)),
     Case("gunicorn tornado, 1 worker", 1, gunicorn("tornado", 1)),
     Case(f"uWSGI, {MANY} processes", MANY, uwsgi(MANY)),
@@ -68,8 +73,8 @@ CASES = (
 
 
 def loads(quick: bool) -> tuple[tuple[int, float], ...]:
-    """How many requests, and how long each of them sleeps."""
-    return ((10, 0.1), (3, 0.2)) if quick else ((10, 5.0), (3, 10.0))
+    """How many requests, and how long each of them sleeps; at last as many as the default can have at work."""
+    return ((10, 0.1), (3, 0.2), (4 * MANY, 0.1)) if quick else ((10, 5.0), (3, 10.0), (4 * MANY, 1.0))
 
 
 def rows(quick: bool) -> list[str]:

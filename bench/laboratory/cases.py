@@ -18,5 +18,7 @@ SERVERS: dict[str, Keys] = {
 VARIANTS: dict[str, Keys] = {
     f"{DEFAULT}, 1 thread": {"threads": 1},
     f"{DEFAULT}, no keepalive": {"keepalive": 0},
-    f"{DEFAULT}, parser in C": {"parser": "fast"},
+    f"{DEFAULT}, parser in C": {"settings": {"http_parser": "fast"}},
+    # It takes connections while others stand idle, unless it may not have more than it can answer.
+    f"{DEFAULT}, 4 connections": {"settings": {"worker_connections": 4}},
 }

@@ -22,14 +22,14 @@ Lay = Callable[[Path], dict[str, str]]
 # Where a server says what is wrong with it.
 LOG = "server.log"
 # gunicorn takes the parser in C wherever it finds it; a site has it only if its lock names it.
-PARSER = 'http_parser = "{}"\n'
+SETTINGS = {"http_parser": "python"}
 RUN_UWSGI = ("-c", "import pyuwsgi; pyuwsgi.run()")
 
 
-def split(keys: Keys) -> tuple[dict[str, Any], str]:
-    """The site's own keys, and which parser gunicorn is to take, for which there is no key."""
+def split(keys: Keys) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The site's own keys, and `settings` of gunicorn's for which there is no key."""
     own = dict(keys)
-    return own, own.pop("parser", "python")
+    return own, SETTINGS | own.pop("settings", {})
 
 
 def page(root: Path, keys: Keys) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = la
         text = evaluate(f"lookup('layered', '{name}.j2', site=site_entry)", variables)
         (place / Path(name).name).write_text(text)
     if not uwsgi:
-        with (place / "gunicorn.conf.py").open("a") as settings:
-            settings.write(PARSER.format(split(keys)[1]))
+        with (place / "gunicorn.conf.py").open("a") as lines:
+            lines.writelines(f"{name} = {value!r}\n" for name, value in split(keys)[1].items())
     given = lay(place / "app")
     with (place / "environment").open("a") as lines:
         lines.writelines(f'{name}="{value}"\n' for name, value in given.items())
@@ -90,7 +90,7 @@ def bare(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[
 
     :returns: its port for http, and the one for nginx, which is another if that speaks uwsgi
     """
-    own, parser = split(keys)
+    own, settings = split(keys)
     workers = MANY if own.get("workers", "auto") == "auto" else own["workers"]
     threads = own.get("threads", 4)
     http, uwsgi = (f"127.0.0.1:{port}" for port in (http_port, uwsgi_port))
@@ -105,7 +105,8 @@ def bare(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[
         kind = own.get("worker_class", "gthread")
         words = ["-m", "gunicorn", f"--bind={http}", f"--workers={workers}", f"--worker-class={kind}"]
         words += [f"--threads={threads}"] if kind == "gthread" else []
-        words += [f"--http-parser={parser}", "--no-control-socket", "wsgi:app"]
+        words += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+        words += ["--no-control-socket", "wsgi:app"]
     with by_hand(bench, words):
         yield http_port, uwsgi_port
 
