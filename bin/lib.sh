@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What bin/site and bin/test share: Debian packages and locked Python environments. To be sourced; runs nothing itself.
+# What bin/site, bin/test and bench/run share: Debian packages and locked Python environments. To be sourced; runs
+# nothing itself.
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -86,6 +87,24 @@ need_venv() {
             "$lock" >&2 || die "could not install ${lock#*=}: see uv's words above"
     done
     printf '%s\n' "$wanted" > "$dir/.made-from"
+}
+
+# nginx's program, for what the templates render. Its package is only unpacked: a developer's machine needs no server.
+need_nginx() {
+    export PATH=$PATH:/usr/sbin
+    command -v nginx >/dev/null && return
+    command -v apt-get >/dev/null || return 0
+    export PATH=$PATH:$__lib_root/build/nginx/usr/sbin
+    if ! command -v nginx >/dev/null; then
+        apt_update
+        say "Unpacking Debian's nginx below build/nginx, without installing it"
+        mkdir -p "$__lib_root/build/nginx"
+        (cd "$__lib_root/build/nginx" && apt-get -qq download nginx nginx-common &&
+            for file in *.deb; do dpkg-deb --extract "$file" . && rm "$file"; done) ||
+            say "No nginx to be had: the tests that need it will be skipped, and say so"
+    fi
+    # The one folder that Debian's nginx insists on, whatever its configuration says.
+    [ -d /var/lib/nginx ] || as_root mkdir /var/lib/nginx
 }
 
 __lib_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

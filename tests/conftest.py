@@ -24,14 +24,14 @@ sys.path.extend(str(folder) for folder in sorted(PROJECT.glob("roles/*/plugin_ut
 
 
 # Their tests share what is costly to make, or must not be made twice at a time; any other test goes to whoever is free.
-TOGETHER = ("test_host_authorities", "test_host_uv", "test_page", "test_render")
+TOGETHER = ("test_host_authorities", "test_host_uv", "test_laboratory_runs", "test_page", "test_render")
 
 # Most of the time is theirs: they start real daemons, fetch from a package index, or run whole playbooks.
 # `bin/test` runs them, `bin/test quick` does not.
 SLOW = (
-    "test_change_of_server", "test_console", "test_host_uv", "test_release_lock", "test_release_processes",
-    "test_release_switch", "test_release_wheels", "test_scaffold", "test_scaler", "test_secrets",
-    "test_supervisor_config", "test_uwsgi", "test_worker_classes",
+    "test_change_of_server", "test_console", "test_host_uv", "test_laboratory_runs", "test_release_lock",
+    "test_release_processes", "test_release_switch", "test_release_wheels", "test_scaffold", "test_scaler",
+    "test_secrets", "test_supervisor_config", "test_uwsgi", "test_worker_classes",
 )  # fmt: skip
 
 

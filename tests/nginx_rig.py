@@ -79,10 +79,17 @@ def render(sites: Mapping[str, Any], **host: Any) -> tuple[dict[str, str], dict[
     return files, links
 
 
+def free_ports(count: int) -> list[int]:
+    """So many, and none of them twice."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def whole_request(stream: BinaryIO) -> bytes:
@@ -305,6 +312,8 @@ def private_nginx() -> Iterator[Rig]:
     folder = Path(tempfile.mkdtemp(prefix="nginx", dir="/tmp"))
     folder.chmod(0o755)
     made = Rig(folder)
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder)

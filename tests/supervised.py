@@ -269,13 +269,13 @@ def library(able: None) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A host whose supervisord does not run yet; its releases have the server that the test asks for, or gunicorn."""
+@contextlib.contextmanager
+def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gunicorn") -> Iterator[Host]:
+    """A host whose supervisord does not run yet, and which the bundle's own modules take for the one they are on."""
     # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
-    host = Host(folder, library, getattr(request, "param", "gunicorn"))
+    host = Host(folder, library, server)
     monkeypatch.setattr(layout, "RUN", folder / "run")
     monkeypatch.setattr(layout, "PROGRAMS", folder / "conf.d")
     monkeypatch.setattr(layout, "LOGS", folder / "log")
@@ -287,14 +287,23 @@ def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path, request: pytest.Fi
     if not DISTRIBUTION:
         monkeypatch.setattr(supervisor, "PYTHON", sys.executable)
     monkeypatch.setattr(supervisor, "CONFIG", folder / "supervisord.conf")
-    yield host
-    if host.process is not None:
-        end(host.process)
-    for note in (folder / "run").glob("shop-*.pid"):
-        pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
-        if pid is not None:  # of a supervisord that the test had killed
-            os.killpg(pid, signal.SIGKILL)
-    shutil.rmtree(folder)
+    try:
+        yield host
+    finally:
+        if host.process is not None:
+            end(host.process)
+        for note in (folder / "run").glob("shop-*.pid"):
+            pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
+            if pid is not None:  # of a supervisord that the test had killed
+                os.killpg(pid, signal.SIGKILL)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host whose supervisord does not run yet; its releases have the server that the test asks for, or gunicorn."""
+    with made_host(monkeypatch, library, getattr(request, "param", "gunicorn")) as host:
+        yield host
 
 
 @pytest.fixture

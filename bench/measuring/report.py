@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import platform
-import shlex
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from measuring.cases import CASES, SIDES, drain
-from measuring.commands import ROOT, WORK, BenchError, command, find_ansible
+from measuring.commands import WORK, command, find_ansible
+from measuring.machine import facts, told
 from measuring.runs import Run
 
 NONE = "-"
@@ -97,35 +93,17 @@ def slowest(runs: Sequence[Run], side: str, case: str) -> str:
 
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The machine, the versions and the command: what somebody needs to see the same."""
-    cpu = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    """The machine, the versions and the command."""
     release = command("podman", "run", "--rm", "--entrypoint", "cat", arguments.image, "/etc/os-release")
     image = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
     versions = command(find_ansible(), "--version").splitlines()[0]
-    try:
-        revision = command("git", "-C", ROOT, "describe", "--always", "--dirty")
-    except BenchError:
-        revision = "unknown"
-    return {
-        "command": shlex.join(["bench/deploy", *sys.argv[1:]]),
-        "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, {memory:.0f} GiB, Linux {platform.release()}",
-        "load before": f"{os.getloadavg()[0]:.1f} (1 means one busy CPU)",
+    return facts("bench/deploy") | {
         "host": f"{image['PRETTY_NAME'].strip(chr(34))} in {command('podman', '--version')}",
         "controller": f"{versions.removeprefix('ansible-playbook ').strip('[]')}, Python {platform.python_version()}",
-        "revision": revision,
     }
 
 
-def report(runs: Sequence[Run], facts: dict[str, Any], arguments: argparse.Namespace) -> str:
+def report(runs: Sequence[Run], about: dict[str, Any], arguments: argparse.Namespace) -> str:
     """Write the Markdown and the JSON; the Markdown's text."""
     lines = [
         "# What a deploy costs",
@@ -146,11 +124,11 @@ def report(runs: Sequence[Run], facts: dict[str, Any], arguments: argparse.Names
             if case.playbook(side)
         ),
         "",
-        *(f"- {name}: {f'`{value}`' if name == 'command' else value}" for name, value in facts.items()),
+        *told(about),
         "",
     ]
     text = "\n".join(lines)
     (WORK / "deploy.md").write_text(text, encoding="utf-8")
-    whole = facts | {"runs": [asdict(run) | {"seconds": round(run.seconds, 2)} for run in runs]}
+    whole = about | {"runs": [asdict(run) | {"seconds": round(run.seconds, 2)} for run in runs]}
     (WORK / "deploy.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     return text

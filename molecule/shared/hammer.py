@@ -171,6 +171,8 @@ class Hammer:
         self.booked: set[str] = set()
         self.rest, self.during = Times(), Times()
         self.good: list[float] = []
+        # Of each request: when it was sent, how long it took, and whether all was well.
+        self.history: list[tuple[float, float, bool]] = []
         self.threads = [
             threading.Thread(target=self._work, args=(number % 2 == 0,), daemon=True) for number in range(clients)
         ]
@@ -258,6 +260,7 @@ class Hammer:
         except (OSError, ValueError, Closed, Failed) as error:
             with self.lock:
                 self.failed.append(f"{number} {path}: {error!r}")
+                self.history.append((began, time.monotonic() - began, False))
             if connection:
                 connection.close()
             return None
@@ -265,6 +268,7 @@ class Hammer:
         now = time.monotonic()
         with self.lock:
             self.good.append(now)
+            self.history.append((began, now - began, True))
             (self.during if during else self.rest).taken.append(now - began)
             if sale:
                 self.booked.add(sale)

@@ -1,0 +1,24 @@
+"""The servers that several experiments compare, as keys of a site."""
+
+from __future__ import annotations
+
+from laboratory.servers import Keys
+
+DEFAULT = "gunicorn gthread"
+TUTORIAL = "gunicorn sync"
+SERVERS: dict[str, Keys] = {
+    DEFAULT: {},
+    TUTORIAL: {"worker_class": "sync"},
+    "gunicorn gevent": {"worker_class": "gevent"},
+    "gunicorn tornado": {"worker_class": "tornado"},
+    "uWSGI, processes": {"server": "uwsgi", "threads": 1},
+    "uWSGI, threads": {"server": "uwsgi"},
+}
+# What one setting of the default does; only behind nginx.
+VARIANTS: dict[str, Keys] = {
+    f"{DEFAULT}, 1 thread": {"threads": 1},
+    f"{DEFAULT}, no keepalive": {"keepalive": 0},
+    f"{DEFAULT}, parser in C": {"settings": {"http_parser": "fast"}},
+    # It takes connections while others stand idle, unless it may not have more than it can answer.
+    f"{DEFAULT}, 4 connections": {"settings": {"worker_connections": 4}},
+}

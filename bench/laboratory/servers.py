@@ -1,0 +1,170 @@
+"""Real servers: as the bundle deploys them, and as one starts them by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from measuring.commands import BenchError
+from nginx_rig import evaluate, free_port, role_variables
+from supervised import GROUP, USER, Host, eventually
+
+from laboratory.bench import MANY, Bench, folder, lay_site
+
+Keys = Mapping[str, Any]
+Lay = Callable[[Path], dict[str, str]]
+# Where a server says what is wrong with it.
+LOG = "server.log"
+# gunicorn takes the parser in C wherever it finds it; a site has it only if its lock names it.
+SETTINGS = {"http_parser": "python"}
+RUN_UWSGI = ("-c", "import pyuwsgi; pyuwsgi.run()")
+
+
+def split(keys: Keys) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The site's own keys, and `settings` of gunicorn's for which there is no key."""
+    own = dict(keys)
+    return own, SETTINGS | own.pop("settings", {})
+
+
+def page(root: Path, keys: Keys) -> dict[str, Any]:
+    """A site's entry on the operator's page."""
+    own, _ = split(keys)
+    return {"server_names": ["127.0.0.1"], "source": {"path": "app"}, "root": str(root), **own}
+
+
+def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = lay_site) -> None:
+    """Lay a release down with the settings that the bundle renders for these keys."""
+    site = page(host.site.root, keys)
+    variables = role_variables({"shop": site}, site_name="shop")
+    uwsgi = site.get("server") == "uwsgi"
+    files = ["uwsgi/uwsgi.ini", "uwsgi/uwsgi_app.py"] if uwsgi else ["gunicorn/gunicorn.conf.py"]
+    place = host.site.release(release_id)
+    run = [*RUN_UWSGI, "--ini", place / "uwsgi.ini"]
+    if not uwsgi:
+        run = ["-m", "gunicorn", "--config", place / "gunicorn.conf.py", "wsgi:app"]
+    entry = evaluate("site_entry", variables)
+    changes: dict[str, Any] = {name: entry[name] for name in ("workers", "threads", "backlog")}
+    changes |= {"sockets": ["sock", "uwsgi.sock"]} if uwsgi else {}
+    environment: dict[str, str] = {}
+    host.release(
+        release_id,
+        server=site.get("server", "gunicorn"),
+        command=[bench.python, *map(str, run)],
+        environment=environment,
+        **changes,
+    )
+    for name in files:
+        text = evaluate(f"lookup('layered', '{name}.j2', site=site_entry)", variables)
+        (place / Path(name).name).write_text(text)
+    if not uwsgi:
+        with (place / "gunicorn.conf.py").open("a") as lines:
+            lines.writelines(f"{name} = {value!r}\n" for name, value in split(keys)[1].items())
+    given = lay(place / "app")
+    with (place / "environment").open("a") as lines:
+        lines.writelines(f'{name}="{value}"\n' for name, value in given.items())
+
+
+@contextlib.contextmanager
+def deployed(bench: Bench, keys: Keys, lay: Lay = lay_site) -> Iterator[Host]:
+    """A site as the bundle deploys it, started by the launcher; nginx finds it by ROOT/live."""
+    with folder("host") as place:
+        host = Host(place, bench.library)
+        release(bench, host, keys, "r1", lay)
+        slot = host.site.slot("blue")
+        slot.mkdir()
+        (slot / "release").symlink_to("../../releases/r1")
+        host.site.live.symlink_to("slots/blue")
+        with running([str(host.launcher), str(host.site.root), "blue"], place) as host.process:
+            yield host
+
+
+@contextlib.contextmanager
+def bare(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[tuple[int, int]]:
+    """The same server by itself on TCP, with the settings that everybody gives it and no others.
+
+    :returns: its port for http, and the one for nginx, which is another if that speaks uwsgi
+    """
+    own, settings = split(keys)
+    workers = MANY if own.get("workers", "auto") == "auto" else own["workers"]
+    threads = own.get("threads", 4)
+    http, uwsgi = (f"127.0.0.1:{port}" for port in (http_port, uwsgi_port))
+    if own.get("server") == "uwsgi":
+        words = [*RUN_UWSGI, f"--http-socket={http}", f"--uwsgi-socket={uwsgi}", "--master", "--need-app"]
+        words += [f"--processes={workers}", f"--threads={threads}", "--enable-threads", "--disable-logging"]
+        words += ["--die-on-term", "--wsgi-file=wsgi.py", "--callable=app", "--listen=100"]
+        # It ends each connection, and clients who are not told count that as a failure.
+        words += ["--add-header=Connection: close"]
+    else:
+        uwsgi_port = http_port
+        kind = own.get("worker_class", "gthread")
+        words = ["-m", "gunicorn", f"--bind={http}", f"--workers={workers}", f"--worker-class={kind}"]
+        words += [f"--threads={threads}"] if kind == "gthread" else []
+        words += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+        words += ["--no-control-socket", "wsgi:app"]
+    with by_hand(bench, words):
+        yield http_port, uwsgi_port
+
+
+@contextlib.contextmanager
+def development(bench: Bench, **how: Any) -> Iterator[int]:
+    """Flask's own server."""
+    port = free_port()
+    start = f"from wsgi import app; app.run(port={port}, **{how!r})"
+    with by_hand(bench, ["-c", start]):
+        yield port
+
+
+@contextlib.contextmanager
+def by_hand(bench: Bench, words: list[str]) -> Iterator[None]:
+    """A Python program in the folder of the laboratory's site, as a user who is not root."""
+    with folder("bare") as place:
+        (place / "app").mkdir()
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(bench.library), "HOME": str(place)}
+        environment |= lay_site(place / "app")
+        how = {"cwd": place / "app", "env": environment, "user": USER, "group": GROUP, "extra_groups": []}
+        with running([bench.python, *words], place, **how):
+            yield
+
+
+@contextlib.contextmanager
+def running(words: list[str], place: Path, **how: Any) -> Iterator[subprocess.Popen]:
+    """A server with all its processes, until it is not needed any more."""
+    with (place / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **how
+        )
+        try:
+            yield process
+        finally:
+            ended = process.poll() is not None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if ended:  # which then is why whatever else went wrong
+                raise BenchError(f"a server ended by itself:\n{(place / LOG).read_text()[-2000:]}")
+
+
+def await_answer(url: str) -> None:
+    """Wait until a server answers."""
+    # No proxy: it is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def answers() -> bool:
+        with opener.open(url, timeout=10) as answer:
+            return answer.status == 200
+
+    await_truth(answers, f"{url} does not answer")
+
+
+def await_truth(what: Callable[[], object], otherwise: str) -> None:
+    """Wait until something is true, or say what is not."""
+    try:
+        eventually(what, 60)
+    except (OSError, AssertionError) as error:
+        raise BenchError(f"{otherwise}: {error}") from error

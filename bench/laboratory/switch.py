@@ -1,0 +1,214 @@
+"""What a switch costs: requests through a deploy, by restart, by HUP, and by the bundle's slots."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.releases import steps as deploy
+from ansible.module_utils.releases import supervisor
+from hammer import Hammer, Times
+from measuring.commands import ROOT, command
+from nginx_rig import free_port, render
+from supervised import GROUP, SUPERVISORD, USER, Host, made_host
+
+from laboratory import chart
+from laboratory.bench import Bench, Row
+from laboratory.fronts import nginx
+from laboratory.servers import await_truth, page, release
+from laboratory.tables import in_order, number, spread, table, values
+
+TITLE = "What a switch costs"
+TEXT = """New code goes live while eight clients ask and send without end; half of them keep their connections. The site
+is the same for all three, behind the bundle's nginx and under supervisor: the tests' till, which takes a second to be
+imported, as many an app does. By restart and by HUP, the code is written over that which runs, as is usual; by slots,
+it comes as a new release, and the older one gets the bundle's usual 2.5 s to end its requests. A request is lost if it
+got no answer, or none that a client can use. The grey part is the change, from its command until that has ended."""
+
+TILL = ROOT / "molecule" / "deploy" / "till" / "wsgi.py"
+RELEASE = 'os.environ["SITE_RELEASE"]'
+
+
+class Shop:
+    """A site under supervisor, with the bundle's nginx in front of it."""
+
+    def __init__(self, bench: Bench, host: Host, port: int) -> None:
+        self.bench, self.host, self.port = bench, host, port
+        shared = host.site.root / "shared" / "data"
+        shared.mkdir(parents=True)
+        shutil.chown(shared, USER, GROUP)
+        self.prepare("one")
+        slot = deploy.start(host.site, "one")["slot"]
+        deploy.switch(host.site, slot, "one", drain=0)
+
+    def prepare(self, release_id: str) -> None:
+        """Lay a release down."""
+        release(
+            self.bench, self.host, {"health": {"path": "/healthz"}}, release_id, lambda app: self.lay(app, release_id)
+        )
+
+    def lay(self, app: Path, words: str) -> dict[str, str]:
+        """Write the till's code, which says which code it is."""
+        text = TILL.read_text(encoding="utf-8")
+        importing = f"import time\ntime.sleep({self.bench.choose(1.0, 0.2)})\n"
+        (app / "wsgi.py").write_text(text.replace(RELEASE, f'"{words}"') + importing, encoding="utf-8")
+        return {"SITE_NAME": "shop", "SITE_SHARED": str(self.host.site.root / "shared")}
+
+    def code(self) -> str:
+        """Which code answers, if any."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            return str(json.load(answer)["release"]) if answer.status == 200 else ""
+
+    def write_over(self) -> None:
+        """The usual way: new code in the place of the old."""
+        self.lay(self.host.site.live / "release" / "app", "two")
+
+    def restart(self) -> None:
+        """What the well-known roles do."""
+        self.write_over()
+        settings = self.host.folder / "supervisorctl.conf"
+        settings.write_text(f"[supervisorctl]\nserverurl = unix://{self.host.folder}/sock\n")
+        control = Path(str(SUPERVISORD)).with_name("supervisorctl")
+        command(control, "-c", settings, "restart", f"shop-{self.host.site.live_slot()}")
+
+    def hup(self) -> None:
+        """New workers under the master that runs; it is over when the last of the old ones has ended."""
+        self.write_over()
+        master = supervisor.Supervisor().info(f"shop-{self.host.site.live_slot()}")["pid"]
+        old = children(master)
+        os.kill(master, signal.SIGHUP)
+        await_truth(lambda: not old & children(master), "the old workers do not end")
+
+    def slots(self) -> None:
+        """The bundle's way, all of it: build, start, gate, switch, drain."""
+        self.prepare("two")
+        slot = deploy.start(self.host.site, "two")["slot"]
+        deploy.switch(self.host.site, slot, "two")
+
+
+def children(parent: int) -> set[int]:
+    """The workers of a master."""
+    return set(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
+
+
+WAYS: dict[str, Callable[[Shop], None]] = {
+    "restart": Shop.restart,
+    "HUP": Shop.hup,
+    "slots": Shop.slots,
+}
+
+
+def rows(quick: bool) -> list[str]:
+    """What the report has a row for."""
+    return list(WAYS)
+
+
+def rounds(quick: bool) -> int:
+    """How often each is measured."""
+    return 1 if quick else 3
+
+
+def steps(quick: bool) -> int:
+    """How many measurements it makes."""
+    return rounds(quick) * len(WAYS)
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Each way with a host of its own, in turn."""
+    for turn in range(rounds(bench.quick)):
+        for name, change in WAYS.items():
+            bench.progress.now(f"{name}: starting a site")
+            row = {"way": name, "round": turn, **one(bench, name, change, first=turn == 0)}
+            yield bench.end(f"{name}: {row['lost']} of {row['requests']} lost", row)
+
+
+def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool) -> Row:
+    """One change under load."""
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        host = stack.enter_context(made_host(patch, bench.library))
+        host.boot()
+        port = free_port()
+        site = page(host.site.root, {"http_port": port})
+        shop = Shop(bench, host, port)
+        stack.enter_context(nginx(*render({"shop": site}), {"shop": site}))
+        await_truth(lambda: shop.code() == "one", "the site does not answer")
+        around = bench.choose(600, 200)
+        hammer = Hammer("127.0.0.1", "127.0.0.1", "shop", port=port, seconds=120)
+        with hammer:
+            hammer.wait_for(around)
+            begun = time.monotonic()
+            bench.progress.now(f"{name}: changing")
+            change(shop)
+            ended = time.monotonic()
+            await_truth(lambda: shop.code() == "two", f"{name}: the new code does not answer")
+            hammer.wait_for(around)
+        booked = (host.site.root / "shared/data/sales").read_text().split()
+        said = hammer.report(booked)
+        history = [(at - begun, took, good) for at, took, good in hammer.history]
+        during = [took for at, took, good in history if good and 0 <= at <= ended - begun]
+        rest = [took for at, took, good in history if good and not 0 <= at <= ended - begun]
+        return {
+            "requests": said.requests,
+            "lost": len(said.failed),
+            "doubled": len(said.doubled),
+            "idle closes": said.idle_closes,
+            "away": round(said.away, 3),
+            "change": round(ended - begun, 3),
+            "rest": [round(Times(rest).part(share), 2) for share in (0.5, 0.99)],
+            "during": [round(Times(during).part(share), 2) for share in (0.5, 0.99)],
+            "slowest": round(Times(during).part(1), 2),
+            # Seconds from the change's command, milliseconds: for the plot, which shows one round.
+            "history": [[round(at, 3), round(took * 1000, 2), good] for at, took, good in history] if first else [],
+        }
+
+
+def report(rows: list[Row]) -> str:
+    """A row for each way."""
+    lines = []
+    for way in in_order(rows, "way"):
+        here = [row for row in rows if row["way"] == way]
+        lines.append(
+            [
+                way,
+                spread(values(here, "requests"), "{:,.0f}".format),
+                *(spread(values(here, of), "{:,.0f}".format) for of in ("lost", "doubled", "idle closes")),
+                *(spread(values(here, of)) for of in ("away", "change")),
+                *(quantiles(here, of) for of in ("rest", "during")),
+                spread(values(here, "slowest")),
+            ]
+        )
+    head = ["way", "requests", "lost", "booked twice", "idle closes", "longest without an answer, s"]
+    head += ["the change took, s", "p50 / p99 at rest, ms", "p50 / p99 during it, ms", "slowest, ms"]
+    return table(head, lines)
+
+
+def quantiles(rows: list[Row], of: str) -> str:
+    """Half of the answers, and 99 % of them: the median of the rounds."""
+    return " / ".join(number(statistics.median(each)) for each in zip(*values(rows, of), strict=True))
+
+
+def plots(rows: list[Row]) -> dict[str, str]:
+    """Each request of the first round."""
+    panels = [
+        (
+            f"{row['way']}: {row['lost']:,} lost",
+            [(at, took, good) for at, took, good in row["history"] if -2 <= at <= 10],
+            (0.0, row["change"]),
+        )
+        for row in rows
+        if row["history"]
+    ]
+    return {"switch": chart.timelines("New code goes live", "milliseconds; red is a lost request", panels)}
