@@ -22,7 +22,7 @@ SOURCE = PROJECT / "molecule/deploy/till"
 T = TypeVar("T")
 U = TypeVar("U")
 # Worker classes of gunicorn, and the other server.
-KINDS = ("sync", "gthread", "gevent", "uwsgi")
+KINDS = ("sync", "gthread", "gevent", "tornado", "uwsgi")
 
 
 @dataclass

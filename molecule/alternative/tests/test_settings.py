@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import SITES, Machine, Site
+from support import SITES, Machine, Site, until
 
 
 @pytest.fixture
@@ -20,10 +22,35 @@ def handbook(machine: Machine) -> Site:
     return Site(machine, "handbook", SITES["handbook"])
 
 
+@pytest.fixture
+def leaflet(machine: Machine) -> Site:
+    """The plain WSGI site on Debian's uWSGI."""
+    return Site(machine, "leaflet", SITES["leaflet"])
+
+
 def test_each_site_runs_with_its_own_worker_class(wordbook: Site, handbook: Site) -> None:
     for site, worker in ((wordbook, "sync"), (handbook, "gevent")):
         log = site.machine.output("cat /var/log/%s/server.log", site.name)
         assert log.rpartition("Using worker: ")[2].split()[0] == worker
+
+
+def test_workers_come_when_requests_wait(wordbook: Site) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(wordbook.get, "/probe?seconds=2", timeout=60) for _ in range(12)]
+        until(lambda: len(wordbook.workers) > 2, "there are more workers")
+        answers = [each.result() for each in asked]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.json["pid"] for answer in answers}) > 2
+    assert "waiting)" in wordbook.machine.output("cat /var/log/wordbook/scaler.log")
+
+
+def test_a_server_of_the_distribution_tells_of_its_workers(leaflet: Site) -> None:
+    machine = leaflet.machine
+    assert machine.output("readlink /proc/%s/exe", str(leaflet.master)).startswith("/usr/bin/uwsgi")
+    tell = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().read())"
+    stats = f"{leaflet.root}/shared/data/uwsgi-{leaflet.slot}.stats"
+    told = json.loads(machine.output("runuser -u %s -- python3 -c %s %s", leaflet.user, tell, stats))
+    assert {worker["pid"] for worker in told["workers"]} == leaflet.workers
 
 
 def test_names_may_have_a_wildcard(wordbook: Site) -> None:
@@ -61,16 +88,16 @@ def test_a_link_from_a_mail_does_not_get_into_the_log(wordbook: Site) -> None:
     assert "/account/reset/***" in log and "/account/confirm/***" in log and "a-key-of-somebodys" not in log
 
 
-def test_a_listener_that_was_asked_for_is_reached_without_nginx(handbook: Site) -> None:
-    answer = handbook.machine.ask("/healthz", "handbook.test", 5000)
-    assert answer.json["release"] == handbook.release
+@pytest.mark.parametrize(("name", "port"), [("handbook", 5000), ("leaflet", 5001)])
+def test_a_listener_that_was_asked_for_is_reached_without_nginx(machine: Machine, name: str, port: int) -> None:
+    answer = machine.ask("/healthz", f"{name}.test", port)
+    assert answer.json["release"] == Site(machine, name, SITES[name]).release
     assert "nginx" not in answer.headers.get("Server", "")
 
 
-def test_who_comes_directly_cannot_say_that_he_is_somebody_else(handbook: Site) -> None:
-    answer = handbook.machine.ask(
-        "/whoami", "handbook.test", 5000, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https"
-    )
+@pytest.mark.parametrize(("name", "port"), [("handbook", 5000), ("leaflet", 5001)])
+def test_who_comes_directly_cannot_say_that_he_is_somebody_else(machine: Machine, name: str, port: int) -> None:
+    answer = machine.ask("/whoami", f"{name}.test", port, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https")
     assert answer.json["remote_addr"] == answer.client
     assert answer.json["scheme"] == "http"
 
