@@ -162,6 +162,21 @@ def test_workers_that_follow_the_load_begin_as_the_launcher_says(
     assert config(tmp_path, **keys)["cfg"].workers == 2, "without a launcher"
     monkeypatch.setenv("SITE_WORKERS_FIRST", "4")
     found = config(tmp_path, workers_min=2, threads=3)["cfg"]
-    assert (found.workers, found.threads, found.worker_connections) == (4, 3, 6)
-    assert config(tmp_path, workers_min=2, worker_class="gevent")["cfg"].worker_connections == 1000
+    assert (found.workers, found.threads) == (4, 3)
     assert config(tmp_path)["cfg"].workers == 5, "the page has not asked for it"
+
+
+@pytest.mark.parametrize(
+    ("keys", "connections", "keepalive"),
+    [
+        ({}, 4, 0),
+        ({"threads": 2}, 2, 0),
+        ({"bind": ["127.0.0.1:9000"]}, 1000, 5),
+        ({"worker_class": "gevent"}, 1000, 5),
+    ],
+)
+def test_behind_nginx_alone_a_worker_takes_no_more_than_its_threads_answer(
+    tmp_path: Path, keys: dict[str, Any], connections: int, keepalive: int
+) -> None:
+    found = config(tmp_path, **keys)["cfg"]
+    assert (found.worker_connections, found.keepalive) == (connections, keepalive)

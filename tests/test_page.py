@@ -450,6 +450,7 @@ def bad(tmp_path_factory) -> str:
                 "uwsgi": {"form": "release"},
             },
             "early": GOOD | {"server_names": ["g.example.com"], "worker_class": "gevent", "preload": True},
+            "going": GOOD | {"server_names": ["h.example.com"], "worker_class": "tornado", "max_requests": 9},
             "certless": GOOD | {"server_names": ["t1.example.com"], "tls": {"mode": "provided", "key": SECRET}},
             "locked": GOOD
             | {
@@ -612,6 +613,7 @@ def bad(tmp_path_factory) -> str:
         "other.gunicorn.certfile: is gunicorn's, and uWSGI would speak without TLS",
         "other.workers_min: must be less than the workers there can be",
         "early.preload: would import the app before gevent has patched Python",
+        "going.max_requests: would let workers go, and one of tornado takes requests along when it goes",
         "certless.tls.key: is no file on this machine",
         "locked.tls.key: has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey",
         "locked.tls.certificate: is not for t2.example.com, only for other.example.com; get one",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 from nginx_rig import Rig, ask, evaluate, free_port, needs_nginx, private_nginx, render, role_variables
 from supervised import eventually
+from test_change_of_server import Clients
 from test_gunicorn_template import START
 
 # As a site would write it: it knows nothing of worker classes, and imports its drivers at its top.
@@ -30,10 +34,9 @@ def postgres():
 def mysql():
     pymysql.connect(host=WHERE[0], port=WHERE[1], user="shop", password="open-sesame")
 def app(environ, start):
-    path = environ["PATH_INFO"]
+    environ["wsgi.input"].read()
     try:
-        if path != "/":
-            globals()[path[1:]]()
+        globals().get(environ["PATH_INFO"][1:], str)()
     except (psycopg.OperationalError, pymysql.OperationalError):
         pass
     classes = [name for name in ("ggevent", "gthread", "gtornado", "sync") if "gunicorn.workers." + name in sys.modules]
@@ -80,8 +83,8 @@ def database() -> Iterator[SlowDatabase]:
 
 
 @contextlib.contextmanager
-def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[int]:
-    """The site behind nginx, with both as they are rendered; nginx's port."""
+def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[tuple[int, int]]:
+    """The site behind nginx, with both as they are rendered; nginx's port, and the PID of gunicorn's master."""
     port = free_port()
     site = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "http_port": port, **keys}
     root = rig.site("shop")
@@ -105,7 +108,7 @@ def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[int]:
             server = subprocess.Popen(command, cwd=app, pass_fds=handles, stdout=log, stderr=log)
         try:
             eventually(lambda: ask(port).startswith("HTTP/1.1 200"))
-            yield port
+            yield port, server.pid
         finally:
             server.terminate()
             server.wait(60)
@@ -136,7 +139,7 @@ CLASSES = {
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_class_is_at_as_many_requests_as_it_should_be(rig: Rig, database: SlowDatabase, name: str) -> None:
     keys, at_once, processes, threads = CLASSES[name]
-    with served(rig, database, **keys) as port:
+    with served(rig, database, **keys) as (port, _):
         answers = all_of(port, database, "/plain", 9, at_once)
     assert database.most == at_once
     assert len({answer["pid"] for answer in answers}) == processes
@@ -151,6 +154,24 @@ def test_a_class_is_at_as_many_requests_as_it_should_be(rig: Rig, database: Slow
 def test_with_gevent_no_request_waits_for_the_database_of_another(
     rig: Rig, database: SlowDatabase, driver: str
 ) -> None:
-    with served(rig, database, worker_class="gevent", workers=1) as port:
+    with served(rig, database, worker_class="gevent", workers=1) as (port, _):
         all_of(port, database, f"/{driver}", 6, 6)
     assert database.most == 6
+
+
+@needs_nginx
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"tornado"}))  # which may have none go
+def test_workers_that_come_and_go_lose_no_request(rig: Rig, database: SlowDatabase, name: str) -> None:
+    with served(rig, database, worker_class=name, workers=1) as (port, master), Clients(port) as clients:
+
+        def workers() -> int:
+            return len(Path(f"/proc/{master}/task/{master}/children").read_text().split())
+
+        for _ in range(5):
+            os.kill(master, signal.SIGTTIN)
+            eventually(lambda: workers() == 2)
+            before = clients.served.total()
+            eventually(lambda before=before: clients.served.total() > before + 100)
+            os.kill(master, signal.SIGTTOU)
+            eventually(lambda: workers() == 1)
+    assert clients.lost == []

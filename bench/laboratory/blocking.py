@@ -14,6 +14,7 @@ from typing import Any
 
 from laboratory import chart
 from laboratory.bench import CPUS, MANY, Bench, Row
+from laboratory.cases import AS_IT_COMES, CONNECTIONS
 from laboratory.fronts import chains
 from laboratory.servers import await_answer, development
 from laboratory.tables import in_order, spread, table, values
@@ -60,9 +61,9 @@ CASES = (
     Case(f"gunicorn gthread, {MANY} workers × 1 thread", MANY, gunicorn("gthread", MANY)),
     Case(f"gunicorn gthread, {MANY} workers × 4 threads", 4 * MANY, gunicorn("gthread", MANY, 4)),
     Case(
-        f"gunicorn gthread, {MANY} workers × 4 threads, 4 connections",
+        f"gunicorn gthread, {MANY} workers × 4 threads, {AS_IT_COMES}",
         4 * MANY,
-        {**gunicorn("gthread", MANY, 4), "settings": {"worker_connections": 4}},
+        {**gunicorn("gthread", MANY, 4), "settings": CONNECTIONS},
     ),
     Case(f"gunicorn gevent, {CPUS} workers", ENDLESS, gunicorn("gevent", CPUS)),
     Case("gunicorn tornado, 1 worker", 1, gunicorn("tornado", 1)),

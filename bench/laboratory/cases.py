@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from laboratory.servers import Keys
 
+# gunicorn's own: a worker takes connections while others stand idle, and keeps them.
+AS_IT_COMES = "gunicorn's own connections"
+CONNECTIONS = {"worker_connections": 1000, "keepalive": 5}
 DEFAULT = "gunicorn gthread"
 TUTORIAL = "gunicorn sync"
 SERVERS: dict[str, Keys] = {
@@ -17,8 +20,6 @@ SERVERS: dict[str, Keys] = {
 # What one setting of the default does; only behind nginx.
 VARIANTS: dict[str, Keys] = {
     f"{DEFAULT}, 1 thread": {"threads": 1},
-    f"{DEFAULT}, no keepalive": {"keepalive": 0},
     f"{DEFAULT}, parser in C": {"settings": {"http_parser": "fast"}},
-    # It takes connections while others stand idle, unless it may not have more than it can answer.
-    f"{DEFAULT}, 4 connections": {"settings": {"worker_connections": 4}},
+    f"{DEFAULT}, {AS_IT_COMES}": {"settings": CONNECTIONS},
 }

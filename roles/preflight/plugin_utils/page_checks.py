@@ -89,6 +89,13 @@ class Page(Reading):
                 f"{name}.preload", "would import the app before gevent has patched Python, and a query would stop all "
                 "requests of its worker; leave it out, or take another worker_class"
             )  # fmt: skip
+        if site["server"] == "gunicorn" and "tornado" in str(site["worker_class"]):
+            for key in ("workers_min", "max_requests"):
+                if site[key] not in (0, BROKEN):
+                    self.report(
+                        f"{name}.{key}", "would let workers go, and one of tornado takes requests along when it goes; "
+                        "leave it out, or take another worker_class"
+                    )  # fmt: skip
 
     def _check_uwsgi(self, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
         """What only gunicorn has."""
