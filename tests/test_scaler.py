@@ -15,9 +15,9 @@ import pytest
 import yaml
 from ansible.module_utils.releases import orphans, steps
 from nginx_rig import PROJECT, Rig, ask, evaluate, needs_nginx, private_nginx, role_variables, trusted
+from slow_database import SlowDatabase, slow_database
 from supervised import Host, eventually
 from test_change_of_server import APP, Clients, Shop, booked
-from test_worker_classes import SlowDatabase
 
 
 @pytest.fixture
@@ -162,12 +162,7 @@ def rig() -> Iterator[Rig]:
 
 @pytest.fixture
 def database() -> Iterator[SlowDatabase]:
-    made = SlowDatabase()
-    made.start()
-    yield made
-    made.listener.close()
-    while made.waiting:
-        made.let_go()
+    yield from slow_database()
 
 
 class Busy(Shop):

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from nginx_rig import Rig, ask, evaluate, free_port, needs_nginx, private_nginx, render, role_variables
+from slow_database import SlowDatabase, slow_database
 from supervised import eventually
 from test_change_of_server import Clients
 from test_gunicorn_template import START
@@ -46,27 +46,6 @@ def app(environ, start):
 """
 
 
-class SlowDatabase(Thread):
-    """Something that the app connects to and that lets it wait; it knows how many wait at once."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
-        self.waiting: list[socket.socket] = []
-        self.most = 0
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self.waiting.append(self.listener.accept()[0])
-                self.most = max(self.most, len(self.waiting))
-
-    def let_go(self) -> None:
-        """Hang up on the one that has waited longest."""
-        self.waiting.pop(0).close()
-
-
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     yield from private_nginx()
@@ -74,12 +53,7 @@ def rig() -> Iterator[Rig]:
 
 @pytest.fixture
 def database() -> Iterator[SlowDatabase]:
-    made = SlowDatabase()
-    made.start()
-    yield made
-    made.listener.close()
-    while made.waiting:
-        made.let_go()
+    yield from slow_database()
 
 
 @contextlib.contextmanager
