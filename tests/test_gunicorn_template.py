@@ -131,7 +131,6 @@ def test_below_a_path_the_app_is_told_so_whatever_a_client_says(
 
 def test_without_a_path_nothing_is_wrapped_for_it(tmp_path: Path) -> None:
     assert "below_path" not in config(tmp_path)
-    assert "post_worker_init" not in config(tmp_path, proxy_fix=False)
 
 
 @pytest.mark.parametrize(

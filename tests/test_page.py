@@ -197,7 +197,7 @@ RULES = {
     "uwsgi.reload_on_rss": ([0, 300], [-1]),
     "uwsgi.stats": (
         ["", "socket", "127.0.0.1:9191", "[::1]:9191"],
-        ["9191", "0.0.0.0:9191", "/run/x", "127.0.0.1:0", "sockets"],
+        ["9191", "0.0.0.0:9191", "/run/x", "127.0.0.1:0", "127.0.0.1:99999", "sockets"],
     ),
     "keepalive": ([2, 75], [0, 1]),
     "keep_releases": ([2, 50], [0, 1]),
@@ -449,8 +449,17 @@ def bad(tmp_path_factory) -> str:
                 "workers_min": 2,
                 "uwsgi": {"form": "release"},
             },
+            "telling": GOOD
+            | {
+                "server_names": ["l.example.com"],
+                "server": "uwsgi",
+                "bind": ["127.0.0.1:9302"],
+                "uwsgi": {"stats": "127.0.0.1:9302"},
+            },
             "early": GOOD | {"server_names": ["g.example.com"], "worker_class": "gevent", "preload": True},
             "going": GOOD | {"server_names": ["h.example.com"], "worker_class": "tornado", "max_requests": 9},
+            "few": GOOD | {"server_names": ["i.example.com"], "workers_max": 8, "workers_min": 4},
+            "entrances": GOOD | {"server_names": ["j.example.com"], "workers_min": 1, "bind": ["127.0.0.1:9301"]},
             "certless": GOOD | {"server_names": ["t1.example.com"], "tls": {"mode": "provided", "key": SECRET}},
             "locked": GOOD
             | {
@@ -614,6 +623,9 @@ def bad(tmp_path_factory) -> str:
         "other.workers_min: must be less than the workers there can be",
         "early.preload: would import the app before gevent has patched Python",
         "going.max_requests: would let workers go, and one of tornado takes requests along when it goes",
+        "telling.uwsgi.stats: takes a port that telling.bind takes too",
+        "few.workers_min: must be less than the workers there can be",
+        "entrances.workers_min: goes by who waits at nginx's socket, and nobody would see who comes by bind",
         "certless.tls.key: is no file on this machine",
         "locked.tls.key: has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey",
         "locked.tls.certificate: is not for t2.example.com, only for other.example.com; get one",

@@ -35,11 +35,15 @@ class Site:
         self.module, self.workers, self.now = scaler, workers, 1000.0
         self.judge = scaler.Judge(**{"least": 1, "most": 8, "each": 1, **judge})
 
-    def goes_on(self, seconds: float, waiting: int = 0, taken: int = 0) -> list[int]:
-        """How many workers there are after each look of this time."""
+    def goes_on(self, seconds: float, waiting: int = 0, taken: int = 0, always: bool = False) -> list[int]:
+        """How many workers there are after each look of this time.
+
+        :param taken: how many connections are at work at every other look, or always
+        """
         found = []
-        for _ in range(round(seconds / self.module.INTERVAL)):
-            look = self.module.Look(self.now, self.workers, frozenset(range(waiting)), taken)
+        for turn in range(round(seconds / self.module.INTERVAL)):
+            at_work = taken if always or turn % 2 else 0
+            look = self.module.Look(self.now, self.workers, frozenset(range(waiting)), at_work)
             self.workers += self.judge.judge(look)
             self.now += self.module.INTERVAL
             found.append(self.workers)
@@ -81,6 +85,13 @@ def test_they_go_one_by_one_when_nobody_has_waited_and_one_less_would_do(scaler:
 @pytest.mark.parametrize(("taken", "left"), [(13, 4), (9, 3), (8, 2), (4, 1), (0, 1)])
 def test_as_many_stay_as_have_been_at_work(scaler: ModuleType, taken: int, left: int) -> None:
     assert Site.known(scaler, 4, each=4).goes_on(400, taken=taken)[-1] == left
+
+
+def test_none_goes_while_one_is_at_work(scaler: ModuleType) -> None:
+    """gunicorn would take the oldest worker, whatever that is at."""
+    site = Site.known(scaler, 4)
+    assert set(site.goes_on(400, taken=1, always=True)) == {4}
+    assert site.goes_on(1)[-1] == 3, "at once, when it is not"
 
 
 def test_one_that_crashed_is_the_masters_business(scaler: ModuleType) -> None:
@@ -129,19 +140,19 @@ def test_it_sees_who_waits_at_this_socket_alone(scaler: ModuleType, tmp_path: Pa
         made.sendall(b"GET /")
         return made
 
-    name = str(tmp_path / "sock.new")
+    sock = tmp_path / "sock"
     with listen("sock.new") as server, listen("other") as other, socket.socket(socket.AF_UNIX) as elsewhere:
         (tmp_path / "sock.new").rename(tmp_path / "sock")
         elsewhere.connect(other.getsockname())
-        assert scaler.crowd(name) == (frozenset(), 0)
+        assert scaler.crowd(sock) == (frozenset(), 0)
         with connect(), connect(), connect():
-            pending, taken = scaler.crowd(name)
+            pending, taken = scaler.crowd(sock)
             assert (len(pending), taken) == (3, 0)
             with server.accept()[0] as one:
-                unread, taken = scaler.crowd(name)
+                unread, taken = scaler.crowd(sock)
                 assert (len(unread), len(unread & pending), taken) == (3, 2, 1), "taken is not yet served"
                 assert one.recv(100)
-                still, taken = scaler.crowd(name)
+                still, taken = scaler.crowd(sock)
                 assert (still, taken) == (unread & pending, 1)
 
 
@@ -302,6 +313,19 @@ def test_it_goes_on_after_a_switch_and_after_a_crash_of_either(host: Host, rig: 
             each.exception()
         eventually(lambda: shop.workers() == 1)
         served(rises(), database)
+
+
+def test_the_server_of_another_release_is_none_of_its_business(
+    scaler: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaler, "RUN", tmp_path)
+    (tmp_path / "shop-blue.pid").write_text('{"pid": 1, "start": 2}')
+    (tmp_path / "slots/blue").mkdir(parents=True)
+    (tmp_path / "slots/blue/release").symlink_to("../../releases/one")
+    (tmp_path / "live").symlink_to("slots/blue")
+    assert scaler.live(tmp_path, "shop", "one") == ("blue", {"pid": 1, "start": 2})
+    with pytest.raises(ProcessLookupError):
+        scaler.live(tmp_path, "shop", "two")
 
 
 def test_only_a_master_that_listens_is_told_anything(scaler: ModuleType) -> None:

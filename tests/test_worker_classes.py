@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +36,9 @@ def postgres():
 def mysql():
     pymysql.connect(host=WHERE[0], port=WHERE[1], user="shop", password="open-sesame")
 def app(environ, start):
+    if environ["PATH_INFO"] == "/refused":
+        start("401 Unauthorized", [("Content-Length", "2")])
+        return [b"no"]
     environ["wsgi.input"].read()
     try:
         globals().get(environ["PATH_INFO"][1:], str)()
@@ -149,3 +154,18 @@ def test_workers_that_come_and_go_lose_no_request(rig: Rig, database: SlowDataba
             os.kill(master, signal.SIGTTOU)
             eventually(lambda: workers() == 1)
     assert clients.lost == []
+
+
+@needs_nginx
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_upload_that_the_app_does_not_read_gets_its_answer(rig: Rig, database: SlowDatabase, name: str) -> None:
+    with served(rig, database, worker_class=name, workers=1) as (port, _), ThreadPoolExecutor(4) as pool:
+
+        def status(size: int) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("POST", "/refused", b"x" * size, {"Host": "shop.example.com"})
+            with contextlib.closing(connection):
+                return connection.getresponse().status
+
+        found = Counter(pool.map(status, [400_000, 3_000_000] * 30))
+    assert found == {401: 60}

@@ -9,7 +9,7 @@ def test_exactly_one_slot_runs_for_the_site_and_it_is_the_live_one(site: Site) -
     assert site.programs == {f"{site.name}-{site.slot}": "RUNNING"}
     files = site.machine.output("ls /etc/supervisor/conf.d").split()
     wanted = {site.slot, *site.entry.get("processes", {}), *site.entry.get("cron", {})}
-    if site.entry.get("workers_min"):
+    if site.entry.get("workers_min") and site.entry.get("server", "gunicorn") == "gunicorn":
         wanted.add("scaler")
     assert {name for name in files if name.startswith(f"{site.name}-")} == {f"{site.name}-{it}.conf" for it in wanted}
 

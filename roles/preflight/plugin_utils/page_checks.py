@@ -78,11 +78,17 @@ class Page(Reading):
 
     def _check_crew(self, name: str, site: dict[str, Any]) -> None:
         """How few workers there can be, and who imports the app."""
-        most = [one for one in (site["workers"], site["workers_max"] or "auto") if isinstance(one, int)]
-        if isinstance(site["workers_min"], int) and site["workers_min"] >= min(most, default=3) > 0:
+        least = site["workers_min"] if isinstance(site["workers_min"], int) else 0
+        most = [3 if site["workers"] == "auto" else site["workers"], site["workers_max"] or least + 1]
+        if least and least >= min((one for one in most if isinstance(one, int)), default=least + 1):
             self.report(
                 f"{name}.workers_min", "must be less than the workers there can be: those of workers and workers_max, "
                 "and 3 for auto on the smallest host"
+            )  # fmt: skip
+        if least and site["server"] == "gunicorn" and site["bind"]:
+            self.report(
+                f"{name}.workers_min", "goes by who waits at nginx's socket, and nobody would see who comes by bind; "
+                "leave one of them out, or say server: uwsgi"
             )  # fmt: skip
         if site["server"] == "gunicorn" and site["preload"] is True and "gevent" in str(site["worker_class"]):
             self.report(
@@ -363,7 +369,10 @@ class Page(Reading):
                 first = seen.setdefault((key, str(site[key]).rstrip("/")), name)
                 if first != name and site[key] is not BROKEN:
                     self.report(f"{name}.{key}", f"is also that of {first}; give each site its own")
-            binds += [(name, f"{name}.bind[{n}]", given) for n, given in enumerate(items(site["bind"]))]
+            binds += [(f"{name}.bind", f"{name}.bind[{n}]", given) for n, given in enumerate(items(site["bind"]))]
+            stats = site["uwsgi"].get("stats") if isinstance(site["uwsgi"], Mapping) else ""
+            if site["server"] == "uwsgi" and isinstance(stats, str) and ":" in stats:
+                binds.append((f"{name}.uwsgi.stats", f"{name}.uwsgi.stats", stats))
         for number, (_, place, given) in enumerate(binds):
             address, _, port = given.rpartition(":")
             if port in ports:
@@ -371,7 +380,7 @@ class Page(Reading):
             for other, _, taken in binds[:number]:
                 taken_address, _, taken_port = taken.rpartition(":")
                 if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
-                    self.report(place, f"takes a port that {other}.bind takes too; choose another")
+                    self.report(place, f"takes a port that {other} takes too; choose another")
         for name, site in present.items():
             if site["path"] != "/" and isinstance(site["path"], str):
                 self._check_mount(name, site, present)

@@ -58,7 +58,7 @@ def auto_or_count(value: object) -> str | None:
 
 def worker_class(value: str) -> str | None:
     """The name of a class; which there are, only the gunicorn of the lock file knows."""
-    if str(value) == "asgi":
+    if "asgi" in str(value).lower():
         return "is for ASGI apps, and a site's is WSGI; give gthread, sync, gevent or tornado"
     return pattern(r"[A-Za-z_][\w.]*", "give the name of a worker class, such as gthread, sync or gevent")(value)
 
@@ -96,6 +96,12 @@ def address_port(value: str) -> str | None:
         return between(1, 65535)(int(match[2]))  # type: ignore[index]
     except (TypeError, ValueError):
         return 'give "ADDRESS:PORT", such as "127.0.0.1:5000" or "[::1]:5000"'
+
+
+def stats_place(value: str) -> str | None:
+    """Where uWSGI tells of its workers: nowhere that others than this host reach."""
+    loopback = str(value).rpartition(":")[0] in ("127.0.0.1", "[::1]") and address_port(value) is None
+    return None if value == "socket" or loopback else "say socket, or a port of loopback: 127.0.0.1:9191"
 
 
 def upstream_server(value: str) -> str | None:
@@ -321,9 +327,7 @@ RULES: dict[str, Rule] = {
     "gunicorn.keyfile": optional(HOST_PATH),
     "gunicorn.ca_certs": optional(HOST_PATH),
     "uwsgi.reload_on_rss": between(0),
-    "uwsgi.stats": optional(
-        pattern(r"socket|(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}", "say socket, or a port of loopback: 127.0.0.1:9191")
-    ),
+    "uwsgi.stats": optional(stats_place),
     "upstream.servers.*": upstream_server,
     "upstream.name": optional(pattern(rf"{LABEL}(\.{LABEL})*", "give the host name that stands in the certificate")),
     "health.path": pattern(r"/\S*", "begin it with /"),

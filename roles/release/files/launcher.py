@@ -466,8 +466,7 @@ def live_workers(root: Path, site: str) -> int:
     """How many processes the server of the live slot has started, if it runs."""
     with contextlib.suppress(OSError):
         note = read_note(RUN / f"{site}-{os.path.basename(os.readlink(root / 'live'))}.pid")
-        pids = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
-        return sum(process_fields(pid)[1:2] == [str(note["pid"])] for pid in pids) if note else 0
+        return len(Path(f"/proc/{note['pid']}/task/{note['pid']}/children").read_text().split()) if note else 0
     return 0
 
 

@@ -4,11 +4,12 @@
     scaler ROOT SITE        one of the site's processes: the launcher starts it, as the site's user
 
 It looks at the slot's socket four times a second. A request that waited at one look and still does at the next one is
-reason enough for more workers; when for a while none has waited, and one worker less would have done, one goes. Between
-SITE_WORKERS_MIN and SITE_WORKERS, each good for SITE_THREADS requests at once.
+reason enough for more workers; when for a while none has waited, and one worker less would have done, one goes, at a
+moment at which no request is at work: gunicorn would take the oldest worker, whatever that is at. Between
+SITE_WORKERS_MIN and SITE_WORKERS, each good for SITE_THREADS requests at once. It looks after its own release alone.
 
-It tells gunicorn's master by SIGTTIN and SIGTTOU, for which it needs to be no more than the site's own user. A worker
-that goes ends its requests first; whatever else connects meets the others, since all listen on the same socket.
+It tells gunicorn's master by SIGTTIN and SIGTTOU, for which it needs to be no more than the site's own user. Whatever
+else connects meets the workers that are left, since all listen on the same socket.
 
 It stands alone as the launcher does (standard library, the system's Python).
 """
@@ -42,8 +43,8 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST_DUMP = 0x301
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-UDIAG_SHOW_NAME, UDIAG_SHOW_ICONS, UDIAG_SHOW_RQLEN = 0x1, 0x8, 0x10
-UNIX_DIAG_NAME, UNIX_DIAG_ICONS, UNIX_DIAG_RQLEN = 0, 3, 4
+UDIAG_SHOW_NAME, UDIAG_SHOW_VFS, UDIAG_SHOW_ICONS, UDIAG_SHOW_RQLEN = 0x1, 0x2, 0x8, 0x10
+UNIX_DIAG_NAME, UNIX_DIAG_VFS, UNIX_DIAG_ICONS, UNIX_DIAG_RQLEN = 0, 1, 3, 4
 ESTABLISHED, LISTEN = 1, 10
 
 
@@ -98,7 +99,7 @@ class Judge:
             self.wanted += 1
             return 1
         too_many = self.wanted > self.most
-        if too_many or self.is_calm(look.now):
+        if (too_many or self.is_calm(look.now)) and not look.taken:
             self.wanted -= 1
             self.calm_since, self.peak = look.now, look.taken
             self.why = "more than there should be" if too_many else "nobody has waited"
@@ -158,21 +159,30 @@ class Server:
         os.close(self.handle)
 
 
-def live(root: Path, site: str) -> tuple[str, dict]:
-    """The live slot, and the launcher's note of who runs there."""
+def live(root: Path, site: str, release: str) -> tuple[str, dict]:
+    """The live slot, and the launcher's note of who runs there.
+
+    :raises ProcessLookupError: if another release is live; that one's own scaler looks after it, if it has one
+    """
     slot = os.path.basename(os.readlink(root / "live"))
+    if os.path.basename(os.readlink(root / "slots" / slot / "release")) != release:
+        raise ProcessLookupError(slot)
     return slot, json.loads((RUN / f"{site}-{slot}.pid").read_text(encoding="utf-8"))
 
 
-def crowd(name: str) -> tuple[frozenset[int], int]:
+def crowd(path: Path) -> tuple[frozenset[int], int]:
     """Who waits at a unix socket, and how many connections to it were taken.
 
-    :param name: the path by which it was bound
+    :param path: where it is, in the folder in which it was bound
     """
+    # The kernel keeps the name by which it was bound, before the launcher renamed it. A name alone could be anybody's,
+    # in a mount namespace of his own; so it must be this very file as well.
+    folder, file = os.fsencode(path.parent), path.stat().st_ino & 0xFFFFFFFF
     waiting: set[int] = set()
     taken = 0
     for state, attributes, inode in unix_sockets():
-        if attributes.get(UNIX_DIAG_NAME, b"").rstrip(b"\0") != os.fsencode(name):
+        name, seen = attributes.get(UNIX_DIAG_NAME, b""), attributes.get(UNIX_DIAG_VFS)
+        if os.path.dirname(name) != folder or seen is None or struct.unpack_from("=I", seen)[0] != file:
             continue
         if state == LISTEN:
             clients = attributes.get(UNIX_DIAG_ICONS, b"")
@@ -187,7 +197,7 @@ def crowd(name: str) -> tuple[frozenset[int], int]:
 
 def unix_sockets() -> Iterator[tuple[int, dict[int, bytes], int]]:
     """All that listen or are connected: state, attributes by their number, inode; as `ss` asks the kernel for them."""
-    show = UDIAG_SHOW_NAME | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN
+    show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN
     states = 1 << ESTABLISHED | 1 << LISTEN
     # struct unix_diag_req: family, protocol, padding, states, inode (any), what to show, cookie (any).
     request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, states, 0, show, 0xFFFFFFFF, 0xFFFFFFFF)
@@ -225,13 +235,12 @@ def say(words: str) -> None:
     print(f"{time.strftime('[%Y-%m-%d %H:%M:%S %z]')} {words}", flush=True)
 
 
-def follow(root: Path, server: Server, site: str, judge: Judge) -> None:
+def follow(root: Path, server: Server, site: str, release: str, judge: Judge) -> None:
     """Look after one server for as long as it is the live one."""
-    # The launcher binds it under another name and renames it; the kernel keeps the first.
-    name = f"{root}/slots/{server.slot}/sock.new"
-    while live(root, site) == (server.slot, server.note):
+    sock = root / "slots" / server.slot / "sock"
+    while live(root, site, release) == (server.slot, server.note):
         if server.listens():
-            step = judge.judge(Look(time.monotonic(), server.workers(), *crowd(name)))
+            step = judge.judge(Look(time.monotonic(), server.workers(), *crowd(sock)))
             if step:
                 server.tell(signal.SIGTTIN if step > 0 else signal.SIGTTOU)
                 say(f"{server.slot}: {judge.wanted - step} → {judge.wanted} workers ({judge.why})")
@@ -240,16 +249,18 @@ def follow(root: Path, server: Server, site: str, judge: Judge) -> None:
 
 def main(arguments: list[str]) -> None:
     """Entry point."""
-    root, site = Path(arguments[0]), arguments[1]
+    root, site, release = Path(arguments[0]), arguments[1], os.environ["SITE_RELEASE"]
     least, most, each = (int(os.environ[f"SITE_{word}"]) for word in ("WORKERS_MIN", "WORKERS", "THREADS"))
-    crowd("")  # a kernel that does not tell ends it here, with its words
+    # A kernel that does not tell ends it here, with its words.
+    next(unix_sockets(), None)
+    Path("/proc/thread-self/children").read_text(encoding="ascii")
     say(f"{site}: {least} to {most} workers, each for {each} at once")
     while True:
         # Whoever it was has ended, or has not come yet.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError, KeyError):
-            server = Server(*live(root, site))
+            server = Server(*live(root, site, release))
             try:
-                follow(root, server, site, Judge(least, most, each))
+                follow(root, server, site, release, Judge(least, most, each))
             finally:
                 server.close()
         time.sleep(INTERVAL)
