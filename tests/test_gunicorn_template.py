@@ -172,6 +172,7 @@ def test_workers_that_follow_the_load_begin_as_the_launcher_says(
         ({"threads": 2}, 2, 0),
         ({"bind": ["127.0.0.1:9000"]}, 1000, 5),
         ({"worker_class": "gevent"}, 1000, 5),
+        ({"worker_class": "gevent", "workers_min": 1}, 1000, 0),
     ],
 )
 def test_behind_nginx_alone_a_worker_takes_no_more_than_its_threads_answer(

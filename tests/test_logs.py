@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.releases import logs
 from nginx_rig import evaluate
 from supervised import Host, eventually
 
@@ -92,3 +93,16 @@ def test_logrotate_looks_every_hour():
     line = rendered("supervisor/rotation.cron.j2").splitlines()[-1]
     minute, *others, user, program, _config = line.split()
     assert minute.isdigit() and others == ["*"] * 4 and (user, program) == ("root", "/usr/sbin/logrotate")
+
+
+def test_last_words_name_the_exception_though_what_came_of_it_fills_the_last_lines(tmp_path: Path) -> None:
+    log, environment = tmp_path / "server.log", tmp_path / "environment"
+    environment.write_text('KEY="open-sesame"\n')
+    log.write_text("of another day\n")
+    since = logs.position(log)
+    aftermath = "".join(f"  line {number} of gunicorn's own traceback\n" for number in range(logs.LAST))
+    with log.open("a") as lines:
+        lines.write("Traceback (most recent call last):\n" + 2 * "ImportError: no open-sesame\n" + aftermath)
+    said = logs.last_words(log, since, environment).splitlines()[1:]
+    assert said[:2] == ["  | ImportError: no ********", "  |   line 0 of gunicorn's own traceback"]
+    assert len(said) == logs.LAST + 1

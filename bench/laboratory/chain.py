@@ -26,7 +26,7 @@ CLIENTS = 32
 
 def rows(quick: bool) -> list[str]:
     """What the report has a row for."""
-    return [*SERVERS, *VARIANTS, *FILES]
+    return [*SERVERS, *VARIANTS, *map(told, FILES)]
 
 
 def rounds(quick: bool) -> int:
@@ -130,15 +130,20 @@ def servers(rows: list[Row], page: str) -> str:
 def files(rows: list[Row]) -> str:
     """The bundle's site beside Debian's."""
     lines = []
-    for file, size in FILES.items():
+    for file in FILES:
         here = [row for row in rows if row["page"] == file]
         found = {way: middle(here, "rate", way=way) for way in (OURS, TUTORIALS)}
-        line = [f"{file}, {size / 1000:g} kB"]
+        line = [told(file)]
         for way in (OURS, TUTORIALS):
             line += [spread(values(here, "rate", way=way)), quantiles(here, way=way)]
         lines.append([*line, f"{found[OURS] / found[TUTORIALS]:.2f}"])
     head = ["files: requests a second", OURS, "p50 / p99, ms", "Debian's default site", "p50 / p99, ms", "ratio"]
     return table(head, lines)
+
+
+def told(file: str) -> str:
+    """A file and its size."""
+    return f"{file}, {FILES[file] / 1000:g} kB"
 
 
 def quantiles(rows: list[Row], **where: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -109,7 +110,9 @@ def assert_each_post_once(till: Till, load: Load) -> None:
     paths = Counter(line.split('"')[1] for line in lines)
     assert max(paths.values()) == 1
     assert len({line.rpartition(" id=")[2] for line in lines}) == len(lines) == report.posts
-    assert all(" upstream_status=200 " in line for line in lines)
+    # What uWSGI could not take any more, or not yet, and has not seen, is asked by http.
+    given = re.compile(r" upstream_status=(502 : )?200 ")
+    assert [line for line in lines if not given.search(line)] == []
 
 
 def test_the_way_back(tills: list[Till], table: Table) -> None:

@@ -1,17 +1,20 @@
 """A till: it books each sale that it is sent, once, and repeats what it was asked, so that answers can be checked.
 
-At `/told` it says all that the server told it of a request.
+At `/told` it says all that the server told it of a request; `/probe` takes a second, and says who was at it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+AT_WORK: set[int] = set()
 SALES = Path(os.environ["SITE_SHARED"], "data", "sales")
 
 
@@ -38,6 +41,11 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     }
     if environ["PATH_INFO"] == "/told":
         answer["told"] = {key: value for key, value in environ.items() if isinstance(value, str)}
+    if environ["PATH_INFO"] == "/probe":
+        AT_WORK.add(id(environ))
+        time.sleep(1)
+        answer |= {"pid": os.getpid(), "thread": threading.get_ident(), "at_once": len(AT_WORK)}
+        AT_WORK.discard(id(environ))
     if environ["REQUEST_METHOD"] == "POST":
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         book(environ["PATH_INFO"].rpartition("/")[2])

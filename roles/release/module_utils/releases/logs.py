@@ -12,6 +12,8 @@ from ansible.module_utils.releases.environment import mask, parse_environment
 OF_NGINX = ("access.log", "error.log")
 NAMES = ("server.log", *OF_NGINX)
 LAST = 20
+# An exception's own line: what came of it may fill the last lines.
+RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Halt\w*)\b")
 # Far more than 20 lines, and little enough to read at once.
 TAIL = 64 * 1024
 
@@ -77,7 +79,9 @@ def last_words(path: Path, since: tuple[int, int], environment: Path) -> str:
         return f" (Its log {path} cannot be read: {error})"
     # Masked before it is cut into lines: a value may have several.
     text = re.sub(r"[^\S\n]+\n", "\n", mask(text, values))
-    lines = [line for line in text.splitlines() if line][-LAST:]
+    lines = [line for line in text.splitlines() if line]
     if not lines:
         return f" It logged nothing to {path}."
+    raised = dict.fromkeys(line for line in lines[:-LAST] if RAISED.match(line) and line not in lines[-LAST:])
+    lines = [*list(raised)[-3:], *lines[-LAST:]]
     return f" Its last lines in {path}:\n" + "\n".join(f"  | {line}" for line in lines)
