@@ -1,4 +1,4 @@
-"""How many requests each worker class, and the other server, is at on a host: by which processes, and by how many threads."""
+"""How many requests each worker class, and uWSGI, is at on a host: by which processes, and by how many threads."""
 
 from __future__ import annotations
 
