@@ -31,7 +31,7 @@ def rows(quick: bool) -> list[str]:
 
 def rounds(quick: bool) -> int:
     """How often each is measured."""
-    return 1 if quick else 5
+    return 1 if quick else 3
 
 
 def steps(quick: bool) -> int:

@@ -91,7 +91,7 @@ def with_clients(bench: Bench) -> Iterator[Row]:
             for clients in client_counts(bench.quick):
                 for name, url in urls.items():
                     bench.progress.now(f"{name}: {clients} clients")
-                    seen = ask(f"{url}/json", clients, bench.choose(3.0, 0.2))
+                    seen = ask(f"{url}/json", clients, bench.choose(2.0, 0.2))
                     row = {"part": "clients", "server": name, "clients": clients, "round": turn, **seen}
                     yield bench.end(f"{name}, {clients} clients: {seen['rate']:,.0f} a second", row)
 
@@ -105,7 +105,7 @@ def with_workers(bench: Bench) -> Iterator[Row]:
                 for page, path in PAGES.items():
                     for count in counts:
                         bench.progress.now(f"{kind}, {count} workers: {page}")
-                        seen = ask(f"{urls[f'w{count}']}/{path}", 32, bench.choose(3.0, 0.2))
+                        seen = ask(f"{urls[f'w{count}']}/{path}", 32, bench.choose(2.0, 0.2))
                         row = {
                             "part": "workers", "server": kind, "page": page, "workers": count, "round": turn, **seen
                         }  # fmt: skip
