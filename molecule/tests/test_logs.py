@@ -24,5 +24,6 @@ def test_a_log_that_is_too_large_is_rotated_and_the_server_goes_on_in_the_new_on
     until(lambda: site.machine.host.run("logrotate /etc/logrotate.conf").rc == 0, "no other logrotate is at work")
     assert site.machine.output("stat --format=%%s %s.1", log) == str(101 << 20)
     assert site.machine.output("stat --format='%%a %%U %%G' %s", log) == f"640 root {site.user}"
-    # gunicorn notes every signal, and this one does nothing else.
-    until(lambda: site.machine.output("kill -WINCH %s && cat %s", str(site.master), log), "the server writes on")
+    # gunicorn notes every signal, and this one does nothing else; uWSGI tells how it is.
+    sign = "USR1" if site.entry.get("server") == "uwsgi" else "WINCH"
+    until(lambda: site.machine.output("kill -%s %s && cat %s", sign, str(site.master), log), "the server writes on")

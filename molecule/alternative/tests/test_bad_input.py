@@ -77,7 +77,7 @@ def test_a_release_that_is_not_healthy_never_goes_live(machine: Machine) -> None
 
 
 def test_a_port_that_somebody_else_holds_is_refused_and_named(machine: Machine) -> None:
-    refused(deploy(machine, bind=["0.0.0.0:22"]), "wordbook", "0.0.0.0:22", "sshd")
+    refused(deploy(machine, bind=["0.0.0.0:22"], workers_min=0), "wordbook", "0.0.0.0:22", "sshd")
 
 
 def test_an_unreachable_package_index_is_told_with_the_remedy(machine: Machine, source: Path) -> None:

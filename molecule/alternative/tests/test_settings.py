@@ -46,7 +46,7 @@ def test_workers_come_when_requests_wait(wordbook: Site) -> None:
 
 def test_a_server_of_the_distribution_tells_of_its_workers(leaflet: Site) -> None:
     machine = leaflet.machine
-    assert machine.output("readlink /proc/%s/exe", str(leaflet.master)).startswith("/usr/bin/uwsgi")
+    assert machine.output("ps -o args= -p %s", str(leaflet.master)).startswith("/usr/bin/uwsgi ")
     tell = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().read())"
     stats = f"{leaflet.root}/shared/data/uwsgi-{leaflet.slot}.stats"
     told = json.loads(machine.output("runuser -u %s -- python3 -c %s %s", leaflet.user, tell, stats))
@@ -135,4 +135,6 @@ def test_the_status_table_names_every_site_and_says_how_it_is(machine: Machine) 
         site = Site(machine, name, entry)
         line = next(line for line in table.splitlines() if f" {name} " in line)
         assert line.split()[:5] == [machine.name, name, site.slot, site.release, "folder"]
-        assert f"yes      http://{site.server_name}:8080/" in line
+        # What lets its workers follow the load is a process.
+        processes = "1/1" if entry.get("workers_min") else "-"
+        assert line.split()[-3:] == ["yes", processes, f"http://{site.server_name}:8080/"]
