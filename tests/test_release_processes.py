@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import home, jobs, processes, steps
+from ansible.module_utils.releases import home, jobs, layout, processes, steps
 from ansible.module_utils.releases.status import status
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
 from nginx_rig import evaluate
@@ -350,6 +350,15 @@ def test_jobs_need_a_cron(works: Works, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(processes, "CRON", works.host.folder / "none")
     with pytest.raises(steps.StepError, match=r"this host has no cron; run the whole site.yml once"):
         works.deploy("r1", nightly=job())
+
+
+def test_what_the_bundle_itself_runs_has_to_be_on_the_host(works: Works) -> None:
+    works.release("r1", scaler=kept())
+    manifest = works.site.manifest("r1")
+    manifest["processes"]["scaler"]["command"] = [f"{layout.LIBRARY}/scaler"]
+    (works.site.release("r1") / "release.json").write_text(json.dumps(manifest))
+    with pytest.raises(steps.StepError, match=r"its scaler needs .*/scaler, .* run the whole site.yml once"):
+        steps.start(works.site, "r1")
 
 
 def test_a_site_that_goes_takes_them_along(works: Works) -> None:

@@ -69,10 +69,9 @@ def check(site: Layout, release_id: str, supervisord: int | None = None) -> None
         if not CRON.exists():
             raise SupervisorError("it has jobs for cron, and this host has no cron; run the whole site.yml once")
     for name, process in wanted.items():
-        if process["command"][0].startswith("/usr/local/lib/sites/") and not Path(process["command"][0]).exists():
-            raise SupervisorError(
-                f"its {name} needs {process['command'][0]}, which is not here; run the whole site.yml once"
-            )
+        file = Path(process["command"][0])
+        if file.parent == layout.LIBRARY and not file.exists():  # a bundle that is newer than what this host got
+            raise SupervisorError(f"its {name} needs {file}, which is not here; run the whole site.yml once")
     for path in places:
         if path.exists() and not _is_ours(path):
             raise SupervisorError(
