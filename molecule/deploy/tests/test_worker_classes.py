@@ -10,7 +10,7 @@ from tills import KINDS, Till
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
 
-# How many requests a worker is at, at once: as many as it has threads, of which the page of this scenario gives two; gevent
+# How many requests a worker is at, at once: as many as it has threads, of which this scenario's page gives two; gevent
 # all that come.
 EACH = {"sync": 1, "gthread": 2, "gevent": 16, "tornado": 1, "uwsgi": 2}
 
