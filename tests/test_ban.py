@@ -135,7 +135,8 @@ def place(tmp_path: Path, plugin) -> Place:
 def running(place: Place):
     """With a server that runs."""
     with subprocess.Popen(["bash", "-c", "exec -a fail2ban-server sleep infinity"]) as server:
-        wait_for(lambda: b"fail2ban-server" in Path(f"/proc/{server.pid}/cmdline").read_bytes())
+        # Not before: its shell's own words name it, too.
+        wait_for(lambda: Path(f"/proc/{server.pid}/cmdline").read_bytes().startswith(b"fail2ban-server"))
         (place.folder / "pid").write_text(f"{server.pid}\n")
         yield place
         server.kill()
