@@ -55,7 +55,8 @@ class Host:
     def main(self, extra: str = "") -> dict[str, str]:
         return {
             str(self.rig.conf / "nginx.conf"): MADE
-            + f"pid {self.places.pid_file};\nerror_log {self.rig.log};\nworker_processes 1;\nevents {{}}\n"
+            # As whom all of them run: nginx gives /var/lib/nginx/body to its user whenever it starts.
+            + f"user www-data;\npid {self.places.pid_file};\nerror_log {self.rig.log};\nworker_processes 1;\nevents {{}}\n"
             + f"http {{ access_log off; include {self.rig.conf}/mime.types; include {self.rig.conf}/sites-enabled/*;\n"
             + f"server {{ listen 127.0.0.1:{self.port}; return 204; }}\n{extra}}}\n"
         }
