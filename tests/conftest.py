@@ -10,6 +10,7 @@ from types import ModuleType
 
 import ansible.module_utils
 import pytest
+from ansible.plugins.loader import module_loader
 from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -19,6 +20,8 @@ pytest_plugins = ["supervised"]
 # Ansible puts a role's module_utils under `ansible.module_utils` when it packs a module; tests do the same once.
 for folder in sorted(PROJECT.glob("roles/*/module_utils")):
     ansible.module_utils.__path__.append(str(folder))
+for folder in sorted(PROJECT.glob("roles/*/library")):
+    module_loader.add_directory(str(folder))
 # A role's own Python for the controller: its plugins find it by themselves.
 sys.path.extend(str(folder) for folder in sorted(PROJECT.glob("roles/*/plugin_utils")))
 

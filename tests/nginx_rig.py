@@ -24,6 +24,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import filter_loader, init_plugin_loader, lookup_loader
 from ansible.template import Templar, trust_as_template
+from page_reading import Reading, readable, site_spec
 
 PROJECT = Path(__file__).resolve().parent.parent
 NGINX = Path(shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "/usr/sbin/nginx")
@@ -47,7 +48,16 @@ def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
     variables: dict[str, Any] = {}
     for file in files:
         variables |= trusted(yaml.safe_load((PROJECT / f"roles/{file}/main.yml").read_text()))
-    return {**variables, "sites": trusted(dict(sites)), "ansible_facts": {"host_ipv6": True}, **trusted(host)}
+    variables |= {"inventory_hostname": "web1", "ansible_facts": {"sites_ipv6": True}, **trusted(host)}
+    read = {variables["inventory_hostname"]: {"names": list(sites), "sites": merged(sites, variables)}}
+    return {**variables, "site_config": {"hosts": read, "chosen": ""}}
+
+
+def merged(sites: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The sites as role preflight reads them, whether or not it would let them pass."""
+    specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())["argument_specs"]
+    given = {**variables, "sites": trusted(dict(sites))}
+    return readable(Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).sites)
 
 
 @functools.cache

@@ -176,7 +176,8 @@ class TestRunningNginx:
         tls = rig.folder / "etc/shop/tls"
         text = (
             f"# Made from a test; edits here are lost.\npid {places.pid_file};\nerror_log {rig.log};\n"
-            f"user www-data;\nworker_processes 1;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl;\n"
+            "user www-data;\nworker_processes 1;\n"
+            f"events {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl;\n"
             f"ssl_certificate {tls}/fullchain.pem;\nssl_certificate_key {tls}/privkey.pem;\nreturn 204; }} }}\n"
         )
         options = {"links": {}, "absent": [], "stock_links": [], "assumed": {}, "test_only": False}

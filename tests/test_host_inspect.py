@@ -223,6 +223,6 @@ def test_a_real_listener_on_this_machine_is_found(plugin):
 def test_the_little_that_the_roles_go_by_is_told_as_ansible_would(host: Fake):
     host.put("/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n')
     facts = host.inspect.Host(host.root).facts()
-    assert facts["distribution_release"] == "trixie"
-    assert facts["host_system"] == "Debian GNU/Linux 13 (trixie)"
-    assert (facts["service_mgr"], facts["host_ipv6"]) == ("sysvinit", False)
+    assert facts["ansible_distribution_release"] == "trixie"
+    assert facts["ansible_sites_system"] == "Debian GNU/Linux 13 (trixie)"
+    assert (facts["ansible_service_mgr"], facts["ansible_sites_ipv6"]) == ("sysvinit", False)

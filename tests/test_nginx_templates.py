@@ -73,7 +73,7 @@ def test_unknown_names_are_refused_on_every_port_that_a_present_site_uses():
 
 
 def test_no_ipv6_listener_where_there_is_no_ipv6():
-    files, _ = render(SITES["two ports"], ansible_facts={"host_ipv6": False})
+    files, _ = render(SITES["two ports"], ansible_facts={"sites_ipv6": False})
     assert "[::]" not in "".join(files.values())
 
 

@@ -352,7 +352,11 @@ def arguments(source: Path, **more: object) -> dict:
     }  # fmt: skip
 
 
-NEEDED = {"changed": False, "needed": True, "build": True, "reason": "code changed", "release": "X", "slot": "green"}
+NEEDED = {
+    "changed": False, "site": "shop", "needed": True, "after_live": False, "build": True, "reason": "code changed",
+    "release": "X", "slot": "green", "remark": "", "complaints": [],
+}  # fmt: skip
+SAME = {**NEEDED, "needed": False, "build": False}
 
 
 def test_secrets_travel_in_the_payload_alone(monkeypatch, source: Path, tmp_path: Path) -> None:
@@ -369,9 +373,8 @@ def test_secrets_travel_in_the_payload_alone(monkeypatch, source: Path, tmp_path
 
 
 def test_nothing_is_transferred_when_nothing_is_needed(monkeypatch, source: Path, tmp_path: Path) -> None:
-    answer = {"changed": False, "needed": False, "build": False}
-    result, calls, payloads, _ = run_action(monkeypatch, tmp_path, arguments(source), [answer])
-    assert (result, len(calls), payloads) == (answer, 1, [])
+    result, calls, payloads, _ = run_action(monkeypatch, tmp_path, arguments(source), [SAME])
+    assert (result, len(calls), payloads) == (SAME, 1, [])
 
 
 def test_check_mode_says_what_would_be_built_and_transfers_nothing(monkeypatch, source: Path, tmp_path: Path) -> None:
@@ -398,7 +401,7 @@ def test_a_bad_lock_is_refused_before_the_host_is_asked(monkeypatch, source: Pat
 
 def test_each_part_has_its_own_hash(monkeypatch, source: Path, tmp_path: Path) -> None:
     def parts(**more: object) -> dict:
-        _, calls, *_ = run_action(monkeypatch, tmp_path, arguments(source, **more), [{"build": False}])
+        _, calls, *_ = run_action(monkeypatch, tmp_path, arguments(source, **more), [SAME])
         return {**calls[0]["parts"], "environment": calls[0]["environment_hash"]}
 
     def changed(after: dict) -> set:

@@ -45,7 +45,7 @@ EXAMPLES = r"""
 RETURN = r"""
 why: {description: Why one has to be made on the host; empty if none has to., type: str, returned: always}
 folder: {description: "Empty, and ready for the new pair.", type: str, returned: always}
-subject_alt_name: {description: "The names, as a certificate states them.", type: list, returned: always}
+subject_alt_name: {description: "The names, as a certificate states them.", type: list, elements: str, returned: always}
 ask: {description: Whether something is left to do with certbot., type: bool, returned: always}
 """
 

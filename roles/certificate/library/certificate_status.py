@@ -31,11 +31,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sites:
-  description: >-
-    One entry a site: site, mode (of the page), issuer, names, days (left; -1 where there is none), renewal (in words).
+  description: One entry a site.
   type: list
   elements: dict
   returned: always
+  contains:
+    site: {description: The site's key., type: str, returned: always}
+    mode: {description: Where the page says that its certificate comes from., type: str, returned: always}
+    issuer: {description: Its issuer., type: str, returned: always}
+    names: {description: Its names., type: list, elements: str, returned: always}
+    days: {description: Days left; -1 where there is none., type: int, returned: always}
+    renewal: {description: "Who renews it when, in words.", type: str, returned: always}
 """
 
 

@@ -30,6 +30,10 @@ options:
     default: ""
 """
 
+RETURN = r"""
+changed: {description: Whether apt's file was written., type: bool, returned: always}
+"""
+
 FILE = Path("/etc/apt/apt.conf.d/90sites-proxy")
 MODE = 0o600
 # What could end the value's quotes, or would have to be encoded in a URL anyway.

@@ -21,6 +21,10 @@ options:
     required: true
 """
 
+RETURN = r"""
+added: {description: The names of authorities that were added., type: list, elements: str, returned: always}
+"""
+
 FOLDER = Path("/usr/local/share/ca-certificates")
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 UPDATE = ["/usr/sbin/update-ca-certificates"]

@@ -66,14 +66,17 @@ EXAMPLES = """
     sites: [{name: shop, root: /srv/shop, user: shop, server_names: [shop.example.com]}]
 """
 
-RETURN = """
-collisions: {description: What collides, where, and the remedy, type: list, elements: str}
+RETURN = r"""
+collisions: {description: "What collides, where, and the remedy.", type: list, elements: str, returned: always}
 ansible_facts:
-  description:
-    - The little that the roles go by, in place of a gathering of facts that takes three times as long.
-      C(distribution_release) and C(service_mgr) as Ansible's own facts have them, C(host_system) for people, and
-      C(host_ipv6), whether the kernel has IPv6.
+  description: The little that the roles go by, in place of a gathering of facts that takes three times as long.
   type: dict
+  returned: always
+  contains:
+    ansible_distribution_release: {description: As Ansible's own., type: str, returned: always}
+    ansible_service_mgr: {description: As Ansible's own., type: str, returned: always}
+    ansible_sites_system: {description: "The system's name, for people.", type: str, returned: always}
+    ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
 """
 
 LISTEN = "0A"
@@ -222,10 +225,10 @@ class Host:
         """What the roles go by."""
         release = dict(re.findall(r'^(\w+)="?(.*?)"?$', self.read("/etc/os-release"), re.MULTILINE))
         return {
-            "distribution_release": release.get("VERSION_CODENAME", ""),
-            "service_mgr": "systemd" if self.at("/run/systemd/system").exists() else "sysvinit",
-            "host_system": release.get("PRETTY_NAME", "an unknown system"),
-            "host_ipv6": kernel.has_ipv6(self.prefix),
+            "ansible_distribution_release": release.get("VERSION_CODENAME", ""),
+            "ansible_service_mgr": "systemd" if self.at("/run/systemd/system").exists() else "sysvinit",
+            "ansible_sites_system": release.get("PRETTY_NAME", "an unknown system"),
+            "ansible_sites_ipv6": kernel.has_ipv6(self.prefix),
         }
 
     def listeners(self) -> list[Listener]:

@@ -36,6 +36,10 @@ options:
     default: ""
 """
 
+RETURN = r"""
+changed: {description: Whether uv was installed., type: bool, returned: always}
+"""
+
 LIBRARY = Path("/usr/local/lib/sites")
 PIP = "/usr/share/python-wheels/pip-*.whl"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"

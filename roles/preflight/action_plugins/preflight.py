@@ -1,4 +1,4 @@
-"""Read the page of every host in the play, and refuse it with all that is wrong with it, before a host is touched."""
+"""Read the site config of every host in the play, once, and refuse it with all that is wrong with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.template import Templar
 from ansible.utils.vars import load_extra_vars
 
 ROLE = Path(__file__).resolve().parent.parent
@@ -19,8 +18,9 @@ SITE_ROLE = PROJECT / "roles/site"
 if str(ROLE / "plugin_utils") not in sys.path:
     sys.path.append(str(ROLE / "plugin_utils"))
 
+import site_config  # noqa: E402
 from page_checks import Page  # noqa: E402
-from page_reading import site_spec  # noqa: E402
+from page_reading import Reading, readable, site_spec  # noqa: E402
 from page_rules import version  # noqa: E402
 
 
@@ -37,31 +37,28 @@ def misplaced_version(extra: Mapping[str, Any], in_git: set[str]) -> list[str]:
 
 
 class ActionModule(ActionBase):
-    """``preflight:`` reads the variables of every host in the play.
+    """``preflight:`` reads the site config of every host in the play, and gives it back to be registered.
 
-    With ``only: site`` it looks at nothing but whether there is the site that ``-e site=…`` names, and with ``only:
-    one_site`` it also wants one to be named if there are several: a way back must not depend on a page without faults.
+    With ``only: site`` nothing is refused but an ``-e site=…`` that names no site, and with ``only: one_site`` it also
+    wants one to be named if there are several: a way back must not depend on a site config without faults. These two
+    read nothing again that was registered as ``site_config``.
     """
 
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Check every host's page; the result names no value."""
+        """Check every host's site config; an error names no value, and what is given back is shown nowhere."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
-        if only := self._task.args.get("only"):
-            return {**result, **self._choose(variables, one=only == "one_site")}
-        argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
-        spec = site_spec(argument_specs)
-        keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
-
         hosts = list(variables["ansible_play_hosts_all"])
+        if only := self._task.args.get("only"):
+            return {**result, **self._choose(variables, hosts, one=only == "one_site")}
+
+        pages = {host: self._read(Page, host, variables["hostvars"]) for host in hosts}
         found: dict[str, list[str]] = {}
         known: dict[str, None] = {}
         in_git: set[str] = set()
-        for host in hosts:
-            own = {**variables["hostvars"].raw_get(host), "hostvars": variables["hostvars"]}
-            page = Page(own, self._loader, spec, keys)
+        for host, page in pages.items():
             page.check_together()
             known.update(dict.fromkeys(page.names))
             in_git.update(page.in_git())
@@ -74,42 +71,71 @@ class ActionModule(ActionBase):
             line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})"
             for line, where in sorted(found.items(), key=lambda item: order.get(re.split(r"[.:]", item[0])[0], 0))
         ]
-        lines += misplaced_version(load_extra_vars(self._loader), in_git)
-        if "site" in variables:
-            lines += self._unknown_selection(self._templar.template(variables["site"]), list(known))
+        extra = load_extra_vars(self._loader)
+        lines += misplaced_version(extra, in_git)
+        chosen = self._wanted(extra)
+        if chosen:
+            lines += self._unknown_selection(chosen, list(known))
         self._warn_of_stray_overrides(variables, known)
         if lines:
             things = "one thing" if len(lines) == 1 else f"{len(lines)} things"
-            result.update(
-                failed=True,
-                msg=f"The page needs {things} mended; no host was touched.\n"
-                + "\n".join(f"  {line}" for line in lines),
-            )
-        else:
-            result.update(changed=False, msg=f"{len(known)} site(s) on {len(hosts)} host(s)")
-        return result
+            head = f"The page needs {things} mended; no host was touched.\n"
+            return {**result, "failed": True, "msg": head + "\n".join(f"  {line}" for line in lines)}
+        return {**result, **self._copy(pages, chosen)}
 
-    def _choose(self, variables: Mapping[str, Any], *, one: bool) -> dict[str, Any]:
-        """Which site is meant: the answer is the fact ``site_name``, empty for all."""
-        known: dict[str, None] = {}
-        for host in variables["ansible_play_hosts_all"]:
-            own = variables["hostvars"].raw_get(host)
-            sites = own.get("sites")
-            if isinstance(sites, str):
-                templar = Templar(loader=self._loader, variables={**own, "hostvars": variables["hostvars"]})
-                sites = templar.template(sites)
-            known.update(dict.fromkeys(map(str, sites if isinstance(sites, Mapping) else [])))
-        if "site" in variables:
-            wanted = str(self._templar.template(variables["site"]))
-            problems = self._unknown_selection(wanted, list(known))
+    def _read(self, kind: type[Reading], host: str, hostvars: Any) -> Reading:
+        """What the inventory says of a host, before anything that the host may say."""
+        site_config.guard_first(hostvars, host, self._loader)
+        own = {**hostvars.raw_get(host), "hostvars": hostvars}
+        argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
+        keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
+        return kind(own, self._loader, site_spec(argument_specs), keys)
+
+    @staticmethod
+    def _copy(pages: Mapping[str, Reading], chosen: str) -> dict[str, Any]:
+        """What every later step goes by. It has secrets in it."""
+        hosts = {
+            host: {
+                "names": page.names,
+                "sites": {name: readable(site) for name, site in page.sites.items()},
+                "digests": site_config.digests(page.variables),
+            }
+            for host, page in pages.items()
+        }
+        return {"changed": False, "hosts": hosts, "chosen": chosen, "_ansible_no_log": True}
+
+    def _choose(self, variables: Mapping[str, Any], hosts: list[str], *, one: bool) -> dict[str, Any]:
+        """The same, with the site that is meant as ``chosen``, empty for all."""
+        hostvars = variables["hostvars"]
+        before = self._registered(variables)
+        if before is not None and before["hosts"].keys() >= set(hosts):
+            for host in hosts:
+                site_config.guard(hostvars.raw_get(host))
+            copy = {**before, "_ansible_no_log": True}
+        else:
+            copy = self._copy({host: self._read(Reading, host, hostvars) for host in hosts}, "")
+        known = list(dict.fromkeys(name for host in hosts for name in copy["hosts"][host]["names"]))
+        chosen = self._wanted(load_extra_vars(self._loader))
+        if chosen:
+            problems = self._unknown_selection(chosen, known)
         elif one and len(known) != 1:
-            wanted = ""
             problems = [f"-e site=…: say which site is meant. There are: {', '.join(known) or 'none'}"]
         else:
-            wanted, problems = (next(iter(known)) if one else ""), []
+            chosen, problems = (known[0] if one else ""), []
         if problems:
             return {"failed": True, "changed": False, "msg": problems[0]}
-        return {"changed": False, "ansible_facts": {"site_name": wanted}}
+        return {**copy, "chosen": chosen}
+
+    def _registered(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The copy that an earlier task has registered; a fact of that name is somebody's lie."""
+        if site_config.VARIABLE in (variables.get("ansible_facts") or {}):
+            site_config.refuse(str(variables["inventory_hostname"]), [site_config.VARIABLE])
+        before = variables.get(site_config.VARIABLE)
+        return dict(before) if isinstance(before, Mapping) and "hosts" in before else None
+
+    def _wanted(self, extra: Mapping[str, Any]) -> str:
+        """The site of ``-e site=…``; no other variable of that name is meant."""
+        return str(self._templar.template(extra["site"])) if "site" in extra else ""
 
     @staticmethod
     def _unknown_selection(wanted: object, known: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,12 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.lookup import LookupBase
 from ansible.template import trust_as_template
 from jinja2 import TemplateError, TemplateSyntaxError
+
+ROLE = Path(__file__).resolve().parent.parent
+if str(ROLE / "plugin_utils") not in sys.path:
+    sys.path.append(str(ROLE / "plugin_utils"))
+
+import site_config  # noqa: E402
 
 DOCUMENTATION = """
 name: layered
@@ -66,6 +73,7 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: object) -> list[str]:
         """Answer the lookup."""
         variables = variables or {}
+        site_config.guard(variables)
         self.set_options(var_options=variables, direct={k: v for k, v in kwargs.items() if k in OPTIONS})
         site = dict(kwargs["site"].items()) if kwargs.get("site") else {}
         if site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ name: site_entries
 short_description: The sites of a host, each with everything that the page says of it
 description:
   - One entry for each key of C(sites), in the page's order, what the site says over C(site_defaults) over the keys'
-    own defaults, with C(name) added. It is what role C(site) sees as C(site_entry), for tasks that need all sites.
+    own defaults, with C(name) added, as role C(preflight) has read it before any host answered. It is what role C(site)
+    sees as C(site_entry), for tasks that need all sites.
 options:
   _terms:
     description:
@@ -38,7 +40,11 @@ _raw:
   elements: dict
 """
 
-SITE_ROLE = Path(__file__).resolve().parents[2] / "site"
+ROLE = Path(__file__).resolve().parent.parent
+if str(ROLE / "plugin_utils") not in sys.path:
+    sys.path.append(str(ROLE / "plugin_utils"))
+
+import site_config  # noqa: E402
 
 
 class LookupModule(LookupBase):
@@ -48,18 +54,10 @@ class LookupModule(LookupBase):
         self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: object
     ) -> list[dict[str, Any]]:
         """Answer the lookup."""
-        role = {
-            **self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True),
-            **self._loader.load_from_file(str(SITE_ROLE / "vars/main.yml"), trusted_as_template=True),
-        }
-        names = self._templar.template(variables.get("sites") or {})
-        entries = [self._entry({**role, **variables, "site_name": name}) for name in names]
+        sites = site_config.of_host(variables or {})["sites"]
+        entries = [{**entry, "name": name} for name, entry in sites.items()]
         wanted = [entry for entry in entries if kwargs.get("state") in (None, entry["state"])]
         return [part(entry, terms) if terms else entry for entry in wanted]
-
-    def _entry(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        templar = self._templar.copy_with_new_env(available_variables=variables)
-        return {**templar.template(variables["site_entry"]), "name": variables["site_name"]}
 
 
 def part(entry: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:

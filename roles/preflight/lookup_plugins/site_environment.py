@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+
+ROLE = Path(__file__).resolve().parent.parent
+if str(ROLE / "plugin_utils") not in sys.path:
+    sys.path.append(str(ROLE / "plugin_utils"))
+
+import site_config  # noqa: E402
 
 DOCUMENTATION = """
 name: site_environment
@@ -52,6 +59,7 @@ class LookupModule(LookupBase):
     ) -> list[dict[str, str]]:
         """Answer the lookup."""
         variables = variables or {}
+        site_config.guard(variables)
         self.set_options(var_options=variables, direct=kwargs)
         site, given = str(terms[0]), terms[1] if len(terms) > 1 else {}
         if self.get_option("mask"):

@@ -15,6 +15,7 @@ if str(ROLE / "plugin_utils") not in sys.path:
     sys.path.append(str(ROLE / "plugin_utils"))
 
 import provided_pair  # noqa: E402
+import site_config  # noqa: E402
 
 DOCUMENTATION = """
 name: tls_files
@@ -49,6 +50,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: object) -> list[str]:
         """Answer the lookup."""
+        site_config.guard(variables or {})
         tls, which = terms
         load = self._loader.get_text_file_contents
         try:

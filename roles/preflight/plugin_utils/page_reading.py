@@ -191,8 +191,16 @@ class Reading:
             self.report(place, problem)
 
     def _check_whole(self, name: str, site: dict[str, Any]) -> None:
-        """What only the merged entry can tell."""
-        raise NotImplementedError
+        """What only the merged entry can tell; nothing, for who only reads."""
+
+
+def readable(value: Any) -> Any:
+    """A value without the parts that could not be worked out: who uses one of them is told which."""
+    if isinstance(value, Mapping):
+        return {key: readable(item) for key, item in value.items() if item is not BROKEN}
+    if isinstance(value, list | tuple):
+        return [readable(item) for item in value if item is not BROKEN]
+    return value
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

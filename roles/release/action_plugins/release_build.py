@@ -28,9 +28,12 @@ from ansible.utils.vars import load_extra_vars
 ROLE = Path(__file__).resolve().parent.parent
 PROJECT = ROLE.parent.parent
 # Ansible offers a role's module_utils to modules on hosts alone; this is for the controller.
-if str(ROLE / "plugin_utils") not in sys.path:
-    sys.path.append(str(ROLE / "plugin_utils"))
+for utils in (ROLE / "plugin_utils", PROJECT / "roles/preflight/plugin_utils"):
+    if str(utils) not in sys.path:
+        sys.path.append(str(utils))
 
+import site_config  # noqa: E402
+from asking import ask  # noqa: E402
 from release_inputs import InputError, wheels  # noqa: E402
 from release_inputs.source import source_folder  # noqa: E402
 
@@ -305,6 +308,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Entry point."""
+        site_config.guard(task_vars or {})
         # Out of the task first: what a callback or a debugger shows of a task are its arguments.
         environment, source = self._task.args.pop("environment", {}), self._task.args.pop("source", None)
         super().run(tmp, task_vars)
@@ -347,7 +351,7 @@ class ActionModule(ActionBase):
             },
             "environment_hash": hash_of(environment),
         }
-        result = self._execute_module("release_build", module_args, task_vars=task_vars)
+        result = self._ask(module_args, task_vars)
         if result.get("failed") or not result.get("build"):
             return result
         if self._task.check_mode:
@@ -363,7 +367,11 @@ class ActionModule(ActionBase):
             text = wheels.export(folder, requirements) if Path(lock_name).name == "uv.lock" else lock.decode()
             wheelhouse = collect_wheels(text, server_lock.decode(), args, result["target"])
         payload = self._send(entries, settings, server_lock, wheelhouse)
-        return self._execute_module("release_build", module_args | {"payload": payload}, task_vars=task_vars)
+        return self._ask(module_args | {"payload": payload}, task_vars)
+
+    def _ask(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The host's half; whose site it is about is not the host's to say."""
+        return {**ask(self, "release_build", module_args, task_vars), "site": module_args.get("site")}
 
     def _send(
         self, entries: list[Entry], settings: dict[str, Any], server_lock: bytes, wheelhouse: Sequence[Path]

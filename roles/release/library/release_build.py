@@ -82,10 +82,21 @@ reason: {description: Why, in plain words., type: str, returned: always}
 release: {description: ID of the release to start, or of the live one., type: str, returned: always}
 slot: {description: The idle slot if something is needed, else the live one., type: str, returned: always}
 build: {description: Whether the release still has to be built (only without a payload)., type: bool, returned: always}
-target: {description: "What wheels must fit: markers, platform and libc.", type: dict, returned: for a wheelhouse}
+target:
+  description: What wheels must fit.
+  type: dict
+  returned: for a wheelhouse
+  contains:
+    markers: {description: "The markers of requirements files, by name.", type: dict, returned: always}
+    platform: {description: Python's word for it., type: str, returned: always}
+    libc: {description: Its name and version., type: list, elements: str, returned: always}
 remark: {description: What was healed of a run that was cut off, type: str, returned: always}
-complaints: {description: Which processes of the live release do not run., type: list, returned: always}
-pruned: {description: Old releases that were removed., type: list, returned: when a release was built}
+complaints:
+  description: Which processes of the live release do not run.
+  type: list
+  elements: str
+  returned: always
+pruned: {description: Old releases that were removed., type: list, elements: str, returned: after a build}
 """
 
 import errno

@@ -36,10 +36,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+site: {description: The site's key., type: str, returned: always}
 release: {description: The release's ID., type: str, returned: always}
 needed: {description: Whether something has to be started., type: bool, returned: always}
 after_live: {description: Whether an earlier run still owes the hooks after going live, type: bool, returned: always}
-complaints: {description: Which processes of the live release do not run., type: list, returned: always}
+complaints:
+  description: Which processes of the live release do not run.
+  type: list
+  elements: str
+  returned: always
 """
 
 

@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ran:
-  description: One entry a command: command, seconds, said (the last lines that it printed).
+  description: "One entry a command: command, seconds, said (the last lines that it printed)."
   type: list
   elements: dict
   returned: always

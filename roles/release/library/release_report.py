@@ -28,11 +28,39 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sites:
-  description: >-
-    One entry a site: site, releases (release, mark, built, live_since, by, source), history (time, action, result, …).
+  description: One entry a site.
   type: list
   elements: dict
   returned: always
+  contains:
+    site: {description: The site's key., type: str, returned: always}
+    releases:
+      description: The releases that are kept, newest first.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        release: {description: Its ID., type: str, returned: always}
+        mark: {description: "C(live), C(previous) or nothing.", type: str, returned: always}
+        built: {description: When it was built (UTC)., type: str, returned: always}
+        live_since: {description: When it last went live (UTC)., type: str, returned: always}
+        by: {description: Who put it live., type: str, returned: always}
+        source: {description: What it was made from., type: str, returned: always}
+    history:
+      description: The last lines of the history, oldest first.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        time: {description: When (UTC)., type: str, returned: always}
+        action: {description: What was done., type: str, returned: always}
+        result: {description: How it ended., type: str, returned: always}
+        by: {description: By whom., type: str}
+        release: {description: With which release., type: str}
+        previous: {description: Which one was live before., type: str}
+        seconds: {description: How long it took., type: str}
+        away: {description: How long nobody answered., type: str}
+        reason: {description: Why it failed., type: str}
 """
 
 

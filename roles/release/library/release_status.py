@@ -34,15 +34,29 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sites:
-  description: >-
-    One entry a site: site, root, slot (C(front) where its servers are on other hosts), release, version (what it was
-    made from, short), since (UTC), previous, state (supervisor's word), managed (supervisord knows its program),
-    healthy, detail (in words), processes (how many run of how many; empty without any), troubles (what is wrong with
-    processes and jobs, or with some of several servers), shut (since when, by whom and why), unfinished (what a run
-    that was cut off left, by slot).
+  description: One entry a site.
   type: list
   elements: dict
   returned: always
+  contains:
+    site: {description: The site's key., type: str, returned: always}
+    root: {description: Its directory., type: str, returned: always}
+    slot: {description: The live slot; C(front) where its servers are on other hosts., type: str, returned: always}
+    release: {description: The live release., type: str, returned: always}
+    version: {description: "What it was made from, short.", type: str, returned: always}
+    since: {description: Since when it is live (UTC)., type: str, returned: always}
+    previous: {description: The release that was live before., type: str, returned: always}
+    state: {description: Supervisor's word for it., type: str, returned: always}
+    managed: {description: Whether supervisord knows its program., type: bool, returned: always}
+    healthy: {description: Whether it answers its health page., type: bool, returned: always}
+    detail: {description: "What it answers, in words.", type: str, returned: always}
+    processes: {description: How many processes run of how many; empty without any., type: str, returned: always}
+    troubles:
+      description: What is wrong with processes and jobs, or with some of several servers.
+      type: str
+      returned: always
+    shut: {description: "Since when it is shut, by whom and why.", type: str, returned: always}
+    unfinished: {description: "What a run that was cut off left, by slot.", type: dict, returned: always}
 """
 
 

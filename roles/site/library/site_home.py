@@ -49,9 +49,12 @@ changes: {description: "What was changed, in words.", type: list, elements: str,
 jailed: {description: Whether fail2ban has a jail for the site., type: bool, returned: always}
 spare: {description: Certificates and keys of the site that nothing uses., type: list, elements: str, returned: always}
 ansible_facts:
-  description: What server blocks go by, C(host_ipv6) and C(host_nginx), since a run of sites alone asks nothing else.
+  description: What server blocks go by, since a run of sites alone asks nothing else.
   type: dict
   returned: always
+  contains:
+    ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
+    ansible_sites_nginx: {description: "nginx's version; none before it is installed.", type: str}
 """
 
 

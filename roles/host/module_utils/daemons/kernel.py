@@ -28,4 +28,4 @@ def nginx_version(binary: Path = NGINX) -> str:
 def facts() -> dict[str, Any]:
     """As Ansible's facts of this host; without nginx its version is left to the role's default."""
     version = nginx_version()
-    return {"host_ipv6": has_ipv6(), **({"host_nginx": version} if version else {})}
+    return {"ansible_sites_ipv6": has_ipv6(), **({"ansible_sites_nginx": version} if version else {})}

@@ -1,0 +1,1 @@
+../../preflight/plugin_utils/asking.py
