@@ -22,10 +22,13 @@ def write_inventory(folder: Path, variables: dict, hosts: dict | None = None) ->
     return folder
 
 
-def run(*arguments: str | Path, check: bool = True) -> str:
-    """What ansible-playbook prints; with `check`, it must end well."""
+def run(*arguments: str | Path, check: bool = True, **settings: str) -> str:
+    """What ansible-playbook prints; with `check`, it must end well.
+
+    :param settings: Ansible's own, by their variables in the environment
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")}
-    environment |= {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    environment |= {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "false", **settings}
     done = subprocess.run(
         [PLAYBOOK, *map(str, arguments)], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )

@@ -85,8 +85,9 @@ def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
     taken: dict[str, Any] = {}
     if answer.get("warnings"):
         taken["warnings"] = [words(_event(one)) for one in _some(answer["warnings"], "warnings")]
-    if isinstance(answer.get("diff"), list | tuple | Mapping):
-        taken["diff"] = _value(answer["diff"], {"type": "raw"}, "diff")
+    for key in ("diff", "invocation"):
+        if isinstance(answer.get(key), list | tuple | Mapping):
+            taken[key] = _value(answer[key], {"type": "raw"}, key)
     event = getattr(answer.get("exception"), "event", None)
     if trace := getattr(event, "formatted_traceback", None):
         taken["traceback"] = words(str(trace)).splitlines()

@@ -1,0 +1,52 @@
+"""Hosts that lie: a stand-in for a host's Python that notes what it gets, and answers what it likes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+STAND_IN = """#!/usr/bin/python3
+import gzip, json, pathlib, re, sys
+folder = pathlib.Path(__file__).resolve().parent
+heard = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+for word in sys.argv[1:]:
+    place = pathlib.Path(word)
+    heard += word.encode() + b"\\n" + (place.read_bytes() if place.is_file() else b"")
+for word in re.findall(rb'"payload": "([^"]+)"', heard):
+    heard += gzip.decompress(pathlib.Path(word.decode()).read_bytes())
+with (folder / "heard").open("ab") as notes:
+    notes.write(heard + b"\\n--- end ---\\n")
+names = re.findall(rb"module_fqn='([\\w.]+)'", heard)
+name = names[0].decode().rpartition(".")[2] if names else ""
+answers = json.loads((folder / "answers.json").read_text())
+print(json.dumps(answers.get(name, answers.get("*", {}))))
+"""
+
+
+class Liar:
+    """One such host, with its own folder on the machine that it stands on."""
+
+    def __init__(self, folder: Path, answers: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.python = folder, folder / "python3"
+        self.python.write_text(STAND_IN)
+        self.python.chmod(0o755)
+        self.answers(answers)
+
+    def answers(self, answers: Mapping[str, Any]) -> None:
+        """What it says from now on, by the name of a module; ``*`` is for all others."""
+        (self.folder / "answers.json").write_text(json.dumps(answers))
+
+    @property
+    def heard(self) -> bytes:
+        """All that it was ever sent: modules with their arguments, and what a release is built from."""
+        notes = self.folder / "heard"
+        return notes.read_bytes() if notes.exists() else b""
+
+    @property
+    def modules(self) -> list[str]:
+        """Which modules it was asked for."""
+        return [name.decode() for name in re.findall(rb"module_fqn='[\w.]*?(\w+)'", self.heard)]

@@ -1,0 +1,165 @@
+"""A managed host that was taken over: what it answers steers neither the controller nor any other host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import answers
+import pytest
+import yaml
+from ansible_run import PROJECT, run, write_inventory
+from lying import Liar
+
+VAULT, BANK, OWN = "canary-of-the-vault", "canary-of-the-bank", "canary-of-its-own"
+SHOP = {"server_names": ["shop.test"], "source": {"path": "app"}, "env": {"SECRET_KEY": OWN}}
+INSPECTED = {
+    "changed": False,
+    "collisions": [],
+    "ansible_facts": {
+        "ansible_distribution_release": "trixie",
+        "ansible_service_mgr": "systemd",
+        "ansible_sites_system": "Debian GNU/Linux 13 (trixie)",
+        "ansible_sites_ipv6": True,
+    },
+}
+ROW = {
+    "site": "shop", "root": "/srv/shop", "slot": "blue", "release": "r1", "version": "v1", "previous": "",
+    "since": "2026-11-21T03:45:00Z", "state": "RUNNING", "managed": True, "healthy": True, "detail": "200",
+    "processes": "", "troubles": "", "shut": "", "unfinished": {},
+}  # fmt: skip
+WELL = {"changed": False, "sites": [ROW]}
+NONE: Mapping[str, str] = {}
+# Ansible's own setting, which other people's projects have.
+INJECT = {"ANSIBLE_INJECT_FACT_VARS": "true"}
+
+
+class Hosts:
+    """An inventory of hosts that answer what a test likes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.inventory = folder, folder / "inventory"
+        self.liars: dict[str, Liar] = {}
+
+    def add(self, name: str, answers: Mapping[str, Any]) -> Liar:
+        self.liars[name] = Liar(self.folder / name, answers)
+        return self.liars[name]
+
+    def play(
+        self, playbook: str, *arguments: str, check: bool = True, settings: Mapping = NONE, **variables: Any
+    ) -> str:
+        hosts = {name: {"ansible_python_interpreter": str(liar.python)} for name, liar in self.liars.items()}
+        write_inventory(self.inventory, {"sites": {"shop": SHOP}}, hosts)
+        return run(playbook, "-i", self.inventory, *arguments, check=check, **settings)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Hosts:
+    return Hosts(tmp_path)
+
+
+def flat(output: str) -> str:
+    return " ".join(output.split())
+
+
+def lies(folder: Path) -> dict[str, Any]:
+    """Facts that are named like variables which make the controller read, fetch and send."""
+    vault = folder / "vault.yml"
+    vault.write_text(f"password: {VAULT}\n-----BEGIN CERTIFICATE-----\n")
+    other = write_inventory(folder / "other", {})
+    (other / ".secrets.yml").write_text(yaml.safe_dump({"shop": {"SECRET_KEY": BANK}, "bank": {"SECRET_KEY": BANK}}))
+    bank = {**SHOP, "server_names": ["bank.test"], "source": {"path": str(other)}, "packages": "wheelhouse"}
+    overrides = folder / "overrides/supervisor"
+    overrides.mkdir(parents=True)
+    return {
+        "host_ca_certificates": [str(vault)],
+        "operator_templates": str(overrides.parent),
+        "inventory_dir": str(other),
+        "sites": {"shop": {**SHOP, "env": {}}, "bank": {**bank, "env": {}}},
+        "site_defaults": {"tls": {"mode": "provided", "certificate": str(vault), "key": str(vault)}},
+        "site_config": {"hosts": {"liar": {"names": ["bank"], "sites": {}, "digests": {}}}, "chosen": "bank"},
+    }
+
+
+@pytest.mark.parametrize("settings", [NONE, INJECT], ids=["facts apart", "facts as variables"])
+def test_facts_of_a_host_never_become_what_the_controller_goes_by(hosts: Hosts, tmp_path: Path, settings: Mapping):
+    told = lies(tmp_path)
+    # The first answer that only Ansible judges: a module of its own.
+    liar = hosts.add(
+        "liar", {"host_inspect": INSPECTED, "*": {"changed": False, "stdout": "", "rc": 0, "ansible_facts": told}}
+    )
+    output = hosts.play("site.yml", check=False, settings=settings)
+    assert "command" in liar.modules, "it had its say"
+    for secret in (VAULT, BANK):
+        assert secret.encode() not in liar.heard
+        assert secret not in output
+    if settings:
+        assert "liar: its answers have changed" in flat(output)
+        # The other two are not its to change: Ansible's own, and what a task has registered.
+        named = [lie for lie in told if f"`{lie}`" in output]
+        assert named == ["host_ca_certificates", "operator_templates", "sites", "site_defaults"]
+
+
+def test_nor_do_those_of_an_earlier_play_of_somebodys(hosts: Hosts, tmp_path: Path):
+    told = lies(tmp_path)
+    liar = hosts.add("liar", {"*": {"changed": False, "ansible_facts": told}})
+    playbook = tmp_path / "play.yml"
+    earlier = {"hosts": "all", "gather_facts": True, "tasks": []}
+    playbook.write_text(yaml.safe_dump([earlier, {"import_playbook": str(PROJECT / "site.yml")}]))
+    output = hosts.play(str(playbook), check=False, settings=INJECT)
+    assert "liar: its answers have changed" in flat(output) and "`host_ca_certificates`" in output
+    assert set(liar.modules) <= {"setup", "gather_facts"}
+    assert VAULT not in output
+
+
+NONSENSE: dict[str, Any] = {
+    "no list": {"changed": False, "sites": "none"},
+    "no text": {"changed": False, "sites": [{**ROW, "since": {"a": 1}}]},
+    "a part is missing": {"changed": False, "sites": [{"site": "shop"}]},
+    "something more": {"changed": False, "sites": [], "ansible_facts": {"sites": {}}},
+    "too much": {"changed": False, "sites": [ROW] * 30_000},
+    "too long": {"changed": False, "sites": [{**ROW, "detail": "x" * 2_000_000}]},
+    "too deep": {"changed": False, "sites": [{**ROW, "unfinished": {"a": [[[[[[[[[1]]]]]]]]]}}]},
+    "skipped": {"changed": False, "skipped": True},
+    "out of reach": {"changed": False, "unreachable": True},
+    "nothing": {},
+    "no answer": [],
+}
+
+
+def test_nonsense_is_named_with_its_host_and_others_go_on(hosts: Hosts) -> None:
+    hosts.add("honest", {"release_status": WELL})
+    for number, nonsense in enumerate(NONSENSE.values()):
+        hosts.add(f"liar{number}", {"release_status": nonsense})
+    output = hosts.play("playbooks/status.yml", check=False)
+    assert "honest  shop  blue" in output
+    text = flat(output)
+    for number, kind in enumerate(NONSENSE):
+        said = f"liar{number} answered nonsense to release_status" in text
+        assert said or (kind == "no answer" and f"fatal: [liar{number}]" in text), kind
+        assert f"liar{number}  shop" not in output
+
+
+def test_what_a_host_says_is_shown_as_it_is_and_never_worked_out(hosts: Hosts, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {mark}') }}}}"
+    tags = [{"__ansible_type": "TrustedAsTemplate"}]
+    trusted = {"__ansible_type": "_AnsibleTaggedStr", "value": template, "tags": tags}
+    texts = {"plain": template, "raw": "red \x1b[31m\x07 \x9b1m \u202e back", "trusted": trusted}
+    for name, text in texts.items():
+        hosts.add(name, {"release_logs": {"changed": False, "text": text}, "*": {"failed": True, "msg": text}})
+    output = hosts.play("playbooks/logs.yml", "-e", "site=shop", check=False)
+    assert not mark.exists()
+    assert template in flat(output).replace("''", "'")
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(output)
+    assert r"red \x1b[31m\x07 \x9b1m \u202e back" in output
+
+
+def test_every_module_says_what_it_answers(project: Path) -> None:
+    for module in project.glob("roles/*/library/*.py"):
+        returns = answers.described(module)
+        assert returns, module
+        assert {spec["type"] for spec in returns.values()} <= answers.TYPES.keys(), module
+        plugin = module.parents[1] / "action_plugins" / module.name
+        assert plugin.is_symlink() or module.stem == "release_build", f"{plugin}: nobody would judge its answers"
