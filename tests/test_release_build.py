@@ -732,7 +732,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     first_lines = "".join((release / "venv/bin" / server).read_text().splitlines()[:2])
     assert f"{release}/venv/bin/python" in first_lines
     assert list((release / "app/shop").rglob("code.*.pyc")), "compiled before the first start"
-    assert (release / "environment").stat().st_mode & 0o777 == 0o640
+    assert (release / "environment").stat().st_mode & 0o777 == 0o600
     assert (release / ".fingerprint").stat().st_mode & 0o777 == 0o600
     manifest = site.manifest(release.name)
     assert manifest["command"][0] == f"{release}/venv/bin/{server}"
