@@ -27,7 +27,8 @@ def site() -> Iterator[Layout]:
     """A site of nobody's with a database; not in pytest's folder, which is root's alone."""
     if os.geteuid() != 0:
         pytest.skip("gives up root, so it needs to be root")
-    root = Path(tempfile.mkdtemp(prefix="snapshots"))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    root = Path(tempfile.mkdtemp(prefix="snapshots", dir=memory))
     root.chmod(0o755)
     found = Layout("shop", root)
     (found.shared / "data" / "deep").mkdir(parents=True)

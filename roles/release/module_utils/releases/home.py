@@ -400,6 +400,12 @@ class Removal:
         base = f"{self.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         target = next(path for path in _names(folder / base) if not _exists(path))
         self.archive = str(target)
+        if site.shared.is_symlink():
+            # The site may have laid a link of its own there, which leads to what is somebody else's.
+            odd = [
+                path for path in (site.shared / name for name in OF_SHARED) if _is(path, uid) and not _is_folder(path)
+            ]
+            self.left += [f"{path} should be a folder and is not; it stays as it is" for path in odd]
         if not self._note(f"move {site.shared} to {target}"):
             return
         # Root only: the user's number may be another account's one day.
@@ -418,9 +424,8 @@ class Removal:
     def _archive_link(self, shared: Path, target: Path, uid: int | None) -> None:
         """What an operator has put on another disk stays there, as closed as in any archive."""
         for path in (shared / name for name in OF_SHARED):
-            # By descriptor: the site may have laid a link of its own there.
-            if uid is not None and _is(path, uid) and not trees.close(path, uid, CLOSED[1]):
-                self.left.append(f"{path} should be a folder of the site's and is not; it stays as it is")
+            if uid is not None and _is(path, uid):
+                trees.close(path, uid, CLOSED[1])
         # Not moved as it is: a relative link may lead elsewhere from there.
         target.symlink_to(os.path.realpath(shared))
         shared.unlink()
@@ -461,6 +466,10 @@ def _is(path: Path, uid: int | None, mode: int | None = None) -> bool:
     except FileNotFoundError:
         return False
     return info.st_uid == uid and mode in (None, stat.S_IMODE(info.st_mode))
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(path.lstat().st_mode)
 
 
 def _few(names: list[str], most: int = 10) -> str:
