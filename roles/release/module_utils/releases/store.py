@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import stat
@@ -210,18 +211,22 @@ def _modes_are_right(layout: Layout, name: str, gid: int) -> bool:
 
 def _correct(layout: Layout, name: str, gid: int) -> None:
     release, aliases = layout.release(name), _served(layout, name)
+    found = fingerprint.read(release)
     try:
-        whole = not fingerprint.damage(release)
+        damage = fingerprint.damage(release)
     except (OSError, KeyError):
-        whole = False
+        damage = "packages"
     if aliases is not None and (release / "venv").is_dir():
         set_venv_modes(release, gid, aliases)
     for file, group, mode in (("environment", 0, ENVIRONMENT_MODE), ("release.json", gid, MANIFEST_MODE)):
         with contextlib.suppress(FileNotFoundError):
             trees.own(release / file, 0, group, mode)
-    if whole:  # and only then: what was changed on the host is not to pass for what was built
-        parts = fingerprint.read(release)["parts"]
-        write_file(release / fingerprint.FILE, fingerprint.record(release, parts), 0o600)
+    # What was changed on the host is not to pass for what was built.
+    if found and damage != "packages":
+        found["venv"] = fingerprint.venv_digest(release / "venv")
+        if not damage:
+            found["tree"] = fingerprint.tree_digest(release)
+        write_file(release / fingerprint.FILE, json.dumps(found), 0o600)
     own(release, gid, 0o751 if aliases is None else release_mode(aliases))
 
 
