@@ -10,7 +10,7 @@ import stat
 import subprocess
 
 import pytest
-from ansible.module_utils.releases import home, layout, records
+from ansible.module_utils.releases import fingerprint, history, home, layout, records
 from ansible.module_utils.releases.home import Front, Home, Removal
 from ansible.module_utils.releases.lock import site_lock
 from ansible.module_utils.releases.steps import StepError
@@ -209,6 +209,123 @@ def test_purge_leaves_what_is_not_ours_behind_a_link_and_says_so(empty_host: Hos
     assert str(disk) in said
     assert "media, other" in said
     assert sorted(os.listdir(disk)) == ["media", "other"]
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_link_that_the_site_has_laid_in_its_folders_place_leads_root_nowhere(
+    empty_host: Host, accounts: Accounts, purge: bool
+) -> None:
+    bring(empty_host, accounts)
+    disk = elsewhere(empty_host, empty_host.site.shared, "shop")
+    victim, folder = empty_host.folder / "victim", empty_host.folder / "folder"
+    folder.mkdir(mode=0o755)
+    victim.write_text("root's")
+    victim.chmod(0o644)
+    for path in (victim, folder):
+        os.chown(path, 1, 1)
+    for name, target in (("data", victim), ("media", folder)):
+        (disk / name).rmdir()
+        (disk / name).symlink_to(target)
+        os.lchown(disk / name, 65534, 65534)
+    removal = removed(accounts, purge)
+    assert [(path.stat().st_uid, mode(path)) for path in (victim, folder)] == [(1, "0644"), (1, "0755")]
+    if not purge:
+        assert "data should be a folder" in removal.left[0]
+
+
+def test_folders_in_each_other_by_the_thousand_go_with_the_site(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    handle = os.open(empty_host.site.shared / "data", os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+    Removal("shop", accounts.run, purge=True).remove()
+    assert not empty_host.site.root.exists()
+
+
+def test_of_the_names_that_stay_a_few_are_said(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    disk = elsewhere(empty_host, empty_host.site.shared, "shop")
+    for number in range(300):
+        (disk / f"{number:03}").touch()
+    (said,) = removed(accounts).left
+    assert said.endswith("008, 009 and 290 more")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_do_not_go_by_the_umask(empty_host: Host, accounts: Accounts, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        bring(empty_host, accounts, files={str(empty_host.folder / "new/deep/file"): "x"})
+    finally:
+        os.umask(before)
+    folder = empty_host.folder
+    made = (empty_host.site.root, layout.LIBRARY, folder / "new", folder / "new/deep")
+    assert [mode(path) for path in made] == ["0755"] * 4
+    layout.LIBRARY.chmod(0o750)
+    assert bring(empty_host, accounts) == [f"correct owner and mode of {layout.LIBRARY}"]
+
+
+def test_a_history_is_read_by_root_and_the_site_alone(empty_host: Host, accounts: Accounts) -> None:
+    bring(empty_host, accounts)
+    file = history.path(empty_host.site)
+    assert (mode(file), file.stat().st_gid) == ("0640", 65534)
+    file.unlink()
+    history.append(empty_host.site, "deploy", "ok")
+    assert (mode(file), file.stat().st_gid) == ("0640", 65534)
+    history.append(empty_host.site, "deploy", "ok", reason="x" * 150)
+    history._shorten(empty_host.site, file)
+    with file.open("a") as stream:
+        stream.write("x\n" * history.LIMIT)
+    history.append(empty_host.site, "deploy", "ok")
+    assert file.stat().st_size < 2 * history.LIMIT
+    assert (mode(file), file.stat().st_gid) == ("0640", 65534)
+    file.chmod(0o644)
+    os.chown(file, 0, 0)
+    assert bring(empty_host, accounts) == [f"correct owner and mode of {file}"]
+    assert bring(empty_host, accounts) == []
+
+
+def old_release(host: Host, name: str, aliases: dict | None) -> layout.Path:
+    """A release as an older bundle has built it."""
+    folder = host.site.release(name)
+    door = folder / "venv/lib/python3.11/site-packages/shop/static"
+    door.mkdir(parents=True)
+    for path in (door / "style.css", door.parent / "secret.py", folder / "venv/pyvenv.cfg"):
+        path.write_text(path.name)
+    (folder / "app").mkdir()
+    (folder / "packages").symlink_to("venv/lib/python3.11/site-packages")
+    manifest = {} if aliases is None else {"packed": {"ways": [], "aliases": aliases}}
+    for file, text, bits in (("release.json", json.dumps(manifest), 0o644), ("environment", "", 0o640)):
+        (folder / file).write_text(text)
+        (folder / file).chmod(bits)
+    (folder / fingerprint.FILE).write_text(fingerprint.record(folder, {"code": "c"}))
+    (folder / fingerprint.COMPLETE).touch()
+    return folder
+
+
+def test_releases_of_an_older_bundle_are_put_right_and_stay_what_they_were(
+    empty_host: Host, accounts: Accounts
+) -> None:
+    bring(empty_host, accounts)
+    served = {"/s/": "packages/shop/static", "/m/": "shared/media"}
+    releases = [old_release(empty_host, name, of) for name, of in (("r1", {}), ("r2", served), ("r3", None))]
+    (releases[0] / "app/changed.py").touch()
+    would = bring(empty_host, accounts, check_mode=True)
+    assert would == [f"correct owners and modes of {release}" for release in releases]
+    assert mode(releases[0]) == "0755"
+    assert bring(empty_host, accounts) == would
+    assert bring(empty_host, accounts) == []
+    assert [fingerprint.damage(release) for release in releases] == ["files", "", ""]
+    assert fingerprint.read(releases[1])["parts"] == {"code": "c"}
+    assert [mode(release) for release in releases] == ["0750", "0751", "0751"]
+    for release in releases:
+        files = [release / "release.json", release / "environment"]
+        assert [(mode(file), file.stat().st_gid) for file in files] == [("0640", 65534), ("0600", 0)]
+    assert [mode(release / "venv") for release in releases] == ["0750", "0751", "0755"]
 
 
 def test_a_disk_that_is_away_is_named(empty_host: Host, accounts: Accounts) -> None:

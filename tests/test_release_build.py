@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import environment, fingerprint, layout, store, venv
+from ansible.module_utils.releases import environment, fingerprint, layout, store, trees, venv
 from ansible.module_utils.releases.runas import run_as
 from conftest import load
 from supervised import eventually, uwsgi_files
@@ -483,6 +484,80 @@ def test_only_the_folders_of_aliases_are_for_everyone(source: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path: Path) -> None:
+    """As three who come by: the site, nginx's worker, and another site, who knows every name."""
+    passable(tmp_path)
+    release, cache = tmp_path / "release", tmp_path / "cache"
+    packages = release / "venv/lib/python3.11/site-packages"
+    served, code, own, hidden = (
+        packages / name for name in ("shop/static/css/a.css", "shop/secret.py", "six.py", "other/code.py")
+    )
+    for path in (served, code, own, hidden, release / "venv/pyvenv.cfg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cached = cache / path.name
+        cached.parent.mkdir(exist_ok=True)
+        cached.write_text("x")
+        path.hardlink_to(cached)
+    (packages.parent.parent / "link").symlink_to("nowhere")
+    (release / "packages").symlink_to("venv/lib/python3.11/site-packages")
+    before = fingerprint.venv_digest(release / "venv")
+    aliases = {"/static/": "packages/shop/static", "/media/": "shared/media"}
+
+    def readers(group: int, *paths: Path) -> list[bool]:
+        code = "import os, sys; print([os.access(each, os.R_OK) for each in sys.argv[1:]])"
+        done = subprocess.run(
+            ["/usr/bin/python3", "-I", "-c", code, *map(str, paths)],
+            user=61236, group=group, extra_groups=[], capture_output=True, text=True, check=True, cwd="/",
+        )  # fmt: skip
+        return json.loads(done.stdout.lower())
+
+    site, stranger = 61240, 61241
+    paths = (release / "packages/shop/static/css/a.css", code, own, hidden, release / "venv/pyvenv.cfg")
+    store.own(release, site, store.release_mode(aliases))
+    store.set_venv_modes(release, site, aliases)
+    assert readers(site, *paths) == [True] * 5
+    assert readers(stranger, *paths) == [True, False, False, False, False]
+    assert (cache / "six.py").stat().st_mode & 0o777 == 0o644, "the cache is other sites' as well"
+    assert os.path.samefile(served, cache / "a.css"), "what is served stays one with the cache"
+    assert fingerprint.venv_digest(release / "venv") != before
+    after = fingerprint.venv_digest(release / "venv")
+    store.set_venv_modes(release, site, aliases)
+    assert fingerprint.venv_digest(release / "venv") == after
+
+    store.own(release, site, store.release_mode({}))
+    store.set_venv_modes(release, site, {})
+    assert readers(site, *paths) == [True] * 5
+    assert readers(stranger, *paths, release) == [False] * 6
+
+
+def test_folders_in_each_other_by_the_thousand_are_refused_and_removed(site: layout.Layout, tmp_path: Path) -> None:
+    deep = "app/" + "/".join("d" * 129)
+    with pytest.raises(store.UnpackError, match="more than 128 deep"):
+        store.unpack(archive((deep, tarfile.DIRTYPE, b"")), "app", tmp_path / "app")
+    half_built = site.release("A")
+    (half_built / "venv").mkdir(parents=True)
+    handle = os.open(half_built / "venv", os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+    with pytest.raises(store.UnpackError, match="more than 128 deep"):
+        store.check_depth(half_built / "venv")
+    assert fingerprint.tree_digest(half_built) and fingerprint.venv_digest(half_built / "venv")
+    assert store.remove_half_built(site) == ["A"]
+    assert list(site.releases.iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "RM", "/bin/false")
+    with pytest.raises(OSError, match="not all of it can be removed") as error:
+        trees.remove(tmp_path)
+    assert error.value.filename == str(tmp_path)
+
+
 # What is needed
 
 
@@ -735,8 +810,11 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     first_lines = "".join((release / "venv/bin" / server).read_text().splitlines()[:2])
     assert f"{release}/venv/bin/python" in first_lines
     assert list((release / "app/shop").rglob("code.*.pyc")), "compiled before the first start"
-    assert (release / "environment").stat().st_mode & 0o777 == 0o640
+    assert (release / "environment").stat().st_mode & 0o777 == 0o600
     assert (release / ".fingerprint").stat().st_mode & 0o777 == 0o600
+    modes = {name: (release / name).stat().st_mode & 0o777 for name in (".", "release.json", "venv", "venv/bin")}
+    assert modes == {".": 0o751, "release.json": 0o640, "venv": 0o750, "venv/bin": 0o750}
+    assert store.correct_modes(site, pwd.getpwnam(getpass.getuser()).pw_gid) == []
     manifest = site.manifest(release.name)
     assert manifest["command"][0] == f"{release}/venv/bin/{server}"
     assert manifest["server"] == server

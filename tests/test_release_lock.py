@@ -265,7 +265,7 @@ def test_each_change_is_one_line_that_can_be_read_back(site: Layout) -> None:
         "time": "", "action": "rollback", "result": "failed", "by": "bob jr@desk", "release": "r1",
         "reason": 'no "good"',
     }  # fmt: skip
-    assert history.path(site).stat().st_mode & 0o7777 == 0o644
+    assert history.path(site).stat().st_mode & 0o7777 == 0o640
 
 
 def test_a_long_history_keeps_its_newer_half(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

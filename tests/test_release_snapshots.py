@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -12,10 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import hooks, snapshots
+from ansible.module_utils.releases import hooks, snapshots, trees
 from ansible.module_utils.releases.environment import format_environment
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.steps import StepError
+from conftest import load
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -55,7 +57,7 @@ def rows(path: str | Path) -> int:
 
 
 def take(site: Layout, name: str, **options: int) -> list[str]:
-    return snapshots.take(site, "nobody", name, **options)
+    return snapshots.take(site, "nobody", name, **options).copies
 
 
 def test_every_database_is_copied_by_its_header(site: Layout) -> None:
@@ -127,8 +129,141 @@ def test_without_a_database_nothing_is_made(site: Layout) -> None:
 
 def test_without_room_it_says_how_much_is_missing(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "SCRIPT", snapshots.SCRIPT.replace("ROOM = 16 << 20", "ROOM = 1 << 50"))
-    with pytest.raises(StepError, match=r"MB are free and \d+ MB are needed, so \d+ MB are missing.* No hook ran"):
+    with pytest.raises(StepError, match=r"MB are free and \d+ MB are needed, so \d+ MB are missing.* No hook ran.*=no"):
         take(site, "r1")
+
+
+def claims(path: Path, pages: int, size: int) -> None:
+    """A file of holes whose head says that it is a whole database."""
+    make(path)
+    with path.open("r+b") as stream:
+        stream.seek(28)
+        stream.write(pages.to_bytes(4, "big"))
+        stream.truncate(size)
+
+
+def test_a_file_of_holes_hinders_nothing_and_fills_no_disk(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "TIMEOUT", 20)  # should it fill the disk, then not for long
+    data = site.shared / "data"
+    claims(data / "huge.db", (4 << 40) // 4096 - 1, 4 << 40)
+    (data / "head.db").write_bytes(b"SQLite format 3\0")
+    os.truncate(data / "head.db", 4 << 40)
+    (data / "zeros.db").write_bytes(b"SQLite format 3\0" + bytes(4080))
+    claims(data / "honest.db", 2, 4 << 40)
+    own(site.shared)
+    taken = snapshots.take(site, "nobody", "r1")
+    top = data / ".snapshots/r1"
+    assert sorted(taken.copies) == [f"{top}/b.sqlite", f"{top}/deep/a ?#%.db", f"{top}/honest.db"]
+    assert [re.search(r"(\w+)\.db", words)[1] for words in sorted(taken.left_out)] == ["head", "huge", "zeros"]
+    assert rows(top / "honest.db") == 1
+    assert sum(path.stat().st_blocks for path in top.rglob("*")) * 512 < 1 << 20
+
+
+def test_a_log_that_makes_a_database_grow_without_end_is_cut_off(site: Layout) -> None:
+    path = site.shared / "data/b.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as base:
+        base.execute("PRAGMA journal_mode = WAL")
+        base.execute("CREATE TABLE u (x)")  # changes the first page
+        log = Path(f"{path}-wal")
+        content = bytearray(log.read_bytes())
+        (site.shared / "data/b2.sqlite").write_bytes(path.read_bytes())
+    # A frame's head says how many pages the database has, and so does its first page; the checksums are made to fit.
+    order = "big" if content[3] & 1 else "little"
+    checksum = checked(content[:24], order)
+    for at in range(32, len(content), 24 + 4096):
+        content[at + 4 : at + 8] = (1 << 14).to_bytes(4, "big")
+        if content[at : at + 4] == (1).to_bytes(4, "big"):
+            content[at + 24 + 28 : at + 24 + 32] = (1 << 14).to_bytes(4, "big")
+        checksum = checked(content[at : at + 8] + content[at + 24 : at + 24 + 4096], order, checksum)
+        content[at + 16 : at + 24] = b"".join(each.to_bytes(4, "big") for each in checksum)
+    Path(site.shared / "data/b2.sqlite-wal").write_bytes(content)
+    own(site.shared)
+    taken = snapshots.take(site, "nobody", "r1")
+    assert [Path(copy).name for copy in taken.copies] == ["b.sqlite", "a ?#%.db"]
+    assert "b2.sqlite" in taken.left_out[0]
+
+
+def checked(data: bytes, order: str, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """SQLite's checksum of a write-ahead log."""
+    one, two = before
+    numbers = [int.from_bytes(data[at : at + 4], order) for at in range(0, len(data), 4)]
+    for first, second in zip(numbers[::2], numbers[1::2], strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return one, two
+
+
+def nested(top: Path, depth: int) -> None:
+    """Folders inside of each other, further down than any path can say."""
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.fchown(below, NOBODY.pw_uid, NOBODY.pw_gid)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+
+
+def test_folders_in_each_other_by_the_thousand_are_told_and_hinder_nothing(site: Layout) -> None:
+    top = site.shared / "data/.snapshots"
+    try:
+        nested(site.shared / "data", 2100)
+        (top / "r0").mkdir(parents=True)
+        (top / ".new-r0").mkdir(parents=True)
+        nested(top / "r0", 2100)
+        nested(top / ".new-r0", 2100)
+        for folder in (top, top / "r0", top / ".new-r0"):
+            os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
+        taken = snapshots.take(site, "nobody", "r1", keep=1)
+        assert len(taken.copies) == 2
+        assert len(taken.left_out) == 1
+        assert re.search(r"/d/d…?.*", taken.left_out[0])
+        assert [path.name for path in top.iterdir()] == ["r1"]
+    finally:
+        trees.remove(site.shared / "data")
+
+
+def test_what_is_no_file_holds_nothing_up(site: Layout) -> None:
+    data = site.shared / "data"
+    os.mkfifo(data / "pipe.db")
+    writer = os.open(data / "pipe.db", os.O_RDWR | os.O_NONBLOCK)
+    own(site.shared)
+    try:
+        assert len(take(site, "r1")) == 2
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "[]", "{}", '{"copies": {}, "left_out": []}', '{"copies": [1], "left_out": []}', "[" * 100_000,
+     '{"copies": [], "left_out": [], "free": "x", "wanted": 1}'],
+)  # fmt: skip
+def test_an_answer_of_somebody_elses_is_no_traceback(
+    site: Layout, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(snapshots, "SCRIPT", f"print({answer!r})")
+    with pytest.raises(StepError, match=r"answered nonsense.*-e snapshots=no"):
+        take(site, "r1")
+
+
+def test_of_many_words_a_few_are_said(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import json; print(json.dumps({'copies': [], 'left_out': ['x' * 5000] * 5000}))"
+    monkeypatch.setattr(snapshots, "SCRIPT", script)
+    said = snapshots.take(site, "nobody", "r1").left_out
+    assert len("".join(said)) < 5000
+    assert said[-1] == "and 4990 more"
+
+
+def test_the_operator_can_go_on_without(site: Layout) -> None:
+    perform = load("roles/release/library/release_hooks.py").perform
+    (site.release("r1") / "app").mkdir(parents=True)
+    (site.release("r1") / "environment").write_text("")
+    params = {"site": "shop", "root": str(site.root), "user": "nobody", "release": "r1", "commands": [], "timeout": 9}
+    assert perform({**params, "snapshots": False})["snapshots"] == []
+    assert not (site.shared / "data/.snapshots").exists()
+    assert len(perform({**params, "snapshots": True})["snapshots"]) == 2
 
 
 def test_a_database_that_is_locked_for_good_stops_it(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,10 +57,14 @@ def test_its_user_can_plant_no_link_in_the_log_directory(site: Site) -> None:
         assert not site.machine.succeeds_as(site.user, "sh", "-c", f"echo forged >> {logs}/{name}")
 
 
-def test_only_the_site_itself_reads_its_environment(site: Site, strangers: list[str]) -> None:
+def test_root_alone_reads_the_environments_of_its_releases(site: Site, strangers: list[str]) -> None:
+    """An older release's may hold secrets that were changed since; its processes get the live one's at their start."""
     environment = f"{site.root}/live/release/environment"
-    assert site.machine.succeeds_as(site.user, "cat", environment)
-    assert not [user for user in [*strangers, "www-data"] if site.machine.succeeds_as(user, "cat", environment)]
+    found = site.machine.output("ls -d %s/releases/*/environment", site.root).split()
+    assert found
+    for path in (environment, *found):
+        readers = [site.user, "www-data", *strangers]
+        assert not [user for user in readers if site.machine.succeeds_as(user, "cat", path)]
     assert site.machine.output("readlink -f /etc/%s/environment", site.name) == site.machine.output(
         "readlink -f %s", environment
     )
@@ -89,6 +93,19 @@ def test_no_stranger_reads_its_code(site: Site, strangers: list[str]) -> None:
     code = f"{site.root}/live/release/app/wsgi.py"
     assert site.machine.succeeds_as(site.user, "cat", code)
     assert not [user for user in [*strangers, "www-data"] if site.machine.succeeds_as(user, "cat", code)]
+
+
+def test_no_stranger_reads_its_packages_and_records(site: Site, strangers: list[str]) -> None:
+    releases = site.machine.output("ls -d %s/releases/*", site.root).split()
+    config = site.machine.output("ls -d %s/venv/pyvenv.cfg", f"{site.root}/live/release")
+    program = f"{site.root}/live/release/venv/bin/python"
+    assert site.machine.succeeds_as(site.user, "cat", config)
+    assert site.machine.succeeds_as(site.user, program, "-c", "")
+    paths = [config, f"{site.root}/releases.log", *(f"{release}/release.json" for release in releases)]
+    for path in paths:
+        assert not [user for user in [*strangers, "www-data"] if site.machine.succeeds_as(user, "cat", path)]
+    for folder in (*releases, f"{site.root}/live/release/venv/bin", f"{site.root}/live/release/packages/"):
+        assert not [user for user in strangers if site.machine.succeeds_as(user, "ls", folder)]
 
 
 def test_its_user_can_log_in_nowhere(site: Site) -> None:

@@ -99,6 +99,7 @@ complaints:
 pruned: {description: Old releases that were removed., type: list, elements: str, returned: after a build}
 """
 
+import contextlib
 import errno
 import functools
 import grp
@@ -115,7 +116,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import fingerprint, packed, processes, run, steps, store, venv
+from ansible.module_utils.releases import fingerprint, packed, processes, run, steps, store, trees, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
 from ansible.module_utils.releases.layout import Layout, write_file
@@ -225,17 +226,18 @@ class Build:
         except KeyError:
             raise BuildError(f"the user {self.params['user']} is not there; run the whole site.yml once") from None
         self.gid = account.pw_gid
-        self.layout.releases.mkdir(mode=0o755, parents=True, exist_ok=True)
+        trees.make_folder(self.layout.releases)
         self.check_room()
         release_id = store.new_id(self.layout, self.parts["code"], now)
         release = self.layout.release(release_id)
-        release.mkdir(mode=0o755)
+        release.mkdir(mode=0o700)
         try:
             self.fill(release, now)
             write_file(release / fingerprint.FILE, fingerprint.record(release, self.parts), 0o600)
             write_file(release / fingerprint.COMPLETE, "", 0o644)
         except BaseException:
-            shutil.rmtree(release, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                trees.remove(release)
             raise
         return release_id
 
@@ -251,6 +253,8 @@ class Build:
 
     def fill(self, release: Path, now: datetime) -> None:
         """Everything that goes live together."""
+        aliases = self.params["aliases"]
+        store.own(release, self.gid, store.release_mode(aliases))
         app = release / "app"
         app.mkdir(mode=0o700)
         with tarfile.open(self.payload) as tar:
@@ -258,13 +262,16 @@ class Build:
         environment = site_environment(
             self.environment, self.params["site"], release.name, self.layout.shared, self.params["max_body"]
         )
-        write_file(release / "environment", format_environment(environment), 0o640, self.gid)
+        write_file(release / "environment", format_environment(environment), store.ENVIRONMENT_MODE)
         for name, content in self.settings["files"].items():
             write_file(release / name, content, 0o640, self.gid)
-        write_file(release / "release.json", json.dumps(self.manifest(release, now), indent=2) + "\n", 0o644)
+        manifest = json.dumps(self.manifest(release, now), indent=2) + "\n"
+        write_file(release / "release.json", manifest, store.MANIFEST_MODE, self.gid)
         self.install(release, app)
+        store.check_depth(release / "venv")
         self.compile(release, app)
-        store.set_modes(app, self.gid, store.app_folders(self.params["aliases"]))
+        store.set_modes(app, self.gid, store.app_folders(aliases))
+        store.set_venv_modes(release, self.gid, aliases)
         self.check(release, environment)
         self.pack(release)
 

@@ -19,6 +19,7 @@ description:
   - What a command prints is kept in the result without the environment's values. What it leaves in the
     background ends, unless it made a process group of its own.
   - Before C(before_start) the SQLite databases below C(shared/data) are copied to C(shared/data/.snapshots/RELEASE).
+    What only looks like one, or says that it is far larger than it is, is left out, and a warning names it.
   - C(after_live) settles what M(release_start) has noted.
   - In check mode nothing runs.
 options:
@@ -29,6 +30,7 @@ options:
   when: {description: At which point they run., type: str, choices: [before_start, after_live], default: before_start}
   commands: {description: The commands., type: list, elements: str, required: true}
   timeout: {description: Seconds that each command may take., type: int, default: 600}
+  snapshots: {description: Whether databases are copied before C(before_start)., type: bool, default: true}
 author: The project's authors
 """
 
@@ -49,6 +51,7 @@ ran:
   elements: dict
   returned: always
 snapshots: {description: Copies of the databases as they were before., type: list, elements: str, returned: always}
+left_out: {description: What was not copied, in words., type: list, elements: str, returned: always}
 """
 
 
@@ -59,16 +62,19 @@ def perform(params: dict) -> dict:
     """
     site = Layout(params["site"], Path(params["root"]))
     if params.get("when") == "after_live":
-        outcome, copies = f"Release {params['release']} is live all the same", []
+        outcome, taken = f"Release {params['release']} is live all the same", snapshots.Taken()
     else:
-        outcome, copies = "Nothing went live", snapshots.take(site, params["user"], params["release"])
+        taken = snapshots.Taken()
+        if params.get("snapshots", True):
+            taken = snapshots.take(site, params["user"], params["release"])
+        outcome = "Nothing went live"
     try:
         ran = hooks.run(site, params["user"], params["release"], params["commands"], params["timeout"], outcome)
     except StepError as error:
-        if copies:
-            raise StepError(f"{error}\nIts SQLite files as they were before: {', '.join(copies)}") from None
+        if taken.copies:
+            raise StepError(f"{error}\nIts SQLite files as they were before: {', '.join(taken.copies)}") from None
         raise
-    return {"ran": ran, "snapshots": copies}
+    return {"ran": ran, "snapshots": taken.copies, "left_out": taken.left_out}
 
 
 def main() -> None:
@@ -82,6 +88,7 @@ def main() -> None:
             "when": {"type": "str", "choices": ["before_start", "after_live"], "default": "before_start"},
             "commands": {"type": "list", "elements": "str", "required": True},
             "timeout": {"type": "int", "default": 600},
+            "snapshots": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -101,6 +108,8 @@ def main() -> None:
                     site.owed(slot).unlink(missing_ok=True)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
+    if result["left_out"]:
+        module.warn(f"{site.name}: there is no copy of these in shared/data: {'; '.join(result['left_out'])}")
     module.exit_json(changed=bool(result["ran"]), **result)
 
 

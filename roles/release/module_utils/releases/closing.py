@@ -8,7 +8,7 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ansible.module_utils.releases import history
+from ansible.module_utils.releases import history, trees
 from ansible.module_utils.releases.layout import Layout, write_file
 from ansible.module_utils.releases.steps import StepError
 
@@ -56,7 +56,7 @@ def shut(site: Layout, by: str, reason: str, check_mode: bool = False) -> bool:
         )
     if not check_mode:
         after = {"since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": by} | before
-        site.shut.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        trees.make_folder(site.shut.parent)
         # Whatever the umask of who calls: nginx's workers would take what they may not look into for empty.
         for folder in (site.shut.parent, site.shut.parent.parent):
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)

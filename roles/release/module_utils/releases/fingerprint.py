@@ -9,6 +9,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible.module_utils.releases import trees
+
 FILE = ".fingerprint"
 COMPLETE = ".complete"
 # The parts in the order in which a reason names them.
@@ -55,7 +57,7 @@ def venv_digest(venv: Path) -> str:
 def _walk(top: Path, skip: set[Path] | None = None) -> list[Path]:
     """Every path under ``top``, folders too, in a fixed order; links are not followed."""
     found: list[Path] = []
-    for folder, directories, files in os.walk(top):
+    for folder, directories, files in trees.walk(top):
         here = Path(folder)
         directories[:] = [name for name in directories if not skip or here / name not in skip]
         found += [here / name for name in directories + files if not skip or here / name not in skip]

@@ -14,6 +14,7 @@ from ansible.module_utils.releases.layout import Layout, write_file
 
 # About a thousand lines; the older half goes when there are more.
 LIMIT = 256 * 1024
+MODE = 0o640
 PLAIN = re.compile(r"[A-Za-z0-9._:@/+-]+\Z")
 REASON_LENGTH = 200
 
@@ -41,10 +42,12 @@ def append(
     words = " ".join(f"{name}={quote(value)}" for name, value in fields.items() if value)
     with contextlib.suppress(OSError):
         file = path(site)
-        _shorten(file)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        _shorten(site, file)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), 0o644)
+            if os.geteuid() == 0:
+                os.fchown(stream.fileno(), 0, _group(site))
+            os.fchmod(stream.fileno(), MODE)
             stream.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {action} {words}\n")
     journal(site, f"{action} {words}", well=result == "ok")
 
@@ -57,12 +60,20 @@ def journal(site: Layout, words: str, *, well: bool) -> None:
         syslog.closelog()
 
 
-def _shorten(file: Path) -> None:
+def _group(site: Layout) -> int:
+    """Who may read it besides root: the site, as its logs."""
+    try:
+        return site.logs.stat().st_gid
+    except OSError:
+        return 0
+
+
+def _shorten(site: Layout, file: Path) -> None:
     """Keep the newer half of a file that has grown long."""
     with contextlib.suppress(FileNotFoundError):
         if file.lstat().st_size > LIMIT:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-            write_file(file, "".join(lines[len(lines) // 2 :]), 0o644)
+            write_file(file, "".join(lines[len(lines) // 2 :]), MODE, _group(site))
 
 
 def quote(value: str) -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import stat
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import archive, layout, logs, processes
+from ansible.module_utils.releases import archive, history, layout, logs, processes, store, trees
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.records import recorded
 from ansible.module_utils.releases.slots import clear_slot, traces
@@ -149,12 +148,13 @@ class Home:
             self._directory(path, 0o755, 0, 0)
         self._directory(site.shared / "data", 0o700, uid, gid)
         self._directory(site.shared / "media", 0o2750, uid, web_gid)
+        self._releases(gid)
         self._directory(site.config, 0o755, 0, 0)
         self._link(site.config / "environment", str(site.live / "release" / "environment"))
         # Its own user may list it, the others only walk through: nginx's workers reopen their logs by themselves.
         self._directory(site.logs, 0o751, 0, gid)
-        for name in (*logs.NAMES, *self.more_logs):
-            self._log(site.logs / name, gid)
+        for path in (*(site.logs / name for name in (*logs.NAMES, *self.more_logs)), history.path(site)):
+            self._log(path, gid)
         self._of_name()
         return self.changes
 
@@ -170,7 +170,7 @@ class Home:
 
     def _record(self, content: dict) -> None:
         if self._note(f"record the site in {self.site.record}"):
-            layout.REGISTRY.mkdir(mode=0o755, parents=True, exist_ok=True)
+            trees.make_folder(layout.REGISTRY)
             write_file(self.site.record, json.dumps(content) + "\n", 0o600)
 
     def _user(self) -> tuple[int | None, int | None]:
@@ -202,10 +202,10 @@ class Home:
             info = path.lstat()
         except FileNotFoundError:
             if self._note(f"create {path}"):
-                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                path.mkdir(mode=0o700)
-                os.chown(path, uid, gid)
-                path.chmod(mode)
+                trees.make_folder(path.parent)
+                with contextlib.suppress(FileExistsError):  # another site's step may make the same one
+                    path.mkdir(mode=0o700)
+                trees.own(path, uid, gid, mode)
             return
         if not stat.S_ISDIR(info.st_mode):
             raise StepError(f"{self.site.name}: {path} should be a directory and is not; move it away and run again")
@@ -214,8 +214,14 @@ class Home:
     def _owner(self, path: Path, info: os.stat_result, mode: int, uid: int | None, gid: int | None) -> None:
         right = stat.S_IMODE(info.st_mode) == mode and uid in (None, info.st_uid) and gid in (None, info.st_gid)
         if not right and self._note(f"correct owner and mode of {path}"):
-            os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid, follow_symlinks=False)
-            path.chmod(mode)  # after chown, which takes setgid away
+            trees.own(path, uid, gid, mode)
+
+    def _releases(self, gid: int | None) -> None:
+        """What an older bundle has built lets others read more than they should."""
+        if gid is None:
+            return  # nobody's yet
+        for name in store.correct_modes(self.site, gid, self.check_mode):
+            self._note(f"correct owners and modes of {self.site.release(name)}")
 
     def _link(self, path: Path, target: str) -> None:
         if not (path.is_symlink() and os.readlink(path) == target) and self._note(f"link {path} to {target}"):
@@ -227,20 +233,22 @@ class Home:
         except FileNotFoundError:
             before = None
         if before != content and self._note(f"write {path}"):
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            trees.make_folder(path.parent)
             write_file(path, content, 0o644)
 
     def _console(self) -> None:
         """One program for all sites, which goes by the name that it is called by."""
         program, content = layout.LIBRARY / "console", archive.console()
+        # Sites run the launcher from there: whatever umask the step had that made it.
+        self._directory(layout.LIBRARY, 0o755, 0, None)
         try:
             same = program.read_bytes() == content
         except OSError:
             same = False
         if not same and self._note(f"write {program}"):
-            program.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             # Sites are brought side by side, each under its own lock.
             temporary = program.with_name(f".console.{self.site.name}.new")
+            temporary.unlink(missing_ok=True)
             temporary.write_bytes(content)
             temporary.chmod(0o755)
             os.replace(temporary, program)
@@ -381,7 +389,7 @@ class Removal:
         if self.check_mode:  # the steps before this one took nothing away
             gone |= {"live", "shared"} if self.archive else {"live"}
         if rest := sorted(set(os.listdir(folder)) - gone):
-            self.left.append(f"{folder}, where {link} led, stays with what is not ours: {', '.join(rest)}")
+            self.left.append(f"{folder}, where {link} led, stays with what is not ours: {_few(rest)}")
         elif not os.path.ismount(folder) and self._note(f"delete {folder}"):
             folder.rmdir()
 
@@ -392,6 +400,12 @@ class Removal:
         base = f"{self.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         target = next(path for path in _names(folder / base) if not _exists(path))
         self.archive = str(target)
+        if site.shared.is_symlink():
+            # The site may have laid a link of its own there, which leads to what is somebody else's.
+            odd = [
+                path for path in (site.shared / name for name in OF_SHARED) if _is(path, uid) and not _is_folder(path)
+            ]
+            self.left += [f"{path} should be a folder and is not; it stays as it is" for path in odd]
         if not self._note(f"move {site.shared} to {target}"):
             return
         # Root only: the user's number may be another account's one day.
@@ -409,11 +423,9 @@ class Removal:
 
     def _archive_link(self, shared: Path, target: Path, uid: int | None) -> None:
         """What an operator has put on another disk stays there, as closed as in any archive."""
-        owner, mode = CLOSED
         for path in (shared / name for name in OF_SHARED):
-            if _is(path, uid):
-                os.chown(path, owner, owner)
-                path.chmod(mode)
+            if uid is not None and _is(path, uid):
+                trees.close(path, uid, CLOSED[1])
         # Not moved as it is: a relative link may lead elsewhere from there.
         target.symlink_to(os.path.realpath(shared))
         shared.unlink()
@@ -456,6 +468,15 @@ def _is(path: Path, uid: int | None, mode: int | None = None) -> bool:
     return info.st_uid == uid and mode in (None, stat.S_IMODE(info.st_mode))
 
 
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(path.lstat().st_mode)
+
+
+def _few(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _names(path: Path) -> Iterator[Path]:
     yield path
     for number in range(2, 1000):
@@ -470,7 +491,7 @@ def delete(path: Path) -> None:
         for child in path.iterdir():
             delete(child)
     else:
-        shutil.rmtree(path)
+        trees.remove(path)
 
 
 def end_processes(uid: int, patience: float = 10) -> None:

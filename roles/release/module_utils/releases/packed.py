@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ansible.module_utils.releases import trees
 from ansible.module_utils.releases.store import own
 from ansible.module_utils.releases.venv import BuildError
 
@@ -103,7 +104,7 @@ def served_folders(release: Path, aliases: Mapping[str, str]) -> list[Path]:
 def served_files(folders: Iterable[Path]) -> Iterator[Path]:
     """Their files, without hidden ones, which nginx refuses, and links, which lead to another."""
     for top in folders:
-        for folder, directories, names in os.walk(top):
+        for folder, directories, names in trees.walk(top):
             directories[:] = sorted(name for name in directories if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
