@@ -342,7 +342,7 @@ def test_submodules_come_along_at_their_commit(work: Work, fetch, tmp_path: Path
     inner.commit(deep__py="deep\n")
     library = Work(tmp_path / "library")
     library.commit(lib__py="old\n")
-    library.git("submodule", "--quiet", "add", inner.url, "vendor/inner")
+    library.git("submodule", "--quiet", "add", "../inner", "vendor/inner")
     library.commit()
     work.git("submodule", "--quiet", "add", "../library", "parts/library")
     work.commit()
@@ -357,7 +357,7 @@ def test_submodules_come_along_at_their_commit(work: Work, fetch, tmp_path: Path
 def test_a_submodule_that_cannot_be_had_is_an_error(work: Work, fetch, tmp_path: Path) -> None:
     library = Work(tmp_path / "library")
     library.commit(lib__py="")
-    work.git("submodule", "--quiet", "add", library.url, "library")
+    work.git("submodule", "--quiet", "add", "../library", "library")
     work.commit()
     shutil.rmtree(library.folder)
     with pytest.raises(InputError, match=r"library: there is no repository"):
@@ -461,26 +461,27 @@ def test_a_login_in_the_url_opens_the_repository_and_is_seen_nowhere(
     real = subprocess.Popen
     monkeypatch.setattr(git.subprocess, "Popen", lambda command, **k: arguments.extend(command) or real(command, **k))
     login = f"me:{CANARY}%2F%40"
-    folder, said = fetch(git=f"http://{login}@{host}/shop.git", version="v1.0")
+    commit = work.git("rev-parse", "v1.0^{}")
+    folder, said = fetch(git=f"http://{login}@{host}/shop.git", version=commit)
     assert (folder / "wsgi.py").read_text() == "app = 1\n"
-    assert said.startswith(f"git http://{host}/shop.git v1.0 (")
+    assert said == f"git http://{host}/shop.git ({commit})"
     assert CANARY not in " ".join(arguments)
     assert not [
         path for path in (tmp_path / "cache").rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
     ]
     with pytest.raises(InputError, match=r"source\.git: http://127.*: it wants another login") as error:
-        fetch(git=f"http://me:{CANARY}-wrong@{host}/shop.git", version="v1.0")
+        fetch(git=f"http://me:{CANARY}-wrong@{host}/shop.git", version=commit)
     assert CANARY not in str(error.value)
     with pytest.raises(InputError, match="it wants another login"):
-        fetch(git=f"http://{host}/shop.git", version="v1.0")
+        fetch(git=f"http://{host}/shop.git", version=commit)
     with pytest.raises(InputError, match="there is no repository") as error:
-        fetch(git=f"http://{login}@{host}/other.git", version="v1.0")
+        fetch(git=f"http://{login}@{host}/other.git", version=commit)
     assert CANARY not in str(error.value)
 
 
 def test_a_server_that_is_not_there_is_told_without_the_login(fetch) -> None:
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/x\.git cannot be reached") as error:
-        fetch(git=f"http://me:{CANARY}@127.0.0.1:9/x.git", version="main")
+        fetch(git=f"http://me:{CANARY}@127.0.0.1:9/x.git", version="0" * 40)
     assert CANARY not in str(error.value)
 
 
@@ -490,16 +491,25 @@ def test_a_server_that_says_nothing_is_given_up(fetch, monkeypatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(InputError, match="took longer than"):
-            fetch(git=f"http://127.0.0.1:{silent.getsockname()[1]}/x.git", version="main")
+            fetch(git=f"http://127.0.0.1:{silent.getsockname()[1]}/x.git", version="0" * 40)
         assert time.monotonic() - began < 30
 
 
 def test_a_key_is_the_only_one_that_is_offered_and_nobody_is_asked(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv("GIT_SSH_COMMAND", raising=False)
+    # What leads to a host is the operator's; what opens it is the site's own.
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text("#!/bin/sh\necho 'hostname real.example.com\nproxyjump door\nidentityfile ~/.ssh/id_operator'\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i operators_key")
     key = tmp_path / "a key"
+    key.write_text("key")
     values = git.Repository("git@example.com:shop.git", key, tmp_path).environment()
     command = values["GIT_SSH_COMMAND"]
     assert f"-o IdentitiesOnly=yes -i '{key}'" in command
+    assert command.startswith("ssh -F none -o hostname=real.example.com -o 'proxycommand=ssh -W")
+    assert "operator" not in command
     assert "-o BatchMode=yes" in command
     assert "-o StrictHostKeyChecking=yes" in command
     assert (values["GIT_TERMINAL_PROMPT"], values["GIT_ASKPASS"]) == ("0", "/bin/false")
