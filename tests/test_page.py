@@ -517,7 +517,7 @@ def bad(tmp_path_factory) -> str:
             "strange": {"server_names": ["v3.example.com"], "source": {"git": f"ext::{SECRET}", "version": "1"}},
             "plain": {"server_names": ["v6.example.com"], "source": {"git": "http://h/x", "version": "v1"}},
             "plain_git": {"server_names": ["v7.example.com"], "source": {"git": "git://h/x", "version": "a" * 39}},
-            "plain_but_whole": {"server_names": ["v8.example.com"], "source": {"git": "git://h/x", "version": "a" * 40}},
+            "whole": {"server_names": ["v8.example.com"], "source": {"git": "git://h/x", "version": "a" * 40}},
             "unhashed_archive": {"server_names": ["v4.example.com"], "source": {"archive": f"{SECRET}.zip"}},
             "foldered": {"server_names": ["v5.example.com"], "source": {"path": "app", "subfolder": "x"}},
             "doors": GOOD

@@ -34,8 +34,12 @@ class Bounds:
 
     def add(self, size: int) -> None:
         """Add bytes."""
+        self.room(size)
         self.bytes += size
-        if self.bytes > BYTES:
+
+    def room(self, size: int) -> None:
+        """Refuse what there is no more room for."""
+        if self.bytes + size > BYTES:
             raise InputError(
                 f"source: its files are more than {BYTES >> 20} MB; leave out what the app does not need, and keep "
                 "data in shared/"

@@ -347,8 +347,7 @@ class Repository:
         if not wanted:
             there = sorted({path.split("/")[0] for path in entries if "/" in path})
             raise InputError(f"source.subfolder: is not in this commit, which has {', '.join(there) or 'no folders'}")
-        if self.used.bytes + sum(entry.size for entry in wanted.values()) > bounds.BYTES:
-            self.used.add(bounds.BYTES)
+        self.used.room(sum(entry.size for entry in wanted.values()))
         write(self._items(commit, wanted, prefix), folder, self.used)
         for path, inner in submodules.items():
             if path.startswith(prefix):
@@ -689,11 +688,12 @@ def explain(errors: str, url: str) -> str:
             "update-ca-certificates",
         ),
         (("dubious ownership",), "the repository belongs to another user of this machine; see git's words"),
+        (("no space left",), "the disk is full; free some space, then run again"),
+        (("early eof", "unexpected disconnect"), "the connection broke off; run again"),
         (
-            ("signal 25", "file too large"),
+            ("signal 25", "file too large", "invalid index-pack output"),
             f"it is larger than {PACK >> 20} MB; take large files out of its history, or deploy an archive",
         ),
-        (("no space left",), "the disk is full; free some space, then run again"),
     ):
         if any(clue in low for clue in clues):
             return f"source.git: {words}: {remedy}. git says:\n{said}"
