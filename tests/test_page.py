@@ -515,6 +515,9 @@ def bad(tmp_path_factory) -> str:
                 "packages": SECRET,
             },
             "strange": {"server_names": ["v3.example.com"], "source": {"git": f"ext::{SECRET}", "version": "1"}},
+            "plain": {"server_names": ["v6.example.com"], "source": {"git": "http://h/x", "version": "v1"}},
+            "plain_git": {"server_names": ["v7.example.com"], "source": {"git": "git://h/x", "version": "a" * 39}},
+            "whole": {"server_names": ["v8.example.com"], "source": {"git": "git://h/x", "version": "a" * 40}},
             "unhashed_archive": {"server_names": ["v4.example.com"], "source": {"archive": f"{SECRET}.zip"}},
             "foldered": {"server_names": ["v5.example.com"], "source": {"path": "app", "subfolder": "x"}},
             "doors": GOOD
@@ -661,6 +664,8 @@ def bad(tmp_path_factory) -> str:
         "unversioned.source.sha256: belongs to a source of archive",
         "numbered.source.version: must be a text; put it in quotes, or 1.10 becomes 1.1",
         "strange.source.git: give a URL",
+        "plain.source.version: must be the full hash of a commit, since source.git comes over http or git",
+        "plain_git.source.version: must be the full hash of a commit",
         "unhashed_archive.source.sha256: is missing; give what `sha256sum` says",
         "unhashed_archive.source.archive: is no file on this machine",
         "foldered.source.subfolder: belongs to git or archive",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import http.server
 import io
+import lzma
 import os
 import shutil
 import socket
@@ -26,7 +28,7 @@ from conftest import load
 
 action = load("roles/release/action_plugins/release_build.py")
 
-from release_inputs import InputError, archive, git, tree, words  # noqa: E402
+from release_inputs import InputError, archive, bounds, git, tree, words  # noqa: E402
 from release_inputs.once import once  # noqa: E402
 from release_inputs.source import source_folder  # noqa: E402
 
@@ -342,7 +344,7 @@ def test_submodules_come_along_at_their_commit(work: Work, fetch, tmp_path: Path
     inner.commit(deep__py="deep\n")
     library = Work(tmp_path / "library")
     library.commit(lib__py="old\n")
-    library.git("submodule", "--quiet", "add", inner.url, "vendor/inner")
+    library.git("submodule", "--quiet", "add", "../inner", "vendor/inner")
     library.commit()
     work.git("submodule", "--quiet", "add", "../library", "parts/library")
     work.commit()
@@ -357,7 +359,7 @@ def test_submodules_come_along_at_their_commit(work: Work, fetch, tmp_path: Path
 def test_a_submodule_that_cannot_be_had_is_an_error(work: Work, fetch, tmp_path: Path) -> None:
     library = Work(tmp_path / "library")
     library.commit(lib__py="")
-    work.git("submodule", "--quiet", "add", library.url, "library")
+    work.git("submodule", "--quiet", "add", "../library", "library")
     work.commit()
     shutil.rmtree(library.folder)
     with pytest.raises(InputError, match=r"library: there is no repository"):
@@ -418,6 +420,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     folder: Path
     seen: list[str]
+    leads_to: str
 
     def do_GET(self) -> None:
         given = self.headers.get("Authorization", "")
@@ -426,6 +429,10 @@ class Server(http.server.BaseHTTPRequestHandler):
         if given != "Basic " + base64.b64encode(f"me:{CANARY}/@".encode()).decode():
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+        elif self.path.startswith("/away"):
+            self.send_response(302)
+            self.send_header("Location", self.leads_to + self.path.removeprefix("/away"))
             self.end_headers()
         elif path.is_file():
             self.send_response(200)
@@ -461,26 +468,27 @@ def test_a_login_in_the_url_opens_the_repository_and_is_seen_nowhere(
     real = subprocess.Popen
     monkeypatch.setattr(git.subprocess, "Popen", lambda command, **k: arguments.extend(command) or real(command, **k))
     login = f"me:{CANARY}%2F%40"
-    folder, said = fetch(git=f"http://{login}@{host}/shop.git", version="v1.0")
+    commit = work.git("rev-parse", "v1.0^{}")
+    folder, said = fetch(git=f"http://{login}@{host}/shop.git", version=commit)
     assert (folder / "wsgi.py").read_text() == "app = 1\n"
-    assert said.startswith(f"git http://{host}/shop.git v1.0 (")
+    assert said == f"git http://{host}/shop.git ({commit})"
     assert CANARY not in " ".join(arguments)
     assert not [
         path for path in (tmp_path / "cache").rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
     ]
     with pytest.raises(InputError, match=r"source\.git: http://127.*: it wants another login") as error:
-        fetch(git=f"http://me:{CANARY}-wrong@{host}/shop.git", version="v1.0")
+        fetch(git=f"http://me:{CANARY}-wrong@{host}/shop.git", version=commit)
     assert CANARY not in str(error.value)
     with pytest.raises(InputError, match="it wants another login"):
-        fetch(git=f"http://{host}/shop.git", version="v1.0")
+        fetch(git=f"http://{host}/shop.git", version=commit)
     with pytest.raises(InputError, match="there is no repository") as error:
-        fetch(git=f"http://{login}@{host}/other.git", version="v1.0")
+        fetch(git=f"http://{login}@{host}/other.git", version=commit)
     assert CANARY not in str(error.value)
 
 
 def test_a_server_that_is_not_there_is_told_without_the_login(fetch) -> None:
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/x\.git cannot be reached") as error:
-        fetch(git=f"http://me:{CANARY}@127.0.0.1:9/x.git", version="main")
+        fetch(git=f"http://me:{CANARY}@127.0.0.1:9/x.git", version="0" * 40)
     assert CANARY not in str(error.value)
 
 
@@ -490,16 +498,25 @@ def test_a_server_that_says_nothing_is_given_up(fetch, monkeypatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(InputError, match="took longer than"):
-            fetch(git=f"http://127.0.0.1:{silent.getsockname()[1]}/x.git", version="main")
+            fetch(git=f"http://127.0.0.1:{silent.getsockname()[1]}/x.git", version="0" * 40)
         assert time.monotonic() - began < 30
 
 
 def test_a_key_is_the_only_one_that_is_offered_and_nobody_is_asked(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv("GIT_SSH_COMMAND", raising=False)
+    # What leads to a host is the operator's; what opens it is the site's own.
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text("#!/bin/sh\necho 'hostname real.example.com\nproxyjump door\nidentityfile ~/.ssh/id_operator'\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i operators_key")
     key = tmp_path / "a key"
+    key.write_text("key")
     values = git.Repository("git@example.com:shop.git", key, tmp_path).environment()
     command = values["GIT_SSH_COMMAND"]
     assert f"-o IdentitiesOnly=yes -i '{key}'" in command
+    assert command.startswith("ssh -F none -o hostname=real.example.com -o 'proxycommand=ssh -W")
+    assert "operator" not in command
     assert "-o BatchMode=yes" in command
     assert "-o StrictHostKeyChecking=yes" in command
     assert (values["GIT_TERMINAL_PROMPT"], values["GIT_ASKPASS"]) == ("0", "/bin/false")
@@ -537,6 +554,389 @@ def test_gits_errors_come_with_a_remedy(said: str, remedy: str) -> None:
 def test_a_url_is_shown_without_what_is_secret(url: str, shown: str) -> None:
     assert words.clean_url(url) == shown
     assert CANARY not in words.masked(f"fatal: {url}: {CANARY}", url)
+
+
+# What one site fetched is nothing to another
+
+
+@pytest.fixture
+def served(work: Work, server, tmp_path: Path, monkeypatch) -> Iterator[tuple[str, str, type[Server]]]:
+    """The repository behind a login: where, which commit, and who asks."""
+    host, handler = server
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    work.git("clone", "-q", "--bare", ".", str(tmp_path / "served/shop.git"))
+    subprocess.run(["git", "update-server-info"], cwd=tmp_path / "served/shop.git", check=True)
+    return host, work.git("rev-parse", "HEAD"), handler
+
+
+def test_a_commit_that_is_cached_is_shown_to_the_login_that_fetched_it_alone(served, fetch, tmp_path: Path) -> None:
+    host, commit, handler = served
+    owner = f"http://me:{CANARY}%2F%40@{host}/shop.git"
+    fetch(git=owner, version=commit)
+    asked = len(handler.seen)
+    for login in ("you:wrong-but-long@", f"me:{CANARY}@", "me@", ""):
+        with pytest.raises(InputError, match="it wants another login"):
+            fetch(git=f"http://{login}{host}/shop.git", version=commit)
+    assert len(handler.seen) > asked, "the server was asked"
+    handler.seen.clear()
+    assert (fetch(git=owner, version=commit, run="later")[0] / "wsgi.py").exists()
+    assert not handler.seen, "the owner's own needs no network"
+    cache = tmp_path / "cache"
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    for path in cache.rglob("*"):
+        assert CANARY not in str(path)
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes()
+        assert path.name != "FETCH_HEAD"
+
+
+def test_two_keys_for_one_url_share_nothing(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    keys = [tmp_path / "one", tmp_path / "two", None]
+    folders = {git.Repository("git@h:shop.git", key, tmp_path / "cache").folder for key in keys}
+    assert len(folders) == 3
+    before = git.Repository("git@h:shop.git", keys[0], tmp_path / "cache").folder
+    (tmp_path / "one").write_text("another key in the same file")
+    assert git.Repository("git@h:shop.git", keys[0], tmp_path / "cache").folder != before
+
+
+def test_what_all_logins_shared_is_removed(work: Work, fetch, tmp_path: Path) -> None:
+    old = tmp_path / "cache/git" / ("0" * 32)
+    (old / "repository").mkdir(parents=True)
+    fetch(git=work.url, version="main")
+    assert not old.exists()
+
+
+def test_logins_that_change_with_each_run_do_not_fill_the_disk(work: Work, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(git, "KEEP", 2)
+    for number in range(4):
+        git.Repository(f"file://ci:token{number}@{work.folder}", None, tmp_path / "cache").commit_of("main")
+    assert len(list((tmp_path / "cache/git").iterdir())) == 2
+
+
+def test_git_knows_no_login_and_no_setting_of_the_operators(served, fetch, tmp_path: Path, monkeypatch) -> None:
+    """A submodule could lead to any repository that the operator may see."""
+    host, commit, handler = served
+    monkeypatch.setenv("HOME", str(tmp_path))
+    login = f"{CANARY}%2F%40"
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login me password {CANARY}/@\n")
+    (tmp_path / ".git-credentials").write_text(f"http://me:{login}@{host}\n")
+    ran = tmp_path / "ran"
+    (tmp_path / ".gitconfig").write_text(
+        f"[credential]\n\thelper = store\n\thelper = !touch {ran}\n[core]\n\thooksPath = {tmp_path}\n"
+        f"\tfsmonitor = touch {ran}\n\tsshCommand = touch {ran}\n[http]\n\textraHeader = X-Operator: {CANARY}\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.http://me:{login}@{host}/.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"http://{host}/")
+    monkeypatch.setenv("GIT_ASKPASS", "/bin/echo")
+    with pytest.raises(InputError, match="it wants another login"):
+        fetch(git=f"http://{host}/shop.git", version=commit)
+    assert handler.seen
+    assert not [line for line in handler.seen if "Basic" in line]
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("kind", ["git", "archive"])
+def test_a_redirect_takes_no_login_to_another_server(served, fetch, tmp_path: Path, kind: str) -> None:
+    host, commit, handler = served
+    seen: list[str] = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(f"{self.path} {self.headers.get('Authorization', '')}")
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        handler.leads_to = f"http://127.0.0.1:{other.server_port}"
+        url = f"http://me:{CANARY}%2F%40@{host}/away"
+        with pytest.raises(InputError, match=r"another login|answers 401"):
+            fetch(**({"git": url, "version": commit} if kind == "git" else {"archive": url, "sha256": "0" * 64}))
+        other.shutdown()
+    assert [line for line in handler.seen if "Basic" in line], "its own server gets it"
+    assert seen
+    assert not [line for line in seen if "Basic" in line]
+
+
+def test_a_redirect_within_a_server_keeps_the_login(tmp_path: Path, fetch, server, monkeypatch) -> None:
+    host, handler = server
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    source = tarball(tmp_path / "served/a.tar.gz", (member("wsgi.py"), b"app = 1\n"))
+    handler.leads_to = "/a.tar.gz?"
+    folder, _ = fetch(archive=f"http://me:{CANARY}%2F%40@{host}/away", sha256=source["sha256"])
+    assert (folder / "wsgi.py").exists()
+    for url in ("file:///etc/passwd", "ftp://127.0.0.1/x"):
+        handler.leads_to = url
+        with pytest.raises(InputError, match="it leads to a URL without https"):
+            fetch(archive=f"http://me:{CANARY}%2F%40@{host}/away", sha256="0" * 64, run=url[:4])
+
+
+def test_https_leads_to_no_http(tmp_path: Path, monkeypatch) -> None:
+    assert git.Repository("https://h/x", None, tmp_path).environment()["GIT_ALLOW_PROTOCOL"] == "https"
+
+    def moved(url: str, **_: object) -> None:
+        raise archive.HTTPError(url, 302, "Found", {"Location": "http://h/x"}, io.BytesIO())
+
+    monkeypatch.setattr(archive, "open_url", moved)
+    with pytest.raises(InputError, match="it leads to a URL without https"):
+        archive._download("https://h/x", io.BytesIO())
+
+
+# Names that anybody on the way can answer
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.git", "git://127.0.0.1:9/x.git", "HTTP://127.0.0.1:9/x.git"])
+def test_a_network_that_anybody_can_change_needs_a_full_hash(fetch, url: str) -> None:
+    for version in ("main", "a" * 39, "a" * 41):
+        with pytest.raises(InputError, match=r"^source\.(version: .*give the full hash of a commit|git: give)"):
+            fetch(git=url, version=version)
+
+
+# Submodules of a malicious repository
+
+
+def link_module(work: Work, url: str, name: str = "lib", path: str = "lib", more: str = "") -> str:
+    """Commit a submodule as its .gitmodules has it, whatever git says of it; the commit that it is to have."""
+    (work.folder / ".gitmodules").write_text(f'[submodule "{name}"]\n\tpath = {path}\n\turl = {url}\n{more}')
+    return work.git("rev-parse", "HEAD")
+
+
+def with_module(work: Work, other: Work, url: str, **words: str) -> None:
+    """A commit whose submodule is at the other one's commit."""
+    link_module(work, url, **words)
+    work.git("add", ".gitmodules")
+    work.git(
+        "update-index", "--add", "--cacheinfo", f"160000,{other.git('rev-parse', 'HEAD')},{words.get('path', 'lib')}"
+    )
+    work.git("commit", "-q", "-m", "with it")
+
+
+@pytest.mark.parametrize("url", [
+    "{other}", "file://{other}", "FILE://{other}", "file:{other}", "../../bank/bank", "./../../bank/bank",
+    "../x/../../bank/bank", "../x/%2e%2e/%2e%2e/bank/bank", "../link", "ext::sh -c id", "--upload-pack=id",
+    "-u./x", "..//{other}", "../",
+])  # fmt: skip
+def test_a_local_repository_names_no_repository_elsewhere(tmp_path: Path, fetch, url: str) -> None:
+    shop, bank = Work(tmp_path / "team/shop"), Work(tmp_path / "bank/bank")
+    bank.commit(secret__py=CANARY)
+    (tmp_path / "team/x").mkdir()
+    (tmp_path / "team/link").symlink_to(bank.folder)
+    shop.commit(wsgi__py="")
+    with_module(shop, bank, url.replace("{other}", str(bank.folder)))
+    with pytest.raises(InputError, match=r"submodule"):
+        fetch(git=shop.url, version="main")
+    assert not [path for path in tmp_path.rglob("secret.py") if bank.folder not in path.parents]
+
+
+def test_nor_out_of_the_operators_home(tmp_path: Path, fetch, monkeypatch) -> None:
+    shop, bank = Work(tmp_path / "shop"), Work(tmp_path / "bank")
+    bank.commit(secret__py=CANARY)
+    shop.commit(wsgi__py="")
+    with_module(shop, bank, "../bank")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InputError, match="into a folder of their own"):
+        fetch(git=shop.url, version="main")
+    monkeypatch.setenv("HOME", str(tmp_path.parent / "home"))
+    assert (fetch(git=shop.url, version="main", run="later")[0] / "lib/secret.py").exists()
+
+
+@pytest.mark.parametrize("words", [
+    {"name": "../../x"}, {"name": "-u./x"}, {"path": "-x"},
+], ids=str)  # fmt: skip
+def test_a_submodule_has_a_name_that_git_would_take(work: Work, fetch, tmp_path: Path, words: dict) -> None:
+    library = Work(tmp_path / "library")
+    library.commit(lib__py="")
+    with_module(work, library, "../library", **words)
+    with pytest.raises(InputError, match="name that git would not take"):
+        fetch(git=work.url, version="main")
+
+
+def test_what_a_repository_says_of_its_submodules_reads_no_file_of_this_machine(
+    work: Work, fetch, tmp_path: Path
+) -> None:
+    library = Work(tmp_path / "library")
+    library.commit(lib__py="")
+    (tmp_path / "settings").write_text(f'[submodule "lib"]\n\turl = https://u:{CANARY}@127.0.0.1:9/{CANARY}\n')
+    with_module(work, library, "../library", more=f"[include]\n\tpath = {tmp_path}/settings\n")
+    folder, _ = fetch(git=work.url, version="main")
+    assert (folder / "lib/lib.py").exists()
+
+
+@pytest.mark.parametrize(("own", "other", "says"), [
+    ("git@h:team/shop.git", "../bank.git", r"source\.key: is needed for the submodule"),
+    ("git@h:team/shop.git", "git@h:team/bank.git", r"source\.key: is needed for the submodule"),
+    ("https://u:p@h/shop.git", "git@h:bank.git", r"source\.key: is needed for the submodule"),
+    ("https://u:p@h/shop.git", "ssh://git@other/bank.git", "lies on another host"),
+    ("git@h:team/shop.git", "git@other:bank.git", "lies on another host"),
+    ("ssh://git@h:22/shop.git", "ssh://git@h:2222/bank.git", "lies on another host"),
+    ("git@h:shop.git", "../../../bank.git", "leads out of its server"),
+    ("https://u:p@h/shop.git", "../../../bank.git", "leads out of its server"),
+    ("https://u:p@h/shop.git", "../%2e%2e/bank.git", "has .. or //"),
+])  # fmt: skip
+def test_a_submodule_is_fetched_with_the_sites_own_key_or_not_at_all(
+    tmp_path: Path, monkeypatch, own: str, other: str, says: str
+) -> None:
+    settings = f"submodule.x.path\nlib\0submodule.x.url\n{other}\0".encode()
+    monkeypatch.setattr(git.Repository, "git", lambda *_a, **_k: settings)
+    with pytest.raises(InputError, match=says):
+        git.Repository(own, None, tmp_path)._submodule("c", "lib")
+
+
+def test_the_sites_key_is_for_submodules_at_its_own_host(tmp_path: Path, monkeypatch) -> None:
+    settings = b"submodule.x.path\nlib\0submodule.x.url\n../lib.git\0"
+    monkeypatch.setattr(git.Repository, "git", lambda *_a, **_k: settings)
+    for own, whole in (
+        ("git@h:team/shop.git", "git@h:team/lib.git"),
+        ("ssh://git@h:22/a/shop", "ssh://git@h:22/a/lib.git"),
+    ):
+        found = git.Repository(own, tmp_path / "key", tmp_path)._submodule("c", "lib")
+        assert (found.url, found.key) == (whole, tmp_path / "key")
+
+
+@pytest.mark.parametrize("name", [".git", ".GIT", "git~1"])
+def test_a_repositorys_own_folder_is_no_part_of_a_source(work: Work, fetch, tmp_path: Path, name: str) -> None:
+    blob = work.git("hash-object", "-w", str(written(tmp_path / "config", None, "[core]\n")))
+    inner = work.git(
+        "hash-object", "-w", "--literally", "-t", "tree", str(hand_made(tmp_path, f"100644 blob {blob}\tconfig"))
+    )
+    outer = work.git(
+        "hash-object", "-w", "--literally", "-t", "tree", str(hand_made(tmp_path, f"040000 tree {inner}\t{name}"))
+    )
+    work.git("update-ref", "refs/heads/main", work.git("commit-tree", outer, "-m", "made by hand"))
+    with pytest.raises(InputError, match="would be a repository's own folder"):
+        fetch(git=work.url, version="main")
+
+
+# A malicious repository on this machine
+
+
+@pytest.mark.parametrize("way", ["alternates", "objects", "pack", "gitdir"])
+def test_a_local_repository_takes_no_objects_from_elsewhere(tmp_path: Path, fetch, way: str) -> None:
+    bank, shop = Work(tmp_path / "bank/bank"), Work(tmp_path / "team/shop")
+    commit = bank.commit(wsgi__py=CANARY)
+    bank.git("repack", "-adq")
+    own, its = shop.folder / ".git", bank.folder / ".git"
+    if way == "alternates":
+        (own / "objects/info/alternates").write_text(f"{its}/objects\n")
+    elif way == "objects":
+        shutil.rmtree(own / "objects")
+        (own / "objects").symlink_to(its / "objects")
+    elif way == "pack":
+        for path in (its / "objects/pack").iterdir():
+            (own / "objects/pack" / path.name).symlink_to(path)
+    else:
+        shutil.rmtree(own)
+        own.write_text(f"gitdir: {its}\n")
+    if way != "gitdir":
+        (own / "refs/heads/main").write_text(f"{commit}\n")
+    with pytest.raises(InputError, match=r"takes its objects from .*|leads out of"):
+        fetch(git=shop.url, version="main")
+
+
+def test_a_work_tree_of_a_repository_may_be_a_source(work: Work, fetch, tmp_path: Path) -> None:
+    work.git("worktree", "add", "-q", str(tmp_path / "elsewhere/tree"), "-b", "side")
+    folder, _ = fetch(git=f"file://{tmp_path}/elsewhere/tree", version="side")
+    assert (folder / "wsgi.py").exists()
+
+
+def test_the_settings_of_a_local_repository_run_nothing(work: Work, fetch, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    for name, value in {
+        "uploadpack.packObjectsHook": f"touch {ran};", "core.fsmonitor": f"touch {ran}",
+        "core.alternateRefsCommand": f"touch {ran}", "core.hooksPath": str(tmp_path),
+        "filter.x.smudge": f"touch {ran}", "filter.x.clean": f"touch {ran}", "core.sshCommand": f"touch {ran}",
+        "remote.origin.url": f"ext::touch {ran}", "remote.origin.promisor": "true",
+        "extensions.partialClone": "origin", "protocol.ext.allow": "always",
+    }.items():  # fmt: skip
+        work.git("config", name, value)
+    folder, _ = fetch(git=work.url, version="main")
+    assert (folder / "wsgi.py").exists()
+    # An object that is not there would be fetched from the promisor.
+    blob = work.git("rev-parse", "HEAD:wsgi.py")
+    (work.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(InputError, match=r"^source\.git"):
+        fetch(git=work.url, version="main", cache="cold", run="cold")
+    assert not ran.exists()
+
+
+def test_a_repository_of_another_user_is_one_that_the_operator_has_called_safe(
+    work: Work, fetch, tmp_path: Path, monkeypatch
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives a folder away")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    for path in (work.folder, *work.folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    with pytest.raises(InputError, match="belongs to another user"):
+        fetch(git=work.url, version="main")
+    (tmp_path / ".gitconfig").write_text(f"[safe]\n\tdirectory = {work.folder}/.git\n")
+    assert (fetch(git=work.url, version="main", run="later")[0] / "wsgi.py").exists()
+
+
+# More than any app is
+
+
+def test_a_commit_of_too_many_files_or_bytes_is_refused_before_it_is_written(
+    work: Work, fetch, tmp_path: Path, monkeypatch
+) -> None:
+    # Ten folders, each of which holds the same one ten times: ten thousand million files in ten objects.
+    tree = work.git("rev-parse", "HEAD:backend")
+    for _ in range(10):
+        entries = [f"040000 tree {tree}\t{number}" for number in range(10)]
+        tree = work.git("hash-object", "-w", "-t", "tree", str(hand_made(tmp_path, *entries)))
+    work.git("update-ref", "refs/heads/bomb", work.git("commit-tree", tree, "-m", "bomb"))
+    with monkeypatch.context() as patched:
+        patched.setattr(git, "LISTED", 1 << 20)
+        with pytest.raises(InputError, match="more than 1 MB of names"):
+            fetch(git=work.url, version="bomb")
+    with monkeypatch.context() as patched:
+        patched.setattr(bounds, "FILES", 2)
+        with pytest.raises(InputError, match="more than 2 files and folders"):
+            fetch(git=work.url, version="main", run="files")
+    work.commit(big__bin="x" * 5000)
+    with monkeypatch.context() as patched:
+        patched.setattr(bounds, "BYTES", 4999)
+        patched.setattr(git, "write", lambda *_: pytest.fail("written"))
+        with pytest.raises(InputError, match=r"its files are more than"):
+            fetch(git=work.url, version="main", run="bytes")
+
+
+def test_a_fetch_brings_so_much_and_no_more(work: Work, fetch, monkeypatch) -> None:
+    (work.folder / "big").write_bytes(os.urandom(300_000))
+    work.commit()
+    monkeypatch.setattr(git, "PACK", 100_000)
+    with pytest.raises(InputError, match="it is larger than"):
+        fetch(git=work.url, version="main")
+
+
+def test_what_git_is_told_to_say_is_not_kept_in_memory() -> None:
+    loud = ["sh", "-c", "yes out & yes err >&2 & wait"]
+    with subprocess.Popen(loud, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as started:
+        out, errors, whole = git.listen(started, 1 << 20)
+        os.killpg(started.pid, 9)
+    assert (len(out), whole) == (1 << 20, False)
+    assert len(errors) <= git.TOLD
+
+
+def test_submodules_are_so_many_and_no_more(work: Work, fetch, tmp_path: Path, monkeypatch) -> None:
+    library = Work(tmp_path / "library")
+    library.commit(lib__py="")
+    for name in ("one", "two"):
+        work.git("submodule", "--quiet", "add", "../library", name)
+    work.commit()
+    assert (fetch(git=work.url, version="main")[0] / "two/lib.py").exists()
+    monkeypatch.setattr(bounds, "SUBMODULES", 1)
+    with pytest.raises(InputError, match="more than 1 submodules"):
+        fetch(git=work.url, version="main", run="later")
 
 
 # --- Archives ---------------------------------------------------------------------------------------------------------
@@ -715,6 +1115,144 @@ def test_a_download_that_drips_in_is_given_up(tmp_path: Path, fetch, monkeypatch
         finally:
             over.set()
             thread.join()
+
+
+# Archives that are more than they look
+
+
+def packed(path: Path, content: bytes) -> dict[str, str]:
+    path.write_bytes(content)
+    return {"archive": str(path), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_a_small_archive_of_very_much_is_refused_before_it_is_written(tmp_path: Path, fetch, monkeypatch) -> None:
+    monkeypatch.setattr(archive, "ANYWAY", 1 << 20)
+    monkeypatch.setattr(tree, "write", lambda *_: pytest.fail("written"))
+    monkeypatch.setattr(archive, "write", lambda *_: pytest.fail("written"))
+    zeros = b"\0" * (8 << 20)
+    sources = [
+        tarball(tmp_path / f"a{suffix}", (member("a/x"), zeros)) for suffix in (".tar.gz", ".tar.xz")
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a/x", zeros)
+    sources.append({"archive": "a.zip", "sha256": archive.digest(tmp_path / "a.zip")})
+    # A head that says a petabyte, and has none.
+    huge = member("a/x")
+    huge.size = 1 << 50
+    sources.append(packed(tmp_path / "b.tar.gz", gzip.compress(huge.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024)))
+    for number, source in enumerate(sources):
+        with pytest.raises(InputError, match="unpacks to more than 1 MB, which is more than 200 times"):
+            fetch(**source, run=f"run{number}")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_no_name_of_many_megabytes_is_held_in_memory(tmp_path: Path, fetch, monkeypatch, kind: bytes) -> None:
+    monkeypatch.setattr(archive, "AT_ONCE", 1 << 20)
+    head = member("x", kind)
+    head.size = 8 << 20
+    source = packed(tmp_path / "a.tar.gz", gzip.compress(head.tobuf(tarfile.USTAR_FORMAT) + b"x" * head.size))
+    with pytest.raises(InputError, match="a name of many megabytes"):
+        fetch(**source)
+
+
+def test_no_list_of_a_zip_is_held_in_memory_that_is_too_long(tmp_path: Path, fetch, monkeypatch) -> None:
+    monkeypatch.setattr(archive, "AT_ONCE", 70_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        for number in range(2000):
+            made.writestr(f"a/{number}", "")
+    with pytest.raises(InputError, match="a list or a name of many megabytes"):
+        fetch(archive="a.zip", sha256=archive.digest(tmp_path / "a.zip"))
+
+
+def test_xz_gets_so_much_memory_and_no_more(tmp_path: Path, fetch) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 512 << 20}]
+    head = member("x").tobuf(tarfile.USTAR_FORMAT) + b"\0" * 1024
+    tame = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 128 << 20}]
+    assert fetch(**packed(tmp_path / "b.tar.xz", lzma.compress(head, filters=tame)), run="tame")[0].is_dir()
+    with pytest.raises(InputError, match=r"cannot be unpacked \(LZMAError\)"):
+        fetch(**packed(tmp_path / "a.tar.xz", lzma.compress(head, filters=filters)))
+
+
+def test_an_archive_of_too_many_or_too_deep_files_is_refused(tmp_path: Path, fetch, monkeypatch) -> None:
+    deep, long = "/".join(["d"] * (bounds.DEEP + 1)), "/".join(["n" * 200] * 6)
+    for number, name in enumerate((deep, long, "n" * 256, "a/" + "ü" * 200)):
+        with pytest.raises(InputError, match="shorten it"):
+            fetch(**tarball(tmp_path / f"{number}.tar.gz", (member(name), b"")), run=f"run{number}")
+    monkeypatch.setattr(bounds, "FILES", 3)
+    many = tarball(tmp_path / "many.tar.gz", *((member(f"a/{number}"), b"") for number in range(4)))
+    with pytest.raises(InputError, match="more than 3 files and folders"):
+        fetch(**many)
+    folders = tarball(tmp_path / "folders.tar.gz", (member("a/b/c/d/e"), b""), (member("b"), b""))
+    with pytest.raises(InputError, match="more than 3 files and folders"):
+        fetch(**folders)
+
+
+def test_a_hard_link_is_counted_as_the_copy_that_it_becomes(tmp_path: Path, fetch, monkeypatch) -> None:
+    monkeypatch.setattr(bounds, "BYTES", 100_000)
+    copies = [(member(f"a/{number}", HARD, "a/x"), b"") for number in range(20)]
+    with pytest.raises(InputError, match="its files are more than"):
+        fetch(**tarball(tmp_path / "a.tar.gz", (member("a/x"), os.urandom(10_000)), *copies))
+
+
+def test_a_sparse_file_is_counted_as_what_it_becomes(tmp_path: Path, fetch, monkeypatch) -> None:
+    (tmp_path / "sparse").mkdir()
+    with (tmp_path / "sparse/x").open("wb") as file:
+        file.truncate(8 << 20)
+    monkeypatch.setattr(archive, "ANYWAY", 1 << 20)
+    for form in ("gnu", "posix"):
+        made = tmp_path / f"{form}.tar.gz"
+        subprocess.run(["tar", "-S", f"--format={form}", "-czf", made, "-C", tmp_path, "sparse"], check=True)
+        with pytest.raises(InputError, match="unpacks to more than"):
+            fetch(archive=str(made), sha256=archive.digest(made), run=form)
+
+
+def test_a_working_copy_leaves_its_repository_at_home(tmp_path: Path, fetch) -> None:
+    source = tarball(tmp_path / "a.tar.gz", (member("a/wsgi.py"), b""), (member("a/.git/config"), b"[core]\n"))
+    assert list(listing(fetch(**source)[0])) == ["wsgi.py"]
+
+
+def test_several_streams_in_a_row_are_one_archive(tmp_path: Path, fetch) -> None:
+    tarball(tmp_path / "a.tar.gz", (member("x"), b"1" * 100_000), (member("y"), b"2"))
+    content = gzip.decompress((tmp_path / "a.tar.gz").read_bytes())
+    for name, pack in (("b.tar.gz", gzip.compress), ("b.tar.xz", lzma.compress)):
+        source = packed(tmp_path / name, pack(content[:70_000]) + pack(content[70_000:]))
+        assert listing(fetch(**source, run=f"run-{name}")[0])["x"][0] == b"1" * 100_000
+        cut = packed(tmp_path / f"cut-{name}", pack(content)[:-40])
+        with pytest.raises(InputError, match="cannot be unpacked"):
+            fetch(**cut, run=f"run-cut-{name}")
+
+
+def test_a_download_of_too_many_bytes_is_given_up(tmp_path: Path, fetch, server, monkeypatch) -> None:
+    host, _ = server
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "served/a.tar.gz").write_bytes(b"x" * 3_000_000)
+    monkeypatch.setattr(archive, "PACKED", 1_000_000)
+    with pytest.raises(InputError, match="is larger than 0 MB"):
+        fetch(archive=f"http://me:{CANARY}%2F%40@{host}/a.tar.gz", sha256="0" * 64)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_an_archive_is_exchanged_in_vain_after_its_hash_was_found_right(tmp_path: Path, monkeypatch) -> None:
+    good, bad = tarball(tmp_path / "a.tar.gz", (member("good"), b"")), tmp_path / "b.tar.gz"
+    tarball(bad, (member("bad"), b""))
+    with archive.fetch(good["archive"], good["sha256"], tmp_path, tmp_path / "cache") as opened:
+        (tmp_path / "a.tar.gz").write_bytes(bad.read_bytes())
+        (tmp_path / "folder").mkdir()
+        archive.unpack(opened, tmp_path / "folder", "")
+    assert list(listing(tmp_path / "folder")) == ["good"]
+
+
+def test_a_cache_that_somebody_else_has_put_there_is_not_used(tmp_path: Path, work: Work, fetch) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "theirs")
+    with pytest.raises(InputError, match="is not a folder of your own"):
+        fetch(git=work.url, version="main")
+    (tmp_path / "cache").unlink()
+    (tmp_path / "cache").mkdir(mode=0o777)
+    (tmp_path / "cache").chmod(0o777)
+    fetch(git=work.url, version="main")
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
 
 
 # --- The whole, through Ansible ---------------------------------------------------------------------------------------

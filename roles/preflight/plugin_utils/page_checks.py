@@ -13,7 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.template import Templar
 from jinja2 import TemplateError
 from page_reading import BROKEN, NEEDED, Reading
-from page_rules import ANY_ADDRESS, inside, is_address, server_name
+from page_rules import ANY_ADDRESS, inside, is_address, needs_commit, server_name
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -303,6 +303,12 @@ class Page(Reading):
                 self.report(f"{name}.source.{key}", f"is missing; {needed}")
             elif kind not in given and source.get(key):
                 self.report(f"{name}.source.{key}", f"belongs to a source of {kind}; leave it out")
+        if given == ["git"] and source.get("version") and needs_commit(source["git"], source["version"]):
+            self.report(
+                f"{name}.source.version",
+                "must be the full hash of a commit, since source.git comes over http or git, where anybody on the way "
+                "can change what a name means; give all its digits, or use https or ssh",
+            )
         if given == ["path"]:
             if source.get("subfolder"):
                 self.report(f"{name}.source.subfolder", "belongs to git or archive; name the folder in path")

@@ -253,6 +253,12 @@ def version(value: object) -> str | None:
     return None if fits else "give the name of a tag or a branch, or a commit"
 
 
+def needs_commit(url: object, version: object) -> bool:
+    """Whether anybody on the way could answer what a version means: nothing but a full hash can be held against it."""
+    plain = re.match(r"(http|git)://", str(url), re.IGNORECASE)
+    return bool(plain) and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", str(version))
+
+
 def archive(value: str) -> str | None:
     """A URL that Python can fetch, or a path."""
     fits = re.match(r"https?://[^/]", value) if "://" in str(value) else str(value).strip()

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import gzip
 import hashlib
 import http.client
+import io
 import lzma
 import os
 import stat
+import struct
 import tarfile
+import tempfile
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
+from urllib.parse import urljoin, urlsplit
 
 from ansible.module_utils.urls import ConnectionError as AnsibleConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
 
-from release_inputs import InputError
-from release_inputs.once import forget, locked
+from release_inputs import InputError, bounds
+from release_inputs.bounds import Bounds
+from release_inputs.once import forget, locked, private
 from release_inputs.tree import Item, safe_name, write
 from release_inputs.words import clean_url, is_url, masked
 
@@ -31,11 +38,21 @@ STALL, PATIENCE = 30, 900
 BLOCK = 1 << 20
 # Archives that stay in the cache, the ones that were used last.
 KEEP = 10
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+# Bytes of an archive, and how many times more may come out of it, beyond what any may be.
+PACKED, RATIO, ANYWAY = 2 << 30, 200, 512 << 20
+# What an archive may have us hold in memory at once: a name, a zip's list of files, what xz looks back at.
+AT_ONCE, XZ_MEMORY = 64 << 20, 256 << 20
+HEADERS = 100
+REDIRECTS = 10
+BROKEN = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+    ValueError, struct.error, LookupError, ArithmeticError, gzip.BadGzipFile,
+)  # fmt: skip
+MOVED = (301, 302, 303, 307, 308)
 
 
-def fetch(place: str, sha256: str, project: Path, cache: Path) -> Path:
-    """The archive's file, which has that hash.
+def fetch(place: str, sha256: str, project: Path, cache: Path) -> BinaryIO:
+    """The archive, which has that hash, opened: nobody can exchange it any more.
 
     A downloaded one is kept under its hash, so the next run needs no network; what is cached is verified as well.
 
@@ -47,35 +64,53 @@ def fetch(place: str, sha256: str, project: Path, cache: Path) -> Path:
         path = Path(os.path.normpath(project / Path(place).expanduser()))
         if not path.is_file():
             raise InputError(f"source.archive: there is no file {path} on the controller")
-        _verify(path, wanted, f"{path}")
-        return path
+        private(cache / "archives")
+        copy = tempfile.TemporaryFile(dir=cache / "archives")  # noqa: SIM115 - the caller closes it
+        try:
+            with path.open("rb") as original:
+                _copy(original.read, copy, None)
+            _verify(copy, wanted, f"{path}")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
     kept = cache / "archives" / wanted
     with locked(kept.with_name(f"{wanted}.lock")):
         if kept.is_file() and digest(kept) == wanted:
             os.utime(kept)
-            return kept
+            return kept.open("rb")
         temporary = kept.with_name(f"{wanted}.new")
-        _download(place, temporary)
+        temporary.unlink(missing_ok=True)
         try:
-            _verify(temporary, wanted, clean_url(place))
+            with temporary.open("xb+") as target:
+                _download(place, target)
+                _verify(target, wanted, clean_url(place))
             temporary.replace(kept)
         finally:
             temporary.unlink(missing_ok=True)
+        opened = kept.open("rb")
     forget((path for path in kept.parent.iterdir() if not path.suffix), KEEP)
-    return kept
+    return opened
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
-    total = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            total.update(block)
+        return _digest(stream)
+
+
+def _digest(stream: BinaryIO) -> str:
+    total = hashlib.sha256()
+    stream.seek(0)
+    while block := stream.read(BLOCK):
+        total.update(block)
+    stream.seek(0)
     return total.hexdigest()
 
 
-def _verify(path: Path, wanted: str, words: str) -> None:
-    found = digest(path)
+def _verify(stream: BinaryIO, wanted: str, words: str) -> None:
+    stream.flush()
+    found = _digest(stream)
     if found != wanted:
         raise InputError(
             f"source.sha256: {words} is not the archive that the page names: its hash is {found}. If that one is "
@@ -83,16 +118,32 @@ def _verify(path: Path, wanted: str, words: str) -> None:
         )
 
 
-def _download(url: str, target: Path) -> None:
+def _copy(read: Callable[[int], bytes], target: BinaryIO, late: Callable[[], None] | None) -> None:
+    size = 0
+    while block := read(BLOCK):
+        size += len(block)
+        if size > PACKED:
+            raise InputError(
+                f"source.archive: is larger than {PACKED >> 20} MB; leave out what the app does not need, and keep "
+                "data in shared/"
+            )
+        target.write(block)
+        if late:
+            late()
+
+
+def _download(url: str, target: BinaryIO) -> None:
     words = clean_url(url)
     deadline = time.monotonic() + PATIENCE
+
+    def late() -> None:
+        if time.monotonic() > deadline:
+            raise InputError(f"source.archive: {words} did not come within {PATIENCE // 60} minutes")
+
     try:
-        with contextlib.closing(open_url(url, timeout=STALL, http_agent="sites")) as answer, target.open("wb") as out:
+        with contextlib.closing(_open(url, late)) as answer:
             # What has come, and not a whole block: the deadline holds for what drips in as well.
-            while block := answer.read1(BLOCK):
-                out.write(block)
-                if time.monotonic() > deadline:
-                    raise InputError(f"source.archive: {words} did not come within {PATIENCE // 60} minutes")
+            _copy(answer.read1, target, late)
     except HTTPError as error:
         login = " Put its login into the URL, in a vault file." if error.code in (401, 403) else ""
         raise InputError(f"source.archive: {words} answers {error.code} ({error.reason}).{login}") from None
@@ -103,20 +154,44 @@ def _download(url: str, target: Path) -> None:
         raise InputError(f"source.archive: {words} cannot be fetched: {said}. Is it reachable from here?") from None
 
 
-def unpack(archive: Path, folder: Path, subfolder: str) -> None:
+def _open(url: str, late: Callable[[], None]) -> Any:
+    """Ask for a URL, and follow where it leads: never from https to http, and with the login to its own server only."""
+    first, place = urlsplit(url), url
+    for _ in range(REDIRECTS):
+        late()
+        own = urlsplit(place).netloc == first.netloc
+        try:
+            return open_url(place, timeout=STALL, http_agent="sites", follow_redirects="none", use_netrc=own)
+        except HTTPError as error:
+            to = error.headers.get("Location") if error.code in MOVED else None
+            if not to:
+                raise
+            error.close()
+        there = urlsplit(urljoin(clean_url(place), to))
+        if there.scheme != "https" and (first.scheme == "https" or there.scheme != "http"):
+            raise URLError("it leads to a URL without https")
+        netloc = there.netloc.rpartition("@")[2]
+        # The same scheme by now, or https after http.
+        if netloc == first.netloc.rpartition("@")[2]:
+            netloc = first.netloc
+        place = there._replace(netloc=netloc, fragment="").geturl()
+    raise URLError(f"it leads on and on, more than {REDIRECTS} times")
+
+
+def unpack(opened: BinaryIO, folder: Path, subfolder: str) -> None:
     """Unpack into an empty folder; a single folder that holds everything is left out, then ``subfolder`` is taken.
 
     :raises InputError: if it is no archive, or holds what no source may hold
     """
-    with archive.open("rb") as stream:
-        head = stream.read(6)
+    head = opened.read(6)
+    size = opened.seek(0, io.SEEK_END)
+    limit = min(bounds.BYTES, max(ANYWAY, RATIO * size))
     try:
         if head.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(archive) as opened:
-                _write(lambda: _zipped(opened), folder, subfolder)
+            with zipfile.ZipFile(_Careful(opened)) as zipped:  # type: ignore[arg-type] # it has all that is asked for
+                _write(lambda: _zipped(zipped, limit), folder, subfolder)
         elif head.startswith((b"\x1f\x8b", b"\xfd7zXZ")):
-            with tarfile.open(archive, "r:*") as tar:
-                _write(lambda: _tarred(tar), folder, subfolder)
+            _write(lambda: _tarred(opened, head.startswith(b"\x1f"), limit), folder, subfolder)
         else:
             raise InputError("source.archive: is neither a .tar.gz, a .tar.xz nor a .zip; pack it as one of them")
     except BROKEN as error:
@@ -124,8 +199,103 @@ def unpack(archive: Path, folder: Path, subfolder: str) -> None:
         raise InputError(f"source.archive: cannot be unpacked ({type(error).__name__}); pack it again") from None
 
 
+def _too_much(limit: int) -> InputError:
+    return InputError(
+        f"source.archive: unpacks to more than {limit >> 20} MB, which is more than {RATIO} times its size or more "
+        "than any source may be; leave out what the app does not need"
+    )
+
+
+class _Careful(io.RawIOBase):
+    """An archive's bytes; nobody holds many of them at once because the archive says so."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(AT_ONCE + 1 if size < 0 else min(size, AT_ONCE + 1))
+        if len(data) > AT_ONCE:
+            raise InputError("source.archive: has a list or a name of many megabytes; pack it again")
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+
+class _Unpacked(io.RawIOBase):
+    """What is packed in a stream, from its beginning to its end, and not more than a limit."""
+
+    def __init__(self, opened: BinaryIO, gzipped: bool, limit: int) -> None:
+        opened.seek(0)
+        self.packed, self.gzipped, self.limit, self.position = opened, gzipped, limit, 0
+        self.current, self.waiting = self._next(), b""
+
+    def _next(self) -> Any:
+        return zlib.decompressobj(31) if self.gzipped else lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Forward only, which is all that a tarball's reader needs."""
+        if whence != io.SEEK_SET or offset < self.position:
+            raise io.UnsupportedOperation("backward")
+        if offset > self.limit:
+            raise _too_much(self.limit)
+        while self.position < offset and self.read(min(BLOCK, offset - self.position)):
+            pass
+        return self.position
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > AT_ONCE:
+            raise InputError("source.archive: has a name of many megabytes; pack it again")
+        parts = []
+        while size and (data := self._some(size)):
+            parts.append(data)
+            size -= len(data)
+            self.position += len(data)
+            if self.position > self.limit:
+                raise _too_much(self.limit)
+        return b"".join(parts)
+
+    def _some(self, size: int) -> bytes:
+        """At least one byte, unless it is at the end."""
+        while True:
+            if self.current.eof:
+                self.waiting = (self.current.unused_data or self.packed.read(BLOCK)).lstrip(b"\0")
+                if not self.waiting:
+                    return b""
+                self.current = self._next()
+            packed = self.waiting or (b"" if self._holds_more() else self.packed.read(65536))
+            data = self.current.decompress(packed, size)
+            self.waiting = self.current.unconsumed_tail if self.gzipped else b""
+            if data:
+                return data
+            if not packed and not self.current.eof:
+                raise EOFError
+
+    def _holds_more(self) -> bool:
+        return not self.gzipped and not self.current.needs_input
+
+
 def _write(items: Callable[[], Iterable[Item]], folder: Path, subfolder: str) -> None:
-    names = [(safe_name(item.name), item.kind) for item in items()]
+    used, names = Bounds(), []
+    for item in items():
+        # Before anything is written: the whole of what it says it holds.
+        used.count()
+        names.append((safe_name(item.name), item.kind))
     tops = {parts[0] for parts, _ in names if parts}
     single = len(tops) == 1 and all(len(parts) != 1 or kind == "folder" for parts, kind in names)
     skip = (tops.pop(),) if single else ()
@@ -163,29 +333,42 @@ def _dos_moment(date: tuple[int, int, int, int, int, int]) -> int:
         return calendar.timegm((1980, 1, 1, 0, 0, 0))
 
 
-def _tarred(tar: tarfile.TarFile) -> Iterator[Item]:
-    for member in tar:
-        executable = bool(member.mode & 0o100)
-        if member.isdir():
-            yield Item(member.name, "folder")
-        elif member.isfile():
-            yield Item(member.name, "file", _moment(member.mtime), executable, content=tar.extractfile(member))
-        elif member.issym():
-            yield Item(member.name, "link", target=member.linkname)
-        elif member.islnk():
-            yield Item(member.name, "copy", _moment(member.mtime), executable, member.linkname)
-        else:
-            raise InputError(f"source: {member.name!r} is neither a file, a folder nor a link; leave it out")
+def _tarred(opened: BinaryIO, gzipped: bool, limit: int) -> Iterator[Item]:
+    stream: Any = _Unpacked(opened, gzipped, limit)
+    total = 0
+    with tarfile.open(fileobj=stream, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            # They would stay in memory, all of them.
+            tar.members.clear()
+            total += member.size
+            if len(tar.pax_headers) > HEADERS or total > limit or member.size < 0:
+                raise _too_much(limit)
+            executable = bool(member.mode & 0o100)
+            if member.isdir():
+                yield Item(member.name, "folder")
+            elif member.isfile():
+                yield Item(member.name, "file", _moment(member.mtime), executable, content=tar.extractfile(member))
+            elif member.issym():
+                yield Item(member.name, "link", target=member.linkname)
+            elif member.islnk():
+                yield Item(member.name, "copy", _moment(member.mtime), executable, member.linkname)
+            else:
+                raise InputError(f"source: {member.name!r} is neither a file, a folder nor a link; leave it out")
 
 
-def _zipped(opened: zipfile.ZipFile) -> Iterator[Item]:
+def _zipped(opened: zipfile.ZipFile, limit: int) -> Iterator[Item]:
+    total = 0
     for info in opened.infolist():
+        total += info.file_size
+        if total > limit:
+            raise _too_much(limit)
         mode = info.external_attr >> 16
         mtime = _dos_moment(info.date_time)
         if info.is_dir():
             yield Item(info.filename, "folder")
         elif stat.S_ISLNK(mode):
-            yield Item(info.filename, "link", target=os.fsdecode(opened.read(info)))
+            with opened.open(info) as content:
+                yield Item(info.filename, "link", target=os.fsdecode(content.read(bounds.TARGET + 1)))
         elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
             with opened.open(info) as content:
                 yield Item(info.filename, "file", mtime, bool(mode & 0o100), content=content)

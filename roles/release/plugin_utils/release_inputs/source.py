@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from release_inputs import InputError, archive
 from release_inputs.git import COMMIT, Repository, usable
-from release_inputs.once import name_of, once
+from release_inputs.once import name_of, once, private
 from release_inputs.words import clean_url
 
 KINDS = ("path", "git", "archive")
@@ -39,6 +40,7 @@ def source_folder(source: object, project: Path, run: Path, cache: Path) -> tupl
         if not folder.is_dir():
             raise InputError(f"source: there is no folder {folder} on the controller; correct source.path")
         return folder, f"folder {given['path']}"
+    private(cache)
     make = _from_git if kinds == ["git"] else _from_archive
     name = name_of(given)
     words = once(run / "sources", name, lambda: make(given, project, run / "sources" / name, cache))
@@ -58,6 +60,11 @@ def _from_git(source: Mapping[str, Any], project: Path, folder: Path, cache: Pat
             raise InputError(f"source.key: there is no file {key} on the controller; put the deploy key there")
         if key.stat().st_mode & 0o077:
             raise InputError(f"source.key: others can read it, so ssh will not use it: chmod 600 {key}")
+    if re.match(r"(http|git)://", url, re.IGNORECASE) and not COMMIT.fullmatch(version):
+        raise InputError(
+            f"source.version: {clean_url(url)} comes over a network that anybody may change on the way; give the full "
+            "hash of a commit, or use https or ssh"
+        )
     repository = Repository(url, key, cache)
     commit = repository.commit_of(version)
     _empty(folder)
@@ -69,9 +76,9 @@ def _from_git(source: Mapping[str, Any], project: Path, folder: Path, cache: Pat
 def _from_archive(source: Mapping[str, Any], project: Path, folder: Path, cache: Path) -> str:
     if not source.get("sha256"):
         raise InputError("source.sha256: is missing; give what `sha256sum` says of the archive")
-    path = archive.fetch(source["archive"], source["sha256"], project, cache)
-    _empty(folder)
-    archive.unpack(path, folder, source.get("subfolder", ""))
+    with archive.fetch(source["archive"], source["sha256"], project, cache) as opened:
+        _empty(folder)
+        archive.unpack(opened, folder, source.get("subfolder", ""))
     return f"archive {clean_url(source['archive'])} (sha256 {source['sha256'].lower()}){_below(source)}"
 
 

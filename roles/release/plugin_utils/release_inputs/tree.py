@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from release_inputs import InputError
+from release_inputs import InputError, bounds
+from release_inputs.bounds import Bounds, check_name
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,37 @@ def safe_name(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise InputError(f"source: {name!r} leads out of the source; nothing of it was used")
+    check_name(name, path.parts)
     return path.parts
 
 
-def write(items: Iterable[Item], folder: Path) -> None:
+def write(items: Iterable[Item], folder: Path, used: Bounds | None = None) -> None:
     """Write all of them. Links come last: until then there are none that a name could lead through.
 
     Whether a link leads out of the source is found out where the source is packed.
+
+    :param used: what the source has used up of its bounds before
     """
+    used = used or Bounds()
+    made: set[Path] = {folder}
     links: list[tuple[Path, Item]] = []
     for item in items:
         parts = safe_name(item.name)
-        if not parts:
+        # No release gets a repository's own folder, and no program on the controller may take one for its own.
+        if not parts or any(part.lower() == ".git" for part in parts):
             continue
         path = folder.joinpath(*parts)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path if item.kind == "folder" else path.parent, made, used)
             if item.kind == "folder":
-                path.mkdir(exist_ok=True)
-            elif item.kind == "link":
+                continue
+            used.count()
+            if item.kind == "link":
+                if not item.target or len(item.target) > bounds.TARGET or "\0" in item.target:
+                    raise InputError(f"source: the link {item.name!r} has no target that a host could follow")
                 links.append((path, item))
             else:
-                _write_file(item, path, folder)
+                _write_file(item, path, folder, used)
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"source: {item.name!r} is there twice") from None
     for path, item in links:
@@ -69,17 +78,29 @@ def write(items: Iterable[Item], folder: Path) -> None:
             raise InputError(f"source: {item.name!r} is there twice") from None
 
 
-def _write_file(item: Item, path: Path, folder: Path) -> None:
+def _make(path: Path, made: set[Path], used: Bounds) -> None:
+    """Make a folder and those above it, and count them."""
+    missing = []
+    while path not in made:
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        used.count()
+        each.mkdir(exist_ok=True)
+        made.add(each)
+
+
+def _write_file(item: Item, path: Path, folder: Path, used: Bounds) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as target:
         if item.kind == "copy":
             try:
                 original = folder.joinpath(*safe_name(item.target))
                 with original.open("rb") as stream:
-                    shutil.copyfileobj(stream, target)
+                    used.copy(stream, target)
             except FileNotFoundError:
                 raise InputError(f"source: {item.name!r} is a hard link to a file that is not there") from None
         elif item.content is not None:
-            shutil.copyfileobj(item.content, target)
+            used.copy(item.content, target)
         os.fchmod(target.fileno(), 0o755 if item.executable else 0o644)
     os.utime(path, (item.mtime, item.mtime))
