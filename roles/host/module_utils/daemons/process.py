@@ -112,9 +112,13 @@ def user(pid: int) -> int | None:
 def group(leader: int, uid: int) -> list[int]:
     """The processes of a user in the process group that this one has led, without those that have ended."""
     pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
-    # state, parent, group
-    members = [pid for pid in pids if (found := fields(pid))[2:3] == [str(leader)] and found[0] != "Z"]
-    return [pid for pid in members if user(pid) == uid]
+    return [pid for pid in pids if in_group(pid, leader, uid)]
+
+
+def in_group(pid: int, leader: int, uid: int) -> bool:
+    """Whether it runs as a user in the process group that another one has led."""
+    found = fields(pid)  # state, parent, group
+    return found[2:3] == [str(leader)] and found[0] != "Z" and user(pid) == uid
 
 
 def name(pid: int) -> str:

@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
@@ -21,11 +20,10 @@ class StillRunningError(Exception):
     """What is left of a user, and what to do about it."""
 
 
-def end_processes(uid: int, patience: float = 10, first: Callable[[], None] | None = None) -> None:
+def end_processes(uid: int, patience: float = 10) -> None:
     """End what still runs as a user that is about to go.
 
     :param patience: seconds after which those that were asked to end are killed, and after which the rest is reported
-    :param first: kills what is known by its control group, after all have been asked to end
     :raises StillRunningError: with the processes that are left
     """
     for pid in running(uid):
@@ -33,8 +31,6 @@ def end_processes(uid: int, patience: float = 10, first: Callable[[], None] | No
     deadline = time.monotonic() + patience
     while running(uid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    if first:
-        first()
     kill_all(uid)  # also when nobody is seen: what always forks is easily missed while one looks
     deadline = time.monotonic() + patience
     while running(uid) and time.monotonic() < deadline:

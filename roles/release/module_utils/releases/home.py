@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.certificates.lineage import Lineage
-from ansible.module_utils.releases import archive, layout, logs, processes
+from ansible.module_utils.releases import archive, groups, layout, logs, processes
 from ansible.module_utils.releases.ending import StillRunningError, end_processes
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.records import recorded
 from ansible.module_utils.releases.slots import clear_slot, traces
 from ansible.module_utils.releases.steps import StepError
+from ansible.module_utils.releases.supervisor import SupervisorError
 
 WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"
@@ -307,9 +308,9 @@ class Removal:
             self._delete([*named_paths(site), site.shut])
         elif record:
             site = Layout(self.name, Path(record["root"]))
-            self._stop(site)
-            # Before anything is moved or deleted: what still ran could write into it meanwhile.
             account = find_user(record.get("user", ""))
+            self._stop_all(site, account)
+            # Before anything is moved or deleted: what still ran could write into it meanwhile.
             self._end(account)
             uid = account.pw_uid if account else None
             if self.purge:
@@ -340,6 +341,18 @@ class Removal:
             if _exists(path) and self._note(f"remove {path}"):
                 delete(path)
 
+    def _stop_all(self, site: Layout, account: pwd.struct_passwd | None) -> None:
+        before = len(self.changes)
+        try:
+            self._stop(site)
+        except SupervisorError:
+            if self.check_mode:
+                raise
+            # A user can keep the end of its processes from supervisord (by ptrace): end all of them, and try again.
+            self._end(account)
+            del self.changes[before:]
+            self._stop(site)
+
     def _stop(self, site: Layout) -> None:
         # First, so that nothing that is stopped here can start again.
         if site.live.is_symlink() and self._note(f"take {site.live} away"):
@@ -350,7 +363,10 @@ class Removal:
         self.changes += processes.remove(site, self.check_mode)
 
     def _end(self, account: pwd.struct_passwd | None) -> None:
-        if account is not None and account.pw_uid != 0 and not self.check_mode:
+        if self.check_mode:
+            return
+        groups.end(self.name)
+        if account is not None and account.pw_uid != 0:
             try:
                 end_processes(account.pw_uid)
             except StillRunningError as error:
