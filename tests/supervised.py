@@ -125,7 +125,9 @@ class Host:
             (folder / name).mkdir(parents=True)
         text = (PROJECT / "roles/release/files/launcher.py").read_text()
         assert 'RUN = Path("/run/sites")' in text
-        self.launcher.write_text(text.replace("/run/sites", str(folder / "run")))
+        assert 'REGISTRY = Path("/var/lib/sites")' in text
+        text = text.replace("/run/sites", str(folder / "run")).replace("/var/lib/sites", str(folder / "registry"))
+        self.launcher.write_text(text)
         self.launcher.chmod(0o755)
         # By hand nobody waits for supervisor's `startsecs`.
         assert "REFUSAL_PAUSE = 2.0" in text

@@ -19,6 +19,7 @@ import ctypes
 import errno
 import fcntl
 import grp
+import ipaddress
 import json
 import math
 import os
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import NoReturn
 
 RUN = Path("/run/sites")
+REGISTRY = Path("/var/lib/sites")
 SLOTS = ("blue", "green")
 REFUSED = 77
 # supervisor counts an exit as one of `exitcodes` only once the program was up for `startsecs` (ours: 1); before that it
@@ -187,8 +189,11 @@ def parse_address(address: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
-def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
-    """Listen on a TCP address that the other slot may hold too."""
+def bind_tcp(address: str, every: list[str], backlog: int, live: bool) -> socket.socket:
+    """Listen on a TCP address that the other slot may hold too.
+
+    :param live: whether it is the site's by what is live, so that no other site's code may have it
+    """
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -198,13 +203,63 @@ def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
         # `[::]:80` alone takes IPv4 as well; beside an IPv4 listener on that port it must not.
         shared = any(":" not in other and number == port for other, number in map(parse_address, every))
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(shared))
-    try:
-        listener.bind((host, port))
-        listener.listen(backlog)
-    except OSError as error:
-        raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
+    deadline = time.monotonic() + KILLED
+    while True:
+        try:
+            listener.bind((host, port))
+            listener.listen(backlog)
+            break
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and live and time.monotonic() < deadline and take_back(host, port):
+                time.sleep(0.02)
+                continue
+            raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
     prefer_first(listener)
     return listener
+
+
+def take_back(host: str, port: int) -> bool:
+    """End what the code of a site, this one's or another's, has put on a port while its server was down.
+
+    A socket that is a site user's was made by that site's own code: one that a launcher has bound is root's.
+
+    :returns: whether there was any
+    """
+    users = site_users()
+    strange = {}
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):  # no IPv6 here
+            for words in map(str.split, Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]):
+                # Local address, state (0A listens), user, inode.
+                address, _, number = words[1].partition(":")
+                if words[3] != "0A" or int(number, 16) != port or int(words[7]) not in users:
+                    continue
+                if in_the_way(address, host):
+                    strange[f"socket:[{words[9]}]"] = int(words[7])
+    for folder in Path("/proc").glob("[0-9]*") if strange else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or a container lets nobody look
+            owners = {strange.get(os.readlink(link)) for link in os.scandir(folder / "fd")}
+            if (uid := process_user(int(folder.name))) in owners - {None}:
+                say(f"PID {folder.name}, of user {uid}, listens on port {port}, which is this site's: killed")
+                send(int(folder.name), signal.SIGKILL, lambda pid, uid=uid: process_user(pid) == uid)
+    return bool(strange)
+
+
+def in_the_way(address: str, host: str) -> bool:
+    """Whether a listener at an address, as the kernel notes it, keeps another one from an address."""
+    words = [address[i : i + 8] for i in range(0, len(address), 8)]
+    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    one, other = ipaddress.ip_address(raw), ipaddress.ip_address(host)
+    return one == other or one.is_unspecified or other.is_unspecified
+
+
+def site_users() -> set[int]:
+    """The users of all sites of this host, as numbers."""
+    found = set()
+    for path in REGISTRY.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.add(pwd.getpwnam(json.loads(path.read_text(encoding="utf-8"))["user"]).pw_uid)
+    return found - {0}
 
 
 def prefer_first(listener: socket.socket) -> None:
@@ -695,7 +750,7 @@ def serve(root: Path, slot: str) -> NoReturn:
     # An older server that supervisord has lost ends its requests; all else that is left of this slot has nobody.
     confine(site, slot, manifest, spare=bool(read_note(RUN / f"{site}-{slot}.pid")))
     # TCP first: when a port is taken, the slot's socket is not touched.
-    tcp = [bind_tcp(address, addresses, backlog) for address in addresses]
+    tcp = [bind_tcp(address, addresses, backlog, is_live(root, slot)) for address in addresses]
     names, group = manifest.get("sockets", ["sock"]), manifest["socket_group"]
     listeners = [*(bind_unix(folder / name, uid, group, backlog) for name in names), *tcp]
     retire_orphan(site, slot)
