@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.daemons import process
 from ansible.module_utils.releases import ending
 from supervised import eventually
 
@@ -156,3 +157,16 @@ def test_what_is_left_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) 
                 ending.end_processes(uid, patience=0.1)
         finally:
             left.kill()
+
+
+def test_a_signal_is_for_the_process_that_was_noted() -> None:
+    with subprocess.Popen(["sleep", "600"]) as running:
+        noted = process.find(running.pid)
+        later = process.Process(noted.pid, noted.start - 1)  # whose number it got
+        assert not later.send(signal.SIGKILL)
+        assert later.ended(0)
+        assert not noted.ended(0)
+        assert noted.send(signal.SIGKILL)
+        assert noted.ended(10)
+        assert running.wait() == -signal.SIGKILL
+        assert not noted.send(signal.SIGKILL)

@@ -59,6 +59,8 @@ CONTROLLERS = ("memory", "pids")
 OOM_SCORE = 300
 # Seconds until what was killed has gone.
 KILLED = 5.0
+# What may come of files of the kernel's that are not there, not ours, or say something else one day.
+SURPRISES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 class LauncherError(Exception):
@@ -340,11 +342,11 @@ def confine(site: str, key: str, manifest: dict, spare: bool = False, supervised
     try:
         if top := own_top() if supervised else noted_top():
             counted = join_group(top / site, key, wanted, spare)
-    except (OSError, ValueError, IndexError):
-        pass
+    except SURPRISES:
+        pass  # no groups here, or not ours: what an ordinary container has
     try:
         limit_itself(wanted, counted)
-    except (OSError, ValueError) as error:
+    except SURPRISES as error:
         say(f"not all of the site's limits are set ({error})")
 
 
