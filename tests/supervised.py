@@ -22,7 +22,7 @@ import gunicorn
 import packaging
 import pytest
 import pyuwsgi
-from ansible.module_utils.releases import layout, orphans, steps, supervisor
+from ansible.module_utils.releases import groups, layout, orphans, steps, supervisor
 from nginx_rig import evaluate, role_variables
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -125,12 +125,16 @@ class Host:
             (folder / name).mkdir(parents=True)
         text = (PROJECT / "roles/release/files/launcher.py").read_text()
         assert 'RUN = Path("/run/sites")' in text
-        self.launcher.write_text(text.replace("/run/sites", str(folder / "run")))
+        assert 'REGISTRY = Path("/var/lib/sites")' in text
+        text = text.replace("/run/sites", str(folder / "run")).replace("/var/lib/sites", str(folder / "registry"))
+        self.launcher.write_text(text)
         self.launcher.chmod(0o755)
         # By hand nobody waits for supervisor's `startsecs`.
         assert "REFUSAL_PAUSE = 2.0" in text
         self.by_hand = folder / "launcher-by-hand"
-        self.by_hand.write_text(re.sub(r"REFUSAL_PAUSE = .*", "REFUSAL_PAUSE = 0", self.launcher.read_text()))
+        text = re.sub(r"REFUSAL_PAUSE = .*", "REFUSAL_PAUSE = 0", self.launcher.read_text())
+        # Nor does it make groups beside the test's own.
+        self.by_hand.write_text(text.replace('"/sys/fs/cgroup"', f'"{folder}/no-groups"'))
         self.by_hand.chmod(0o755)
         (folder / "supervisord.conf").write_text(
             f"[unix_http_server]\nfile = {folder}/sock\n[supervisord]\nlogfile = {folder}/supervisord.log\n"
@@ -145,9 +149,32 @@ class Host:
         """Start supervisord and wait until it answers."""
         log = (self.folder / "supervisord.out").open("ab")
         self.process = subprocess.Popen(
-            [str(SUPERVISORD), "-c", str(self.folder / "supervisord.conf")], cwd="/", stdout=log, stderr=log
+            [str(SUPERVISORD), "-c", str(self.folder / "supervisord.conf")],
+            cwd="/",
+            stdout=log,
+            stderr=log,
+            preexec_fn=self.enter_group,
         )
         eventually(supervisor.Supervisor().running)
+
+    @property
+    def group(self) -> Path | None:
+        """A control group for this host alone, where the tests' machine lets us make one: as its unit is to systemd."""
+        own = next(
+            (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), ""
+        )
+        for mount in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
+            above = mount / own.strip("/")
+            if own and (above / "cgroup.controllers").exists() and os.access(above, os.W_OK):
+                return above / "tests-of-sites" / self.folder.name
+        return None
+
+    def enter_group(self) -> None:
+        """Move this process there, a child of ours that is to be supervisord."""
+        with contextlib.suppress(OSError):
+            if self.group:
+                self.group.mkdir(parents=True, exist_ok=True)
+                (self.group / "cgroup.procs").write_text("0")
 
     def shut(self, sign: int = signal.SIGTERM) -> None:
         """End supervisord, kindly or not."""
@@ -296,6 +323,7 @@ def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gun
             pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
             if pid is not None:  # of a supervisord that the test had killed
                 os.killpg(pid, signal.SIGKILL)
+        groups.end_group(host.group)
         shutil.rmtree(folder)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import signal
 import stat
 import subprocess
 
@@ -344,42 +343,6 @@ def test_of_a_site_on_another_disk_nothing_stays(empty_host: Host, accounts: Acc
     assert removal.left == []
     assert not disk.exists()
     assert bool(removal.archive) is not purge
-
-
-def test_a_process_that_hides_is_ended_all_the_same() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("becomes another user, so it needs to be root")
-    uid = 61234  # of no account
-    # Its /proc entries belong to root, and its name looks like a zombie's state.
-    hide = "import ctypes, time; c = ctypes.CDLL(None); c.prctl(4, 0); c.prctl(15, b'a Z b'); print(flush=True); "
-    command = ["/usr/bin/python3", "-c", hide + "time.sleep(600)"]
-    with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE) as hidden:
-        try:
-            assert hidden.stdout.readline()
-            home.end_processes(uid)
-            assert hidden.poll() == -signal.SIGTERM
-        finally:
-            hidden.kill()
-
-
-def test_a_process_that_always_forks_is_ended_all_the_same() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("becomes another user, so it needs to be root")
-    uid = 61235  # of no account
-    # Never two at a time, and gone by itself after a while.
-    code = (
-        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); end = time.monotonic() + 60\n"
-        "os.setsid(); print(flush=True)\n"
-        "while time.monotonic() < end:\n    if os.fork(): os._exit(0)"
-    )
-    command = ["/usr/bin/python3", "-c", code]
-    with subprocess.Popen(
-        command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE, start_new_session=False
-    ) as first:
-        assert first.stdout.readline()
-    home.end_processes(uid, patience=2)
-    assert home._processes(uid) == []
-    assert home._processes(os.getuid()), "nobody else was hit"
 
 
 def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,12 @@ RULES = {
         ["$6$salt$" + "a" * 86, "$apr1$abcdefgh$" + "b" * 22, "$2y$10$" + "c" * 53, "$y$j9T$salt$" + "d" * 43],
         ["secret", "", "{PLAIN}secret", "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "$6$short", "$1$x$" + "a" * 22],
     ),
+    "resources.memory_max": (
+        ["90%", "100%", "500M", "8G", "1073741824", "infinity"],
+        ["", "0", "0%", "101%", "8GB", "1.5G", "-1", "8 G", "max", "8G\n", "9" * 19],
+    ),
+    "resources.tasks_max": ([4096, 16, "infinity"], [0, 15, -1, True, "4096", "50%", ""]),
+    "resources.file_size_max": (["1T", "500M", "infinity"], ["", "0", "90%", "1TB", "-1"]),
     "limits.requests": (["", "10r/s", "30r/m"], ["10", "0r/s", "10r/h", "10 r/s", "r/s"]),
     "limits.burst": ([0, 20], [-1]),
     "limits.connections": ([0, 20], [-1]),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -344,6 +346,95 @@ def test_what_a_stopped_release_has_forked_keeps_no_port(host: Host) -> None:
     assert json.loads(connection.getresponse().read())["release"] == "r2"
     connection.close()
     at_rest(host, "r2")
+
+
+SQUAT = """
+import os, socket, sys, time
+taken = socket.socket()
+taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+while True:
+    try:
+        taken.bind(("127.0.0.1", int(sys.argv[1])))
+        break
+    except OSError as error:
+        print(error.errno, flush=True)
+        time.sleep(0.02)
+taken.listen()
+print("taken", flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def squatter(host: Host, port: int) -> Iterator[subprocess.Popen]:
+    """Code of the site `blog`, which takes another one's port as soon as it can."""
+    account = pwd.getpwnam("games")  # stands in for its user
+    (host.folder / "registry/blog.json").write_text(json.dumps({"name": "blog", "root": "/srv/blog", "user": "games"}))
+    command = ["/usr/bin/python3", "-c", SQUAT, str(port)]
+    with subprocess.Popen(command, user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd="/",
+                          stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def test_a_site_gets_no_port_that_another_one_listens_on(host: Host) -> None:
+    port = free_port()
+    host.deploy("r1", listen=[f"127.0.0.1:{port}"])
+    with squatter(host, port) as blog:
+        assert blog.stdout.readline().strip() == str(errno.EADDRINUSE)
+        host.deploy("r2", listen=[f"127.0.0.1:{port}"])
+        assert [listener.uid for listener in ports.listeners(port)] == [0]
+        assert not ports._strange([f"127.0.0.1:{port}"])
+
+
+def test_a_port_of_the_live_release_is_taken_back_from_a_neighbour(host: Host) -> None:
+    port = free_port()
+    address = [f"127.0.0.1:{port}"]
+    host.deploy("r1", listen=address)
+    with squatter(host, port) as blog:
+        assert blog.stdout.readline().strip() == str(errno.EADDRINUSE)
+        supervisor.Supervisor().stop(f"shop-{host.site.live_slot()}")
+        while blog.stdout.readline().strip() != "taken":
+            pass
+        host.deploy("r2", listen=address)
+        assert blog.poll() == -signal.SIGKILL
+    at_rest(host, "r2")
+
+
+def test_a_server_that_comes_back_takes_its_port_back(host: Host) -> None:
+    port = free_port()
+    host.deploy("r1", listen=[f"127.0.0.1:{port}"])
+    slot = f"shop-{host.site.live_slot()}"
+    with squatter(host, port) as blog:
+        supervisor.Supervisor().stop(slot)
+        while blog.stdout.readline().strip() != "taken":
+            pass
+        supervisor.Supervisor().start(slot)
+        eventually(lambda: get(host.sock)["release"] == "r1")
+        assert eventually(lambda: blog.poll()) == -signal.SIGKILL
+    assert [listener.uid for listener in ports.listeners(port)] == [0]
+
+
+def test_a_new_port_that_a_neighbour_has_is_refused_with_its_name(host: Host) -> None:
+    port = free_port()
+    host.deploy("r1")
+    with squatter(host, port) as blog:
+        assert blog.stdout.readline().strip() == "taken"
+        with pytest.raises(
+            steps.StepError, match=rf"PID {blog.pid}\) of the site blog \(user games\) listens .*blog-ctl"
+        ):
+            host.deploy("r2", listen=[f"127.0.0.1:{port}"])
+        assert blog.poll() is None
+    at_rest(host, "r1")
 
 
 # A helper that a release starts and forgets; every second one does not heed SIGTERM.

@@ -112,3 +112,16 @@ def test_its_user_can_log_in_nowhere(site: Site) -> None:
     account = site.machine.host.user(site.user)
     assert account.shell.endswith("/nologin")
     assert account.password[:1] in "!*"
+
+
+def test_all_that_it_runs_is_in_control_groups_of_its_own_and_stays_there(site: Site, strangers: list[str]) -> None:
+    noted = site.machine.host.file("/run/sites/groups")
+    if not noted.exists:
+        pytest.skip("this host lets nobody make control groups (version 2)")
+    own = f"{noted.content_string.rpartition('/')[2]}/{site.name}"
+    look = site.look()
+    found = {pid: site.machine.output(f"sed -n s/^0:://p /proc/{pid}/cgroup") for pid in look.processes}
+    assert {pid for pid, group in found.items() if f"/{own}/" not in f"{group}/"} == set()
+    assert found[look.master].endswith(f"/{own}/{look.slot}")
+    for user in (site.user, *strangers):
+        assert not site.machine.succeeds_as(user, "sh", "-c", f"echo $$ > {noted.content_string}/cgroup.procs")

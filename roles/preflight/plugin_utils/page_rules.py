@@ -56,6 +56,12 @@ def auto_or_count(value: object) -> str | None:
     return None if fits else "say auto, or a whole number of at least 1 without quotes"
 
 
+def tasks_max(value: object) -> str | None:
+    """How many processes and threads."""
+    fits = value == "infinity" or (isinstance(value, int) and not isinstance(value, bool) and value >= 16)
+    return None if fits else "say infinity, or a whole number of at least 16 without quotes"
+
+
 def worker_class(value: str) -> str | None:
     """The name of a class; which there are, only the gunicorn of the lock file knows."""
     if "asgi" in str(value).lower():
@@ -384,6 +390,15 @@ RULES: dict[str, Rule] = {
     "allow.*": network,
     "basic_auth.@": pattern(r"[A-Za-z0-9._@+-]+", "is no name for a user; use letters, digits and . _ @ + -"),
     "basic_auth.*": PASSWORD_HASH,
+    "resources.memory_max": pattern(
+        r"infinity|[1-9][0-9]{0,17}|[1-9][0-9]{0,5}[KMGT]|([1-9][0-9]?|100)%",
+        "give bytes such as 500M or 8G, a share such as 90%, or infinity",
+    ),
+    "resources.tasks_max": tasks_max,
+    "resources.file_size_max": pattern(
+        r"infinity|[1-9][0-9]{0,17}|[1-9][0-9]{0,5}[KMGT]",
+        "give bytes such as 10G, or infinity",
+    ),
     "limits.requests": optional(
         pattern(r"[1-9][0-9]*r/[sm]", "give requests a second or a minute, such as 20r/s or 30r/m")
     ),

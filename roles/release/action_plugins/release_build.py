@@ -50,12 +50,12 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
     "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "going_live", "keep_releases",
-    "packages", "processes", "server_from", "crew", "precompress",
+    "resources", "packages", "processes", "server_from", "crew", "precompress",
 )  # fmt: skip
 # What makes another server config, besides the rendered files.
 CONFIG = (
     "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
-    "max_body", "going_live", "processes", "server_from", "crew", "precompress",
+    "max_body", "going_live", "resources", "processes", "server_from", "crew", "precompress",
 )  # fmt: skip
 # The package that brings each server.
 PACKAGES = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}

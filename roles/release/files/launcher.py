@@ -19,6 +19,7 @@ import ctypes
 import errno
 import fcntl
 import grp
+import ipaddress
 import json
 import math
 import os
@@ -29,10 +30,12 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 RUN = Path("/run/sites")
+REGISTRY = Path("/var/lib/sites")
 SLOTS = ("blue", "green")
 REFUSED = 77
 # supervisor counts an exit as one of `exitcodes` only once the program was up for `startsecs` (ours: 1); before that it
@@ -48,6 +51,16 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 SO_ATTACH_REUSEPORT_CBPF = 51
 FIRST_FD = 3
+CGROUPS = Path("/sys/fs/cgroup")
+# supervisord's own control group, beside those of the sites: one that limits its members may hold no process itself.
+DAEMON = "daemon"
+CONTROLLERS = ("memory", "pids")
+# When the host has no memory left, the kernel takes a site's process before nginx, supervisord or a database.
+OOM_SCORE = 300
+# Seconds until what was killed has gone.
+KILLED = 5.0
+# What may come of files of the kernel's that are not there, not ours, or say something else one day.
+SURPRISES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 class LauncherError(Exception):
@@ -178,8 +191,11 @@ def parse_address(address: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
-def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
-    """Listen on a TCP address that the other slot may hold too."""
+def bind_tcp(address: str, every: list[str], backlog: int, live: bool) -> socket.socket:
+    """Listen on a TCP address that the other slot may hold too.
+
+    :param live: whether it is the site's by what is live, so that no other site's code may have it
+    """
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -189,13 +205,63 @@ def bind_tcp(address: str, every: list[str], backlog: int) -> socket.socket:
         # `[::]:80` alone takes IPv4 as well; beside an IPv4 listener on that port it must not.
         shared = any(":" not in other and number == port for other, number in map(parse_address, every))
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(shared))
-    try:
-        listener.bind((host, port))
-        listener.listen(backlog)
-    except OSError as error:
-        raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
+    deadline = time.monotonic() + KILLED
+    while True:
+        try:
+            listener.bind((host, port))
+            listener.listen(backlog)
+            break
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and live and time.monotonic() < deadline and take_back(host, port):
+                time.sleep(0.02)
+                continue
+            raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
     prefer_first(listener)
     return listener
+
+
+def take_back(host: str, port: int) -> bool:
+    """End what the code of a site, this one's or another's, has put on a port while its server was down.
+
+    A socket that is a site user's was made by that site's own code: one that a launcher has bound is root's.
+
+    :returns: whether there was any
+    """
+    users = site_users()
+    strange = {}
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):  # no IPv6 here
+            for words in map(str.split, Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]):
+                # Local address, state (0A listens), user, inode.
+                address, _, number = words[1].partition(":")
+                if words[3] != "0A" or int(number, 16) != port or int(words[7]) not in users:
+                    continue
+                if in_the_way(address, host):
+                    strange[f"socket:[{words[9]}]"] = int(words[7])
+    for folder in Path("/proc").glob("[0-9]*") if strange else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or a container lets nobody look
+            owners = {strange.get(os.readlink(link)) for link in os.scandir(folder / "fd")}
+            if (uid := process_user(int(folder.name))) in owners - {None}:
+                say(f"PID {folder.name}, of user {uid}, listens on port {port}, which is this site's: killed")
+                send(int(folder.name), signal.SIGKILL, lambda pid, uid=uid: process_user(pid) == uid)
+    return bool(strange)
+
+
+def in_the_way(address: str, host: str) -> bool:
+    """Whether a listener at an address, as the kernel notes it, keeps another one from an address."""
+    words = [address[i : i + 8] for i in range(0, len(address), 8)]
+    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    one, other = ipaddress.ip_address(raw), ipaddress.ip_address(host)
+    return one == other or one.is_unspecified or other.is_unspecified
+
+
+def site_users() -> set[int]:
+    """The users of all sites of this host, as numbers."""
+    found = set()
+    for path in REGISTRY.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.add(pwd.getpwnam(json.loads(path.read_text(encoding="utf-8"))["user"]).pw_uid)
+    return found - {0}
 
 
 def prefer_first(listener: socket.socket) -> None:
@@ -262,6 +328,186 @@ def usable_cpus() -> int:
     """How many CPUs this process may really use: the affinity mask, and a quota rounded up."""
     own = Path("/proc/self/cgroup").read_text(encoding="utf-8")
     return max(1, math.ceil(min([len(os.sched_getaffinity(0)), *quotas(Path("/sys/fs/cgroup"), own)])))
+
+
+def confine(site: str, key: str, manifest: dict, spare: bool = False, supervised: bool = True) -> None:
+    """Give this process a control group of its own, and the site's limits. Nothing here keeps a site from starting.
+
+    Where there are no control groups, or they are not ours to make (a container), its limits are those of its user.
+
+    :param spare: whether something may still run there that was told to end
+    :param supervised: whether supervisord has started this, so that the sites' groups are to be below its own
+    """
+    wanted, counted = manifest.get("resources", {}), False
+    try:
+        if top := own_top() if supervised else noted_top():
+            counted = join_group(top / site, key, wanted, spare)
+    except SURPRISES:
+        pass  # no groups here, or not ours: what an ordinary container has
+    try:
+        limit_itself(wanted, counted)
+    except SURPRISES as error:
+        say(f"not all of the site's limits are set ({error})")
+
+
+def join_group(home: Path, key: str, wanted: dict, spare: bool) -> bool:
+    """Move to the site's group of this name; whether its number of processes is limited there."""
+    group = home / key
+    group.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for empty in home.glob("run.*"):
+        with contextlib.suppress(OSError):  # somebody is still in there
+            empty.rmdir()
+    if not spare:
+        kill_group(group)
+    (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+    return limit_group(home, group, wanted)
+
+
+def own_group() -> Path | None:
+    """The control group (version 2) of this process, if that lies at its path: a container may show others'."""
+    own = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    path = next((line[3:] for line in own if line.startswith("0::")), None)
+    for mount in (CGROUPS, CGROUPS / "unified") if path else ():
+        with contextlib.suppress(OSError):
+            group = mount / path.strip("/")
+            if (group / "cgroup.controllers").exists() and str(os.getpid()) in procs(group):
+                return group
+    return None
+
+
+def own_top() -> Path | None:
+    """Where the groups of this host's sites are, below supervisord's; noted for what supervisord does not start.
+
+    Its name is this host's alone: containers may share one group, and have sites of the same name.
+    """
+    base = own_group()
+    if base is None:
+        return None
+    RUN.mkdir(mode=0o755, exist_ok=True)
+    info = RUN.stat()
+    top = (base.parent if base.name == DAEMON else base) / f"sites-{info.st_dev:x}-{info.st_ino:x}"
+    top.mkdir(mode=0o755, exist_ok=True)
+    if noted_top() != top:
+        temporary = RUN / f".groups.{os.getpid()}"
+        temporary.write_text(str(top), encoding="utf-8")
+        os.replace(temporary, RUN / "groups")
+    return top
+
+
+def noted_top() -> Path | None:
+    """The same, as a launcher under supervisord has noted it."""
+    try:
+        top = Path((RUN / "groups").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return top if top.is_dir() else None
+
+
+def procs(group: Path) -> list[str]:
+    """The PIDs in a control group."""
+    return (group / "cgroup.procs").read_text(encoding="ascii").split()
+
+
+def kill_group(group: Path) -> None:
+    """Kill what an earlier process of this name has left: nothing outlives what has started it."""
+    if not procs(group):
+        return
+    say(f"{group.parent.name}-{group.name}: what an earlier process has left is killed")
+    deadline = time.monotonic() + KILLED
+    while (left := procs(group)) and time.monotonic() < deadline:
+        try:
+            (group / "cgroup.kill").write_text("1", encoding="ascii")
+        except FileNotFoundError:  # before Linux 5.14
+            for pid in map(int, left):
+                send(pid, signal.SIGKILL, lambda pid: str(pid) in procs(group))
+        time.sleep(0.01)
+
+
+def limit_group(home: Path, group: Path, wanted: dict) -> bool:
+    """Set the limits where the kernel's controllers are ours; whether the number of processes is limited."""
+    base, top = home.parent.parent, home.parent
+    have = [name for name in (base / "cgroup.controllers").read_text(encoding="ascii").split() if name in CONTROLLERS]
+    if not have:
+        return False
+    on = " ".join(f"+{name}" for name in have)
+    if set(have) - set((base / "cgroup.subtree_control").read_text(encoding="ascii").split()):
+        make_way(base)
+        (base / "cgroup.subtree_control").write_text(on, encoding="ascii")
+    for folder in (top, home):
+        (folder / "cgroup.subtree_control").write_text(on, encoding="ascii")
+    if "memory" in have:
+        memory = amount(wanted.get("memory_max", "infinity"), whole_memory(base))
+        (home / "memory.max").write_text("max" if memory is None else str(memory), encoding="ascii")
+    if "pids" not in have:
+        return False
+    tasks = amount(wanted.get("tasks_max", "infinity"))
+    (group / "pids.max").write_text("max" if tasks is None else str(tasks), encoding="ascii")
+    return True
+
+
+def make_way(base: Path) -> None:
+    """Move supervisord and what it has started out of the group that is to limit its members.
+
+    :raises OSError: if somebody else is in there: that is no group of supervisord's alone
+    """
+    if not (base / "cgroup.events").exists():
+        return  # the root of all may hold processes
+    here, daemon = procs(base), base / DAEMON
+    if strange := [pid for pid in here if not descends(int(pid), os.getppid())]:
+        raise OSError(errno.EBUSY, f"process {strange[0]} is not supervisord's", str(base))
+    daemon.mkdir(mode=0o755, exist_ok=True)
+    for pid in here:
+        with contextlib.suppress(ProcessLookupError):
+            (daemon / "cgroup.procs").write_text(pid, encoding="ascii")
+
+
+def descends(pid: int, ancestor: int) -> bool:
+    """Whether a process is another one, or was started by it or by one of its own; also what has ended meanwhile."""
+    while pid > 1 and pid != ancestor:
+        fields = process_fields(pid)
+        if not fields:
+            return True
+        pid = int(fields[1])
+    return pid == ancestor
+
+
+def amount(text: object, whole: int | None = None) -> int | None:
+    """A number as systemd writes it: 500M, 8G, 90% of the whole; None for `infinity`."""
+    text = str(text)
+    if text == "infinity" or (text.endswith("%") and whole is None):
+        return None
+    if text.endswith("%"):
+        return whole * int(text[:-1]) // 100
+    unit = "KMGT".find(text[-1]) + 1
+    return int(text[:-1] if unit else text) << 10 * unit
+
+
+def whole_memory(base: Path) -> int:
+    """The host's memory, or what the control groups around this one leave of it."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    found = [int(fields["MemTotal"].split()[0]) << 10]
+    for folder in (base, *base.parents):
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int((folder / "memory.max").read_text(encoding="ascii")))
+    return min(found)
+
+
+def limit_itself(wanted: dict, counted: bool) -> None:
+    """Set the limits that a process hands on to all that it starts.
+
+    :param counted: whether a control group limits the number of processes already
+    """
+    limits = {resource.RLIMIT_FSIZE: amount(wanted.get("file_size_max", "infinity"))}
+    if not counted:
+        # By user, and each site has its own.
+        limits[resource.RLIMIT_NPROC] = amount(wanted.get("tasks_max", "infinity"))
+    for kind, limit in limits.items():
+        before = resource.getrlimit(kind)[1]
+        if limit is not None and (before == resource.RLIM_INFINITY or limit < before):
+            resource.setrlimit(kind, (limit, limit))
+    score = Path("/proc/self/oom_score_adj")
+    if int(score.read_text(encoding="ascii")) < OOM_SCORE:
+        score.write_text(str(OOM_SCORE), encoding="ascii")
 
 
 def base_environment(root: Path, release: Path, user: str) -> dict[str, str]:
@@ -377,7 +623,7 @@ def retire_orphan(site: str, slot: str) -> None:
     note = RUN / f"{site}-{slot}.pid"
     if old := read_note(note):
         say(f"an older server of {site}-{slot} (PID {old['pid']}) still ran; told it to end")
-        send([old["pid"]], signal.SIGTERM)
+        send(old["pid"], signal.SIGTERM, lambda pid: runs(pid, old["start"]))
     write_note(note)
 
 
@@ -390,15 +636,21 @@ def await_orphan(note: Path, uid: int) -> None:
         return
     pid, start = old["pid"], old["start"]
     say(f"an older process (PID {pid}) still runs; it is told to end, and waited for")
-    send([pid], old.get("signal", signal.SIGTERM))
+    send(pid, old.get("signal", signal.SIGTERM), lambda pid: runs(pid, start))
     deadline = time.monotonic() + old.get("patience", 30)
     while runs(pid, start) and time.monotonic() < deadline:
         time.sleep(0.1)
-    if runs(pid, start):
-        send([pid], signal.SIGKILL)
+    send(pid, signal.SIGKILL, lambda pid: runs(pid, start))
     # supervisor made it the head of a process group, whose number is nobody else's as long as one of them runs.
-    send(members(pid, uid), signal.SIGKILL)
+    for member in members(pid, uid):
+        send(member, signal.SIGKILL, lambda member: member in members(pid, uid))
+    deadline = time.monotonic() + KILLED
     while runs(pid, start):  # killed, and not gone yet
+        if time.monotonic() > deadline:
+            raise LauncherError(
+                f"PID {pid}, the older process, does not go although it was killed: it waits for a disk or a network "
+                "file system. Bring that back, or restart the host"
+            )
         time.sleep(0.05)
 
 
@@ -417,11 +669,15 @@ def process_user(pid: int) -> int | None:
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Uid:")), None)
 
 
-def send(pids: list[int], sign: int) -> None:
-    """Send a signal to each that is still there."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, sign)
+def send(pid: int, sign: int, is_it: Callable[[int], bool]) -> None:
+    """Send a signal to the process that has this number now if it is the one that is meant, and to no later one."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            if is_it(pid):
+                signal.pidfd_send_signal(handle, sign)
+        finally:
+            os.close(handle)
 
 
 def say(words: str) -> None:
@@ -440,6 +696,11 @@ def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
     """Become the command."""
     try:
         os.execvpe(command[0], command, environment)
+    except BlockingIOError:
+        raise LauncherError(
+            f"cannot run {command[0]}: the site's user has as many processes and threads as `resources.tasks_max` "
+            "allows; end some of them, or raise it and deploy again"
+        ) from None
     except OSError as error:
         raise LauncherError(f"cannot run {command[0]}: {error.strerror}") from error
 
@@ -488,8 +749,10 @@ def serve(root: Path, slot: str) -> NoReturn:
     if manifest.get("going_live") == "replace":
         # It may not run twice at once, so nobody answers until the older one has ended.
         await_orphan(RUN / f"{site}-{slot}.pid", uid)
+    # An older server that supervisord has lost ends its requests; all else that is left of this slot has nobody.
+    confine(site, slot, manifest, spare=bool(read_note(RUN / f"{site}-{slot}.pid")))
     # TCP first: when a port is taken, the slot's socket is not touched.
-    tcp = [bind_tcp(address, addresses, backlog) for address in addresses]
+    tcp = [bind_tcp(address, addresses, backlog, is_live(root, slot)) for address in addresses]
     names, group = manifest.get("sockets", ["sock"]), manifest["socket_group"]
     listeners = [*(bind_unix(folder / name, uid, group, backlog) for name in names), *tcp]
     retire_orphan(site, slot)
@@ -525,6 +788,7 @@ def process(root: Path, arguments: list[str]) -> NoReturn:
     uid, _ = account(manifest)
     note, it = RUN / f"{site}-{name}-{int(number)}.pid", known[name]
     await_orphan(note, uid)
+    confine(site, f"{name}-{int(number)}", manifest)
     how = {"signal": signal.Signals[f"SIG{it['stop_signal']}"], "patience": it["patience"]}
     write_note(note, slot=slot, release=release.name, **how)
     as_site(root, release, manifest, it["command"], crew(manifest, usable_cpus()) if "workers" in manifest else None)
@@ -540,9 +804,11 @@ def run(root: Path, arguments: list[str]) -> NoReturn:
     if not arguments:
         raise LauncherError("nothing to run: launcher ROOT run [--release ID] -- COMMAND…")
     release = release_of(root / "releases" / release_id if release_id else root / "live" / "release")
+    manifest = read_manifest(release)
+    confine(manifest["site"], f"run.{os.getpid()}", manifest, supervised=False)
     # A shell wants to know its terminal.
     terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
-    as_site(root, release, read_manifest(release), arguments, terminal)
+    as_site(root, release, manifest, arguments, terminal)
 
 
 def as_site(

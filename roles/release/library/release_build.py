@@ -36,6 +36,7 @@ options:
     type: str
     choices: [overlap, replace]
     default: overlap
+  resources: {description: The limits of its processes; C(release.json) keeps them., type: dict, default: {}}
   tls: {description: Whether the server itself speaks TLS., type: bool, default: false}
   socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
   aliases: {description: Folders that nginx serves., type: dict, default: {}}
@@ -298,6 +299,7 @@ class Build:
             "listen": params["listen"],
             "backlog": params["backlog"],
             "going_live": params["going_live"],
+            "resources": params["resources"],
             "tls": params["tls"],
             "processes": params["processes"],
             "packed": {"ways": params["precompress"], "aliases": params["aliases"]},
@@ -383,6 +385,8 @@ class Build:
             [str(binaries / "python"), "-I", "-c", venv.WORKER_CLASSES],
             cwd=release,
             environment=process_environment(user, release, self.layout.shared, {}),
+            site=self.layout.name,
+            resources=self.params["resources"],
         )
         if asked.returncode != 0:
             raise BuildError(f"the installed gunicorn cannot be imported:\n{venv.last_lines(asked.stderr)}")
@@ -429,6 +433,8 @@ class Build:
                 cwd=release / "app",
                 environment={**surroundings, **environment},
                 timeout=IMPORT_TIMEOUT,
+                site=self.layout.name,
+                resources=self.params["resources"],
             )
         except subprocess.TimeoutExpired:
             raise BuildError(f"{self.params['wsgi']} was not imported within {IMPORT_TIMEOUT} s") from None
@@ -509,6 +515,7 @@ def main() -> None:
             "listen": {"type": "list", "elements": "str", "default": []},
             "backlog": {"type": "int", "default": 2048},
             "going_live": {"type": "str", "choices": ["overlap", "replace"], "default": "overlap"},
+            "resources": {"type": "dict", "default": {}},
             "tls": {"type": "bool", "default": False},
             "socket_group": {"type": "str", "default": "www-data"},
             "aliases": {"type": "dict", "default": {}},

@@ -135,7 +135,7 @@ def reload(running: Process, places: Places) -> None:
     except OSError:
         since = 0
     old = workers(running)
-    os.kill(running.pid, signal.SIGHUP)
+    running.send(signal.SIGHUP)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if workers(running) - old:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import json
 import os
 import pwd
 import re
-import signal
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.certificates.lineage import Lineage
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import archive, history, layout, logs, processes, store, trees
+from ansible.module_utils.releases import archive, groups, history, layout, logs, processes, store, trees
+from ansible.module_utils.releases.ending import StillRunningError, end_processes
 from ansible.module_utils.releases.layout import SLOTS, Layout, replace_link, write_file
 from ansible.module_utils.releases.records import recorded
 from ansible.module_utils.releases.slots import clear_slot, traces
 from ansible.module_utils.releases.steps import StepError
+from ansible.module_utils.releases.supervisor import SupervisorError
 
 WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"
@@ -318,9 +316,9 @@ class Removal:
             self._delete([*named_paths(site), site.shut])
         elif record:
             site = Layout(self.name, Path(record["root"]))
-            self._stop(site)
-            # Before anything is moved or deleted: what still ran could write into it meanwhile.
             account = find_user(record.get("user", ""))
+            self._stop_all(site, account)
+            # Before anything is moved or deleted: what still ran could write into it meanwhile.
             self._end(account)
             uid = account.pw_uid if account else None
             if self.purge:
@@ -351,6 +349,18 @@ class Removal:
             if _exists(path) and self._note(f"remove {path}"):
                 delete(path)
 
+    def _stop_all(self, site: Layout, account: pwd.struct_passwd | None) -> None:
+        before = len(self.changes)
+        try:
+            self._stop(site)
+        except SupervisorError:
+            if self.check_mode:
+                raise
+            # A user can keep the end of its processes from supervisord (by ptrace): end all of them, and try again.
+            self._end(account)
+            del self.changes[before:]
+            self._stop(site)
+
     def _stop(self, site: Layout) -> None:
         # First, so that nothing that is stopped here can start again.
         if site.live.is_symlink() and self._note(f"take {site.live} away"):
@@ -361,8 +371,14 @@ class Removal:
         self.changes += processes.remove(site, self.check_mode)
 
     def _end(self, account: pwd.struct_passwd | None) -> None:
-        if account is not None and account.pw_uid != 0 and not self.check_mode:
-            end_processes(account.pw_uid)
+        if self.check_mode:
+            return
+        groups.end(self.name)
+        if account is not None and account.pw_uid != 0:
+            try:
+                end_processes(account.pw_uid)
+            except StillRunningError as error:
+                raise StepError(f"{self.name}: {error}") from error
 
     def _shared(self, shared: Path, uid: int | None) -> None:
         # Together with ROOT, later; but said aloud.
@@ -492,36 +508,3 @@ def delete(path: Path) -> None:
             delete(child)
     else:
         trees.remove(path)
-
-
-def end_processes(uid: int, patience: float = 10) -> None:
-    """End what still runs as a user that is about to go."""
-    for pid in _processes(uid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + patience
-    while _processes(uid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    _kill_all(uid)  # also when nobody is seen: what always forks is easily missed while one looks
-    deadline = time.monotonic() + patience
-    while _processes(uid) and time.monotonic() < deadline:  # userdel says who is left
-        time.sleep(0.1)
-        _kill_all(uid)
-
-
-def _kill_all(uid: int) -> None:
-    """Kill every process of a user in one stroke: one by one, what forks quickly enough is always somewhere else."""
-    child = os.fork()
-    if child == 0:
-        try:
-            # Whoever this process is now may be signalled by it, and nobody else: root's processes stay.
-            os.setresuid(uid, uid, uid)
-            os.kill(-1, signal.SIGKILL)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-
-
-def _processes(uid: int) -> list[int]:
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [pid for pid in pids if process.user(pid) == uid and not process.is_gone(pid)]

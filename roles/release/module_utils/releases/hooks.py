@@ -36,7 +36,15 @@ def run(
     for command in commands:
         began = time.monotonic()
         try:
-            done = run_as(user, shlex.split(command), cwd=release / "app", environment=surroundings, timeout=timeout)
+            done = run_as(
+                user,
+                shlex.split(command),
+                cwd=release / "app",
+                environment=surroundings,
+                timeout=timeout,
+                site=site.name,
+                resources=site.manifest(release_id).get("resources", {}),
+            )
         except subprocess.TimeoutExpired:
             raise StepError(
                 f"{site.name}: the hook `{command}` did not end within {timeout} s (hooks.timeout) and was "

@@ -50,9 +50,13 @@ def _fields(path: Path) -> dict[str, int]:
     return {name: int(number) << 10 for name, number in re.findall(r"(?m)^(\w+):\s+(\d+) kB$", text)}
 
 
-def available(daemon: int, cgroups: Path | None = None) -> int:
-    """Bytes that a program of this daemon may still take: what the machine has, and what its control groups leave."""
-    own = (PROC / str(daemon) / "cgroup").read_text(encoding="utf-8")
+def available(daemon: int, cgroups: Path | None = None, beside: int | None = None) -> int:
+    """Bytes that a program of this daemon may still take: what the machine has, and what its control groups leave.
+
+    :param beside: PID of a process whose site the program is of, and shares that one's limit
+    """
+    pids = [daemon] if beside is None else [daemon, beside]
+    own = "".join((PROC / str(pid) / "cgroup").read_text(encoding="utf-8") for pid in pids)
     return min([_fields(PROC / "meminfo")["MemAvailable"], *left(cgroups or CGROUPS, own)])
 
 
@@ -97,7 +101,7 @@ def shortage(server: int, daemon: int) -> str:
     :param daemon: PID of the supervisord that would start the other one
     """
     try:
-        needed, free = used(server), available(daemon)
+        needed, free = used(server), available(daemon, beside=server)
     except (OSError, KeyError, ValueError):
         return ""
     if needed <= free:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pwd
 import signal
 import time
@@ -47,16 +45,9 @@ def orphan(site: Layout, key: str) -> int | None:
 
 def end_orphan(site: Layout, key: str, patience: float = 30, sign: int = signal.SIGTERM) -> None:
     """End a process that no supervisord looks after any more (it was killed, and its children were not)."""
-    pid = orphan(site, key)
-    if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, sign)
-        deadline = time.monotonic() + patience
-        while orphan(site, key) and not process.is_gone(pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if orphan(site, key):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    left = noted(site, key)
+    if left is not None and left.send(sign) and not left.ended(patience):
+        left.send(signal.SIGKILL)
     site.pid(key).unlink(missing_ok=True)
 
 
@@ -64,7 +55,7 @@ def end_group(uid: int | None, server: int | None, patience: float = 3) -> None:
     """End what a stopped server's code has started and left running: nothing of a release outlives its slot.
 
     supervisor made the server the head of a process group; its number is nobody else's as long as one of them runs.
-    Whatever left the group (`setsid`) is not found.
+    Whatever left the group (`setsid`) is found by its control group, where there are any.
 
     :param uid: whose processes are meant; without one, nobody's
     :param server: PID that the server had
@@ -73,8 +64,7 @@ def end_group(uid: int | None, server: int | None, patience: float = 3) -> None:
         return
     for word in (signal.SIGTERM, signal.SIGKILL):
         for pid in process.group(server, uid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, word)
+            process.signal_if(pid, word, lambda pid: process.in_group(pid, server, uid))
         deadline = time.monotonic() + patience
         while process.group(server, uid) and time.monotonic() < deadline:
             time.sleep(0.05)

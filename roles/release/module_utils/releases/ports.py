@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import pwd
+import signal
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
+from ansible.module_utils.releases.records import recorded_accounts
 
 LISTENING = "0A"
 
@@ -111,14 +114,36 @@ def leftovers(addresses: Iterable[str], account: pwd.struct_passwd, server: int 
     return sorted(found)
 
 
+def take_back(addresses: Iterable[str], patience: float = 5) -> None:
+    """End what the code of a site, this one's or another's, has put on addresses that are this site's.
+
+    The launcher binds as root, and as long as a server runs nobody else gets its port (SO_REUSEPORT wants the same
+    user). While it is down a site that was taken over could, and would have its neighbour's clients. A socket that is
+    a site user's was made by that site's own code; one that the launcher has bound is root's.
+    """
+    deadline = time.monotonic() + patience
+    while (found := _strange(addresses)) and time.monotonic() < deadline:
+        for uid, pids in found.items():
+            for pid in pids:
+                process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid)
+        time.sleep(0.02)
+
+
+def _strange(addresses: Iterable[str]) -> dict[int, list[int]]:
+    """What listens there with a socket of a site's user: the user and the processes that hold it."""
+    accounts, found = recorded_accounts(), {}
+    for host, port in map(split, addresses):
+        for listener in listeners(port):
+            if listener.uid in accounts and overlap(host, listener.address):
+                account = accounts[listener.uid][1]
+                found.setdefault(listener.uid, []).extend(_seen_by(account.pw_uid, account.pw_gid, listener))
+    return found
+
+
 def _describe(pids: list[int]) -> str:
     if not pids:
         return "a process that cannot be seen from here"
-    try:
-        name = Path(f"/proc/{pids[0]}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        name = "a process"
-    return f"{name} (PID {pids[0]})"
+    return f"{process.name(pids[0]) or 'a process'} (PID {pids[0]})"
 
 
 def _uids(pids: list[int]) -> set[int]:
@@ -149,6 +174,14 @@ def problem(address: str, uid: int | None, live: Iterable[str] = ()) -> str:
             continue
         if _binds(host, port, reuse=False) == "":
             continue
+        if listener.uid in (accounts := recorded_accounts()):
+            other, account = accounts[listener.uid]
+            return (
+                f"{_describe(pids)} of the site {other} (user {account.pw_name}) listens on {listener.address} port "
+                f"{port}, so the site cannot listen on {address}. If {other} has no business there, its code may have "
+                f"been taken over: stop it (`{other}-ctl restart`, or `state: absent`) and run again; otherwise choose "
+                "another port in the site's `bind`"
+            )
         return (
             f"{_describe(pids)} already listens on {listener.address} port {port}, so the site cannot listen on "
             f"{address}; stop that, or choose another port in the site's `bind`"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible.module_utils.daemons import origin
-from ansible.module_utils.releases import layout, logs
+from ansible.module_utils.releases import groups, layout, logs
 from ansible.module_utils.releases.layout import SLOTS, Layout, write_file
 from ansible.module_utils.releases.orphans import end_group, end_orphan, note, noted, orphan, owner
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError, check_programs
@@ -244,6 +244,7 @@ def _take_away(site: Layout, names: Iterable[str]) -> None:
         for key, (said, process) in notes.items():
             end_orphan(site, key, said.get("patience", STOP_PATIENCE), said.get("signal", signal.SIGTERM))
             end_group(owner(site.manifest(said.get("release", ""))), process.pid if process else None)
+            groups.end(site.name, key)
     if names and alive:
         supervisor.reread()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pwd
 from pathlib import Path
 
 from ansible.module_utils.releases import layout
@@ -15,6 +17,16 @@ def recorded(name: str) -> dict:
         return json.loads((layout.REGISTRY / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def recorded_accounts() -> dict[int, tuple[str, pwd.struct_passwd]]:
+    """The users of all sites whose server the bundle set up on this host: number → the site's name, the account."""
+    found = {}
+    for path in sorted(layout.REGISTRY.glob("*.json")):
+        with contextlib.suppress(KeyError):  # none yet, or not any more
+            account = pwd.getpwnam(recorded(path.stem).get("user", ""))
+            found[account.pw_uid] = (path.stem, account)
+    return {uid: its for uid, its in found.items() if uid != 0}
 
 
 def recorded_fronts() -> dict[str, dict]:

@@ -7,30 +7,47 @@ import ctypes
 import os
 import pwd
 import resource
+import select
 import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ansible.module_utils.releases import groups
+
 PR_SET_NO_NEW_PRIVS = 38
+# Seconds until a command that was killed has gone.
+KILLED = 10
 
 
 def run_as(
-    user: str, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout: float = 120
+    user: str,
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout: float = 120,
+    site: str = "",
+    resources: Mapping[str, object] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` as ``user`` and nobody more.
 
     With its own group alone, no new privileges, no core dump, no file or variable of ours. What it leaves in the
-    background is ended with it, unless it made a process group of its own.
+    background is ended with it; where there are no control groups, unless it made a process group of its own.
 
-    :raises subprocess.TimeoutExpired: after ``timeout`` seconds
+    :param site: whose control group it belongs to
+    :param resources: the site's limits
+    :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not go when it is killed
     """
     account = pwd.getpwnam(user)
     # Loaded here, since between fork and exec nothing may be imported.
     libc = ctypes.CDLL(None, use_errno=True)
 
+    place = groups.Command(site, resources or {})
+
     def confine() -> None:
+        place.enter()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl")
@@ -48,7 +65,9 @@ def run_as(
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
+        contextlib.ExitStack() as stack,
     ):
+        stack.callback(place.end)
         process = subprocess.Popen(
             list(command),
             cwd=cwd,
@@ -61,16 +80,29 @@ def run_as(
             preexec_fn=confine,
             **drop,
         )
+        place.began(process.pid)
         try:
-            process.wait(timeout)
+            # Not waited for yet, so that the number of its process group stays its own.
+            if not _ends(process.pid, timeout):
+                raise subprocess.TimeoutExpired(process.args, timeout)
         finally:
             # The whole group, also what the site's import may have left in the background.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            place.end()
+            process.wait(KILLED)
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(process.args, process.returncode, out.read(), err.read())
+
+
+def _ends(pid: int, timeout: float) -> bool:
+    """Wait for the end of a child of ours; whether it came in time."""
+    handle = os.pidfd_open(pid)
+    try:
+        return bool(select.select([handle], [], [], timeout)[0])
+    finally:
+        os.close(handle)
 
 
 def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:

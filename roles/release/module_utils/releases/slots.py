@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pwd
 import signal
 import time
 
 from ansible.module_utils.daemons import process, runtime
-from ansible.module_utils.releases import layout, ports
+from ansible.module_utils.releases import groups, layout, ports
 from ansible.module_utils.releases.layout import Layout, write_file
 from ansible.module_utils.releases.orphans import end_group, end_orphan, noted, orphan, owner
 from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
@@ -53,8 +52,7 @@ def end_leftovers(site: Layout, slot: str) -> None:
     deadline = time.monotonic() + 5
     while (pids := ports.leftovers(manifest["listen"], account, server)) and time.monotonic() < deadline:
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            process.signal_if(pid, signal.SIGKILL, lambda pid: process.user(pid) == account.pw_uid)
         time.sleep(0.05)
 
 
@@ -62,6 +60,7 @@ def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
     """End what supervisord does not see of a slot that it has stopped."""
     end_orphan(site, slot)
     end_group(owner(site.manifest(site.release_in(slot) or "")), server.pid if server else None)
+    groups.end(site.name, slot)
     end_leftovers(site, slot)
 
 
@@ -79,7 +78,9 @@ def clear_slot(site: Layout, slot: str) -> bool:
     except SupervisorError:
         # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
         if supervisor.running():
-            raise
+            # A process of this slot can keep the server's end from supervisord (by ptrace), and goes with the rest.
+            groups.end(site.name, slot)
+            supervisor.remove(f"{site.name}-{slot}", patience=10)
     end_rest(site, slot, server)
     if site.program(slot).exists():
         site.program(slot).unlink()

@@ -200,7 +200,7 @@ def take(site: Layout, user: str, release_id: str, keep: int = KEEP) -> Taken:
     command = [str(PYTHON), "-I", "-c", SCRIPT, str(data), release_id, str(keep)]
     surroundings = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     try:
-        done = run_as(user, command, cwd=Path("/"), environment=surroundings, timeout=TIMEOUT)
+        done = run_as(user, command, cwd=Path("/"), environment=surroundings, timeout=TIMEOUT, site=site.name)
     except subprocess.TimeoutExpired:
         raise StepError(
             f"{site.name}: the SQLite files in {data} were not copied within {TIMEOUT} s. No hook ran. {WAY_OUT}"

@@ -1,0 +1,222 @@
+"""Control groups: what a site's code starts ends with its slot, its process or its command, and stays within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ansible.module_utils.daemons import process
+from ansible.module_utils.releases import groups, home, hooks, layout
+from supervised import PROJECT, USER, Host, each_server, eventually, get
+
+RUNAWAY = """
+import subprocess
+subprocess.Popen(["setsid", "sh", "-c", "exec sleep {seconds}"], start_new_session=True)
+"""
+
+
+def sleepers(seconds: int) -> list[int]:
+    """PIDs of the sleeps that a site has started and left behind."""
+    wanted = f"sleep\0{seconds}"
+    return [int(f.name) for f in Path("/proc").glob("[0-9]*") if process.command(int(f.name)) == wanted]
+
+
+@pytest.fixture
+def grouped(host: Host) -> Host:
+    """A host with control groups of its own."""
+    if host.group is None:
+        pytest.skip("no control groups (version 2) to write to")
+    return host
+
+
+@pytest.fixture
+def seconds() -> Iterator[int]:
+    """A length of sleep by which this test's runaways are known."""
+    number = 1_000_000 + os.getpid()
+    yield number
+    for pid in sleepers(number):
+        os.kill(pid, signal.SIGKILL)
+
+
+@each_server
+def test_what_leaves_a_servers_session_ends_with_its_slot(grouped: Host, seconds: int) -> None:
+    grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
+    assert eventually(lambda: sleepers(seconds))
+    grouped.deploy("r2")
+    assert sleepers(seconds) == []
+    assert get(grouped.sock)["release"] == "r2"
+
+
+def test_what_a_killed_server_leaves_ends_before_the_next_one_starts(grouped: Host, seconds: int) -> None:
+    grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
+    (before,) = eventually(lambda: sleepers(seconds))
+    os.kill(get(grouped.sock)["pid"], signal.SIGKILL)
+    eventually(lambda: sleepers(seconds) and before not in sleepers(seconds))
+    eventually(lambda: get(grouped.sock)["release"] == "r1")
+
+
+def test_what_leaves_the_session_of_a_hook_ends_with_it(grouped: Host, seconds: int) -> None:
+    grouped.release("r1")
+    script = f"import subprocess; subprocess.Popen(['sleep', '{seconds}'], start_new_session=True); print('done')"
+    (ran,) = hooks.run(grouped.site, USER, "r1", [f'/usr/bin/python3 -c "{script}"'], 30)
+    assert "done" in ran["said"]
+    assert sleepers(seconds) == []
+    assert list((groups.top() / "shop").iterdir()) == [] or not list((groups.top() / "shop").glob("run.*"))
+
+
+def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
+    grouped.deploy("r1")
+    slot = grouped.site.live_slot()
+    group = groups.top() / "shop" / slot
+    server = get(grouped.sock)["pid"]
+    assert server in groups.members(group)
+    assert grouped.process.pid not in groups.members(groups.top())
+    for folder in (group, group.parent, groups.top(), grouped.group):
+        assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
+        escape = ["sh", "-c", f"echo $$ > {folder}/cgroup.procs"]
+        assert subprocess.run(escape, user=USER, capture_output=True, check=False).returncode != 0
+
+
+def test_of_a_site_that_goes_its_groups_go(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    monkeypatch.setattr(home, "end_processes", lambda uid: None)  # the test's user has other things to do
+    grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
+    place = groups.top() / "shop"
+    # In nobody's slot any more, as after a run that was cut off.
+    (stray,) = eventually(lambda: sleepers(seconds))
+    (place / "stray").mkdir()
+    (place / "stray/cgroup.procs").write_text(str(stray))
+    home.Removal("shop", lambda _: (0, "", ""))._stop_all(grouped.site, None)
+    assert sleepers(seconds), "the slot's group alone went"
+    home.Removal("shop", lambda _: (0, "", ""))._end(None)
+    assert sleepers(seconds) == []
+    assert not place.exists()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """Control groups as a container has them."""
+    mount = ["mount", "-t", "cgroup2", "-o", "ro", "none", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounts control groups, which is not allowed here")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_where_groups_are_read_only_a_site_runs_and_nothing_is_said(
+    bare_host: Host, read_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = bare_host.launcher.read_text()
+    bare_host.launcher.write_text(text.replace('"/sys/fs/cgroup"', f'"{read_only}"'))
+    monkeypatch.setattr(groups, "CGROUPS", read_only)
+    bare_host.boot()
+    bare_host.deploy("r1")
+    bare_host.deploy("r2")
+    assert get(bare_host.sock)["release"] == "r2"
+    assert not (layout.RUN / "groups").exists()
+    assert "launcher" not in bare_host.site.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def launcher() -> ModuleType:
+    """The launcher as a module."""
+    path = PROJECT / "roles/release/files/launcher.py"
+    spec = importlib.util.spec_from_file_location("launcher", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def controlled(bare_host: Host) -> Iterator[Host]:
+    """A host whose unit has a controller: the one that version 2 has wherever 1 has the others."""
+    group = bare_host.group
+    if group is None:
+        pytest.skip("no control groups (version 2) to write to")
+    group.mkdir(parents=True, exist_ok=True)
+    above = [group.parent.parent, group.parent]
+    try:
+        for folder in above:
+            (folder / "cgroup.subtree_control").write_text("+hugetlb")
+    except OSError:
+        pytest.skip("the controller hugetlb is not ours to use")
+    text = bare_host.launcher.read_text()
+    bare_host.launcher.write_text(text.replace('CONTROLLERS = ("memory", "pids")', 'CONTROLLERS = ("hugetlb",)'))
+    yield bare_host
+
+
+def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
+    controlled.boot()
+    controlled.deploy("r1")
+    group = controlled.group
+    assert controlled.process.pid in groups.members(group / groups.DAEMON)
+    assert (group / "cgroup.procs").read_text() == ""
+    assert (groups.top() / "shop/cgroup.subtree_control").read_text().split() == ["hugetlb"]
+    controlled.deploy("r2")
+    assert get(controlled.sock)["release"] == "r2"
+    assert get(controlled.sock)["pid"] in groups.members(groups.top() / "shop" / controlled.site.live_slot())
+    assert groups.top().parent == group
+
+
+def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> None:
+    controlled.boot()
+    with subprocess.Popen(["sleep", "600"], preexec_fn=controlled.enter_group) as stranger:
+        controlled.deploy("r1")
+        assert stranger.pid in map(int, (controlled.group / "cgroup.procs").read_text().split())
+        assert get(controlled.sock)["pid"] in groups.members(groups.top() / "shop")
+        stranger.kill()
+
+
+def test_limits_are_written_where_the_kernel_looks(launcher: ModuleType, tmp_path: Path) -> None:
+    base = tmp_path
+    group = base / "sites-1-2/shop/blue"
+    group.mkdir(parents=True)
+    for folder in (base, base / "sites-1-2", group.parent, group):
+        (folder / "cgroup.controllers").write_text("cpu memory pids\n")
+        (folder / "cgroup.subtree_control").write_text("memory pids\n")
+    (base / "memory.max").write_text(str(8 << 30))
+    wanted = {"memory_max": "50%", "tasks_max": 100}
+    assert launcher.limit_group(group.parent, group, wanted)
+    assert (group.parent / "memory.max").read_text() == str(min(8 << 30, launcher.whole_memory(Path("/x"))) // 2)
+    assert (group / "pids.max").read_text() == "100"
+    assert launcher.limit_group(group.parent, group, {})
+    assert (group.parent / "memory.max").read_text() == (group / "pids.max").read_text() == "max"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("infinity", None), ("1T", 1 << 40), ("500M", 500 << 20), ("4096", 4096), (4096, 4096), ("3K", 3072)],
+)
+def test_amounts_are_read_alike(launcher: ModuleType, text: object, number: int | None) -> None:
+    assert launcher.amount(text) == groups.amount(text) == number
+    assert launcher.amount("90%", 1000) == 900
+
+
+def test_a_server_has_its_limits_and_is_the_first_to_go(host: Host) -> None:
+    host.deploy("r1", resources={"memory_max": "90%", "tasks_max": 3000, "file_size_max": "2G"})
+    pid = get(host.sock)["pid"]
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in Path(f"/proc/{pid}/limits").read_text().splitlines()}
+    assert limits["Max file size"] == [str(2 << 30)] * 2
+    pids = groups.top() / "shop" / host.site.live_slot() / "pids.max" if groups.top() else Path("/nonexistent")
+    assert (pids.read_text().split() if pids.exists() else limits["Max processes"][:1]) == ["3000"]
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "300"
+    with contextlib.suppress(FileNotFoundError):
+        assert Path(f"/proc/{host.process.pid}/oom_score_adj").read_text().strip() == "0"
+
+
+def test_a_command_has_the_sites_limits_too(host: Host) -> None:
+    host.release("r1", resources={"tasks_max": 3000, "file_size_max": "2G"})
+    look = "import resource as r; print(r.getrlimit(r.RLIMIT_FSIZE), open('/proc/self/oom_score_adj').read())"
+    (ran,) = hooks.run(host.site, USER, "r1", [f'/usr/bin/python3 -c "{look}"'], 30)
+    assert str((2 << 30, 2 << 30)) in ran["said"]
+    host.deploy("r2", resources={"tasks_max": 3000, "file_size_max": "3G"})
+    code = [str(host.launcher), str(host.site.root), "run", "--", "/usr/bin/python3", "-c", look]
+    said = subprocess.run(code, capture_output=True, text=True, check=True).stdout
+    assert said.split()[-1] == "300"
+    assert str((3 << 30, 3 << 30)) in said
