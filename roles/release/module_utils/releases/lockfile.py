@@ -1,13 +1,14 @@
 """The one reader of lock files: requirements files with hashes, for controller and hosts.
 
 A lock comes from whoever wrote the site's code. Nothing of its text reaches pip or uv: each line is parsed into
-values, each value is checked, and :meth:`Lock.text` writes them anew. What is not known here is refused, since an option
-of pip's can install from elsewhere, run code, or read files. No error quotes a line: the file may be another one.
+values, each value is checked, and :meth:`Lock.text` writes them anew. What is not known here is refused, since an
+option of pip's can install from elsewhere, run code, or read files. No error quotes a line: the file may be another.
 """
 
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import shlex
 import tomllib
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 # More than any lock has; what is longer is something else.
 MAX_BYTES = 16 * 1024 * 1024
@@ -94,18 +95,25 @@ class Lock:
         """The packages by their normal names."""
         return {package.name for package in self.packages}
 
-    @property
-    def options(self) -> list[str]:
-        """Where the packages are, in normal form."""
-        lines = [f"--index-url {self.index_url}"] if self.index_url else []
+    def where(self, index: str = "") -> list[str]:
+        """The options that say where packages are, in normal form.
+
+        :param index: the operator's own index, in place of the lock's
+        """
+        index = safe_url(index) or self.index_url
+        lines = [f"--index-url {index}"] if index else []
         lines += ["--no-index"] if self.no_index else []
         lines += [f"--extra-index-url {url}" for url in self.extra_index_urls]
         lines += [f"--find-links {url}" for url in self.find_links]
         return lines + [f"--trusted-host {host}" for host in self.trusted_hosts]
 
-    def text(self) -> str:
-        """The whole of it in normal form, one line each. URLs keep their logins: for a file that no other user sees."""
-        return "".join(f"{line}\n" for line in [*self.options, *(package.line for package in self.packages)])
+    def text(self, options: Iterable[str] | None = None) -> str:
+        """The whole of it in normal form, one line each. URLs keep their logins: for a file that no other user sees.
+
+        :param options: what takes the place of the lock's own options
+        """
+        lines = [*(self.where() if options is None else options), *(package.line for package in self.packages)]
+        return "".join(f"{line}\n" for line in lines)
 
 
 def decode(content: bytes) -> str:
@@ -227,6 +235,11 @@ def checked_url(value: str, what: str) -> str:
     return urlunsplit((parts.scheme.lower(), *parts[1:]))
 
 
+def safe_url(url: str) -> str:
+    """The operator's URL of an index: as given, and one word without variables for whoever reads it."""
+    return quote(url.strip(), safe="%/:=&?~#+!$,;'@()*[]")
+
+
 def _package(line: str) -> Package:
     # From the first option on; a URL and a marker have no word that begins with a dash.
     words, *rest = re.split(r"\s+(?=-)", line, maxsplit=1)
@@ -306,15 +319,16 @@ def _wheel(name: str, parts: SplitResult) -> str:
 # uv.lock
 
 
-def check_project(folder: Path, requirements: str) -> str:
+def check_project(folder: Path, requirements: str) -> list[str]:
     """Refuse a uv.lock, or a pyproject.toml beside it, by which ``uv export`` would leave the source.
 
     uv reads the project's own settings whatever it is told of configuration: sources, indexes, members of a workspace.
 
     :param folder: the source's top
     :param requirements: the path of uv.lock below it
-    :returns: the text of uv.lock
+    :returns: the files that uv reads, relative to the source: uv.lock and every pyproject.toml
     """
+    requirements = os.path.normpath(requirements)
     place = PurePosixPath(requirements).parent
     text = _file(folder / requirements, requirements)
     lock = _toml(text, requirements)
@@ -323,9 +337,23 @@ def check_project(folder: Path, requirements: str) -> str:
         for kind, where in _mapping(package.get("source")).items():
             if kind in ("path", "directory", "editable", "virtual"):
                 _inside(place, where, f"{requirements}: a package's source")
-    for pyproject in _pyprojects(folder, place):
+    found = sorted(_pyprojects(folder, place))
+    for pyproject in found:
         _check_pyproject(folder, pyproject)
-    return text
+    return [requirements, *map(str, found)]
+
+
+def copy_project(folder: Path, requirements: str, into: Path) -> Path:
+    """Copy what ``uv export`` reads into a folder of its own, where it finds nothing else.
+
+    :returns: the folder of uv.lock's copy
+    :raises LockError: see :func:`check_project`
+    """
+    for name in check_project(folder, requirements):
+        copy = into / name
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy.write_bytes(read(folder / name))
+    return (into / os.path.normpath(requirements)).parent
 
 
 def _pyprojects(folder: Path, place: PurePosixPath) -> set[PurePosixPath]:
@@ -395,9 +423,15 @@ def _all_texts(value: object) -> Iterator[str]:
             waiting += one
 
 
+def read(path: Path) -> bytes:
+    """The content of a lock, as much as one can have."""
+    with path.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)
+
+
 def _file(path: Path, name: str) -> str:
     try:
-        return decode(path.read_bytes())
+        return decode(read(path))
     except LockError as error:
         raise LockError(f"{name} {error}") from None
 
