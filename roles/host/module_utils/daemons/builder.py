@@ -239,6 +239,21 @@ def _take_link(link: Path, who: Account, tree: Path, cache: Path, python: Path) 
         os.close(descriptor)
 
 
+def take_out(file: Path, who: Account | None, path: Path) -> None:
+    """Copy a program that the account has made to where root keeps it.
+
+    :raises BuilderError: for what is no file
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if who:
+            _own(descriptor, who, file)
+        path.unlink(missing_ok=True)
+        _copy(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
 def _copy(descriptor: int, path: Path) -> None:
     status = os.fstat(descriptor)
     copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -6,15 +6,11 @@ the lock's markers by the Python that it runs with, so they are judged here, by 
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import glob
 import hashlib
 import importlib.util
-import netrc
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -23,10 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
-from releases import lockfile
+from releases import lockfile, pip
 
 from release_inputs import InputError
 from release_inputs.once import forget, locked, name_of
@@ -39,16 +34,6 @@ KEEP = 10
 OLDEST_GLIBC = 5
 DEBIAN_PIP = "/usr/share/python-wheels/pip-*.whl"
 LOGIN = re.compile(r"(?<=://)[^/\s]+@")
-# The way to the network, and whose certificates count there.
-NETWORK = (
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-)  # fmt: skip
-# The same of pip's own settings: the variable that it goes by, and the option's name in `pip config`.
-PIP = (
-    ("CERT", "cert"), ("CLIENT_CERT", "client-cert"), ("PROXY", "proxy"), ("RETRIES", "retries"),
-    ("DEFAULT_TIMEOUT", "default-timeout"), ("TIMEOUT", "timeout"),
-)  # fmt: skip
 
 
 def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: Path) -> list[Path]:
@@ -146,7 +131,11 @@ def export(folder: Path, requirements: str, place: Path) -> str:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A folder that no other user can put a file above: uv looks for workspaces up to the root.
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=place) as home:
-        environment = surroundings(home) | {"UV_NO_CONFIG": "true", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_CACHE": "1"}
+        environment = pip.surroundings(home) | {
+            "UV_NO_CONFIG": "true",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_CACHE": "1",
+        }
         try:
             project = lockfile.copy_project(folder, requirements, Path(home, "project"))
         except lockfile.LockError as error:
@@ -158,65 +147,13 @@ def export(folder: Path, requirements: str, place: Path) -> str:
         raise InputError(f"requirements: {requirements}, as `uv export` writes it: {error}") from None
 
 
-def surroundings(home: str) -> dict[str, str]:
-    """All that pip and uv get to see of the operator's environment: ways to the network, and whom to trust there."""
-    kept = {name: os.environ[name] for name in NETWORK if name in os.environ}
-    own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "NO_COLOR": "1"}
-    return kept | own
-
-
 def operators_pip() -> dict[str, str]:
     """What the operator has set pip to: option and value, by pip's own rules of which one counts.
 
     :raises InputError: if pip does not start
     """
     text = _run([*_pip(), "config", "list"], os.environ, "pip's settings cannot be read", "/")
-    found: dict[str, dict[str, str]] = {}
-    for line in text.splitlines():
-        key, given, value = line.partition("=")
-        section, dot, name = key.rpartition(".")
-        # pip writes values as Python does.
-        with contextlib.suppress(ValueError, SyntaxError):
-            if given and dot:
-                found.setdefault(section, {})[name] = str(ast.literal_eval(value))
-    return found.get("global", {}) | found.get("download", {}) | found.get(":env:", {})
-
-
-def _options(locks: Sequence[lockfile.Lock], index: str, settings: Mapping[str, str]) -> list[str]:
-    """Where pip is to look, as lines of a file: they may hold logins, which anyone can read in arguments."""
-    whole = lockfile.Lock(no_index=any(lock.no_index for lock in locks))
-    for lock in locks:
-        whole.index_url = whole.index_url or lock.index_url
-        whole.extra_index_urls += lock.extra_index_urls
-        whole.find_links += lock.find_links
-        whole.trusted_hosts += lock.trusted_hosts
-    if index:
-        # The lock's own may have what the operator's has not.
-        whole.extra_index_urls += [whole.index_url] if whole.index_url else []
-    else:
-        # As pip itself: a lock's index counts more than what pip is set to.
-        index = "" if whole.index_url else settings.get("index-url", "")
-        whole.no_index = whole.no_index or settings.get("no-index", "").lower() in ("1", "true", "yes", "on")
-        more = settings.get("extra-index-url", "").split()
-        whole.extra_index_urls += [lockfile.safe_url(with_login(url)) for url in more]
-    whole.find_links += [shlex.quote(place) for place in settings.get("find-links", "").split()]
-    whole.trusted_hosts += settings.get("trusted-host", "").split()
-    return list(dict.fromkeys(whole.where(with_login(index))))
-
-
-def with_login(index: str) -> str:
-    """The operator's index with the login that the operator's netrc has for it, if the URL has none."""
-    parts = urlsplit(index)
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        return index
-    try:
-        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(parts.hostname)
-    except (OSError, netrc.NetrcParseError):
-        return index
-    if entry is None:
-        return index
-    login = f"{quote(entry[0], safe='')}:{quote(entry[2] or '', safe='')}"
-    return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
+    return pip.read_settings(text)
 
 
 def _download(
@@ -224,15 +161,12 @@ def _download(
 ) -> None:
     house.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = operators_pip()
-    options = _options(locks, index, settings)
+    options = pip.where(locks, index, settings)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=house.parent) as temporary:
         folder = Path(temporary, "wheels")
         folder.mkdir()
         lock = Path(temporary, "lock.txt")
-        environment = surroundings(temporary) | {f"PIP_{name}": settings[key] for name, key in PIP if settings.get(key)}
-        # Not the operator's files: what counts of them was read above. It may hold logins, and other options.
-        environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        environment["PIP_NO_CACHE_DIR"] = "1"
+        environment = pip.environment(temporary, settings)
         command = [*_pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         command += ["--implementation", "cp", "--python-version", tags["python"], "--dest", str(folder)]
         command += [f"--platform={platform}" for platform in tags["platforms"]]
