@@ -232,7 +232,8 @@ def _take_link(link: Path, who: Account, tree: Path, cache: Path, python: Path) 
         _own(descriptor, who, link)
         link.unlink()
         try:
-            os.link(here, link, follow_symlinks=True)
+            # With a folder's descriptor, which an absolute path has no use for, Python follows to the open file.
+            os.link(here, link, src_dir_fd=descriptor, follow_symlinks=True)
         except OSError:
             _copy(descriptor, link)
     finally:
