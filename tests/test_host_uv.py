@@ -27,6 +27,8 @@ class Host:
         self.module, self.library, self.index = module, folder / "lib", folder / "simple/uv"
         self.index.mkdir(parents=True)
         monkeypatch.setattr(module, "LIBRARY", self.library)
+        # Nobody else gets to a test's folder.
+        monkeypatch.setattr(module, "ACCOUNT", "")
 
     def publish(self, version: str) -> str:
         """Put a version on the index; the lock that names it."""

@@ -341,8 +341,9 @@ def test_an_identifier_that_would_collide_or_break_is_refused(name):
         ("-e .\n", True),
     ],
 )
-def test_a_lock_without_hashes_is_seen(text, bad):
-    assert page_checks.unhashed(text) is bad
+def test_a_lock_without_hashes_is_seen(tmp_path, text, bad):
+    (tmp_path / "requirements.txt").write_text(text)
+    assert bool(page_checks.wrong_with_lock(tmp_path, "requirements.txt")) is bad
 
 
 # --- The whole, through Ansible ------------------------------------------------------------------------------------
@@ -709,7 +710,7 @@ def bad(tmp_path_factory) -> str:
         "lockless.requirements: is not a file below the source; make it with `uv pip compile",
         "uv.requirements: uv.lock needs the pyproject.toml",
         "uv.wsgi: must be a text; put it in quotes",
-        "unhashed.requirements: has packages without hashes; run `uv pip compile --universal --generate-hashes",
+        "unhashed.requirements: line 1 has no hash for flask==3.1; lock with hashes; make it again with `uv",
         "leaking.source.path: holds your inventory",
         "tls.gunicorn.keyfile: is missing",
         "doors.basic_auth.anna: is no hash of a password; make one with `openssl passwd -6`",

@@ -998,6 +998,7 @@ def test_a_uv_lock_is_read_by_uv(tmp_path: Path, uv: Path) -> None:
         encoding="utf-8",
     )
     tools = replace(venv.Toolbox(), uv=uv, cache=tmp_path / "cache", python=Path(sys.executable))
-    text = venv.lock_of(tools, tmp_path, "uv.lock")
-    assert venv.locked_names(text) == {"itsdangerous"}
-    assert action.unhashed(text) == []
+    with venv.workplace(tools, tmp_path) as work:
+        lock = venv.lock_of(tools, tmp_path, "uv.lock", work)
+    assert lock.names == {"itsdangerous"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "pyproject.toml", "uv.lock"]

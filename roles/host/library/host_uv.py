@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import glob
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons import builder
 from ansible.module_utils.daemons.fetching import proxy_environment, without_passwords
+from ansible.module_utils.releases import lockfile, pip
 
 DOCUMENTATION = r"""
 module: host_uv
@@ -42,6 +45,9 @@ changed: {description: Whether uv was installed., type: bool, returned: always}
 
 LIBRARY = Path("/usr/local/lib/sites")
 PIP = "/usr/share/python-wheels/pip-*.whl"
+# Whom pip runs as; the same that uv runs as.
+ACCOUNT = builder.ACCOUNT
+PATIENCE = 900
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -60,30 +66,55 @@ def install(module: AnsibleModule) -> None:
     pips = sorted(glob.glob(PIP))
     if not pips:
         module.fail_json(msg="No pip under /usr/share/python-wheels. Install Debian's package python3-pip-whl.")
+    try:
+        who = builder.account(ACCOUNT) if ACCOUNT and os.geteuid() == 0 else None
+        lock = lockfile.parse(given["requirements"])
+    except (builder.BuilderError, lockfile.LockError) as error:
+        module.fail_json(msg=f"uv cannot be installed: {error}")
+    command = ["/usr/bin/python3", "-I", f"{pips[-1]}/pip"]
+    listed = module.run_command([*command, "config", "list"])
+    settings = {"cert": BUNDLE} if os.path.exists(BUNDLE) else {}
+    settings |= pip.read_settings(listed[1])
     # Beside its place, so that the last step is a rename.
-    with tempfile.TemporaryDirectory(prefix=".uv-", dir=LIBRARY) as folder:
-        lock = Path(folder, "uv.txt")
-        lock.write_text(given["requirements"], encoding="utf-8")
-        command = ["/usr/bin/python3", f"{pips[-1]}/pip", "install", "--quiet", "--no-cache-dir", "--no-deps"]
-        command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
-        command += ["--target", f"{folder}/out", "--requirement", str(lock)]
-        # Not as arguments, which every user of the host may read.
-        environment = proxy_environment(given["http_proxy"], given["no_proxy"])
-        if given["index"]:
-            environment["PIP_INDEX_URL"] = given["index"]
-        if os.path.exists(BUNDLE):
-            environment["PIP_CERT"] = BUNDLE
-        status, _out, errors = module.run_command(command, environ_update=environment)
-        if status:
-            last = "\n".join(without_passwords(errors).strip().splitlines()[-5:])
-            module.fail_json(
-                msg=f"uv could not be fetched from the package index:\n{last}\n"
-                "If this host reaches the index only through a proxy or a mirror, set host_http_proxy or "
-                "host_package_index; if its certificate is not trusted, add it to host_ca_certificates."
-            )
-        lock.chmod(0o644)
-        os.replace(Path(folder, "out/bin/uv"), LIBRARY / "uv")
-        os.replace(lock, LIBRARY / "uv.txt")
+    with tempfile.TemporaryDirectory(prefix=".uv-", dir=LIBRARY) as folder, builder.passable(LIBRARY):
+        requirements = Path(folder, "uv.txt")
+        requirements.touch(0o600)
+        # Where the index is stands there too: arguments can be read by every user of the host.
+        requirements.write_text(lock.text(pip.where([lock], given["index"], settings)), encoding="utf-8")
+        builder.give(Path(folder), who)
+        fetch(
+            module,
+            [*command, "install", "--target", f"{folder}/out", "--requirement", str(requirements)],
+            settings,
+            who,
+        )
+        program = LIBRARY / ".uv.new"
+        builder.take_out(Path(folder, "out/bin/uv"), who, program)
+    copy = LIBRARY / ".uv.txt.new"
+    copy.write_text(given["requirements"], encoding="utf-8")
+    copy.chmod(0o644)
+    os.replace(program, LIBRARY / "uv")
+    os.replace(copy, LIBRARY / "uv.txt")
+
+
+def fetch(module: AnsibleModule, command: list[str], settings: dict[str, str], who: builder.Account | None) -> None:
+    """Let pip fetch and unpack it, as an account that nothing belongs to."""
+    folder = Path(command[-1]).parent
+    environment = pip.environment(str(folder), settings)
+    environment |= proxy_environment(module.params["http_proxy"], module.params["no_proxy"])
+    options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    try:
+        done = builder.run([*command, *options], cwd=folder, environment=environment, who=who, timeout=PATIENCE)
+        status, errors = done.returncode, done.stderr
+    except subprocess.TimeoutExpired:
+        status, errors = 1, f"pip did not end within {PATIENCE // 60} minutes"
+    if status:
+        last = "\n".join(without_passwords(errors).strip().splitlines()[-5:])
+        module.fail_json(
+            msg=f"uv could not be fetched from the package index:\n{last}\n"
+            "If this host reaches the index only through a proxy or a mirror, set host_http_proxy or "
+            "host_package_index; if its certificate is not trusted, add it to host_ca_certificates."
+        )
 
 
 def main() -> None:

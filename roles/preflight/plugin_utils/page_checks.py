@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,11 @@ from page_reading import BROKEN, NEEDED, Reading
 from page_rules import ANY_ADDRESS, inside, is_address, needs_commit, server_name
 
 PROJECT = Path(__file__).resolve().parents[3]
+# The reader of locks, which hosts have as well.
+if str(PROJECT / "roles/release/module_utils") not in sys.path:
+    sys.path.append(str(PROJECT / "roles/release/module_utils"))
+
+from releases import lockfile  # noqa: E402
 
 # What of a path's keys says who may come.
 GUARDS = frozenset({"allow", "deny", "basic_auth", "limits", "client_verify"})
@@ -332,8 +337,8 @@ class Page(Reading):
             self.report(f"{name}.requirements", f"is not a file below the source; make it with `{lock_command(lock)}`")
         elif lock.name == "uv.lock" and not (lock.parent / "pyproject.toml").is_file():
             self.report(f"{name}.requirements", "uv.lock needs the pyproject.toml it was made from beside it")
-        elif lock.name != "uv.lock" and unhashed(lock.read_text(encoding="utf-8", errors="replace")):
-            self.report(f"{name}.requirements", f"has packages without hashes; run `{lock_command(lock)}` beside it")
+        elif wrong := wrong_with_lock(folder, site["requirements"]):
+            self.report(f"{name}.requirements", f"{wrong}; make it again with `{lock_command(lock)}`")
 
     def in_git(self) -> list[str]:
         """The sites whose source has versions."""
@@ -458,12 +463,16 @@ def items(value: object) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def unhashed(text: str) -> bool:
-    """Whether a requirements file names a package without its hash."""
-    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
-    wanted = [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
-    packages = [line for line in wanted if not line.startswith("-") or line.startswith(("-e", "--editable"))]
-    return any("--hash=" not in line for line in packages)
+def wrong_with_lock(folder: Path, requirements: str) -> str:
+    """What a build would refuse of a lock; empty if nothing."""
+    try:
+        if Path(requirements).name == "uv.lock":
+            lockfile.check_project(folder, requirements)
+        else:
+            lockfile.parse(lockfile.read(folder / requirements))
+    except lockfile.LockError as error:
+        return str(error)
+    return ""
 
 
 def lock_command(lock: Path) -> str:

@@ -28,7 +28,7 @@ from ansible.utils.vars import load_extra_vars
 ROLE = Path(__file__).resolve().parent.parent
 PROJECT = ROLE.parent.parent
 # Ansible offers a role's module_utils to modules on hosts alone; this is for the controller.
-for utils in (ROLE / "plugin_utils", PROJECT / "roles/preflight/plugin_utils"):
+for utils in (ROLE / "plugin_utils", ROLE / "module_utils", PROJECT / "roles/preflight/plugin_utils"):
     if str(utils) not in sys.path:
         sys.path.append(str(utils))
 
@@ -36,6 +36,7 @@ import site_config  # noqa: E402
 from asking import ask  # noqa: E402
 from release_inputs import InputError, wheels  # noqa: E402
 from release_inputs.source import source_folder  # noqa: E402
+from releases import lockfile  # noqa: E402
 
 # What was fetched for earlier runs. A name that no host has: beside it lies what playbooks/render.yml writes.
 CACHE = PROJECT / "build" / ".cache"
@@ -135,29 +136,29 @@ def check_lock(source: Path, requirements: str) -> bytes:
         raise PackError(
             f"requirements: {requirements} is a link that leads out of the source; put the file itself there"
         )
-    content = path.read_bytes()
-    if path.name == "uv.lock":
-        if not path.with_name("pyproject.toml").is_file():
-            raise PackError(f"requirements: {requirements} needs its pyproject.toml beside it; put it into the source")
-        return content
-    unpinned = unhashed(content.decode("utf-8", errors="replace"))
-    if unpinned:
-        more = f" and {len(unpinned) - 3} more" if len(unpinned) > 3 else ""
-        raise PackError(
-            f"requirements: {requirements} does not pin with hashes: {', '.join(unpinned[:3])}{more}. "
-            f"{_remedy(source, requirements)}"
-        )
+    content = lockfile.read(path)
+    try:
+        if path.name == "uv.lock":
+            if not path.with_name("pyproject.toml").is_file():
+                raise PackError(
+                    f"requirements: {requirements} needs its pyproject.toml beside it; put it into the source"
+                )
+            lockfile.check_project(source, requirements)
+        else:
+            lockfile.parse(content)
+    except lockfile.LockError as error:
+        name = "" if path.name == "uv.lock" else f"{requirements}: "
+        raise PackError(f"requirements: {name}{error}. {_remedy(source, requirements)}") from None
     return content
 
 
 def unhashed(text: str) -> list[str]:
-    """The lines of a requirements file that install something without a hash; a URL's user and password left out."""
-    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
-    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
-    # An option such as --index-url installs nothing; these do.
-    installs = re.compile(r"(?!-)|-r|-e|--requirement|--editable|-c|--constraint")
-    found = [line for line in lines if line and installs.match(line) and "--hash=" not in line]
-    return [re.sub(r"(?<=://)[^/\s@]+@", "****@", line) for line in found]
+    """What is wrong with a lock; empty if nothing is."""
+    try:
+        lockfile.parse(text)
+    except lockfile.LockError as error:
+        return [str(error)]
+    return []
 
 
 def _remedy(source: Path, requirements: str) -> str:
@@ -177,10 +178,10 @@ def _remedy(source: Path, requirements: str) -> str:
 
 def names_package(lock: bytes, requirements: str, package: str) -> bool:
     """Whether a lock pins a package."""
-    text = lock.decode("utf-8", errors="replace")
     if Path(requirements).name == "uv.lock":
+        text = lock.decode("utf-8", errors="replace")
         return re.search(rf'^name = "{re.escape(package)}"$', text, re.MULTILINE) is not None
-    return re.search(rf"^{re.escape(package)}\s*(\[[^\]]*\]\s*)?==", text, re.MULTILINE | re.IGNORECASE) is not None
+    return package in lockfile.parse(lock, partly=True).names
 
 
 def clean_environment(given: object) -> dict[str, str]:
@@ -293,8 +294,6 @@ def brings(args: Mapping[str, Any]) -> str:
 
 def collect_wheels(text: str, server_lock: str, args: Mapping[str, Any], target: Mapping[str, Any]) -> list[Path]:
     """The wheels of the site's lock for this host, and those of the bundle's own lock if that names no server."""
-    if missing := unhashed(text):
-        raise PackError(f"requirements: no wheelhouse without hashes: {', '.join(missing[:3])}; lock from an index")
     locks = [text] if brings(args) in {"", *wheels.names(text)} else [text, server_lock]
     return wheels.collect(locks, target, str(args.get("package_index") or ""), CACHE)
 
@@ -364,7 +363,11 @@ class ActionModule(ActionBase):
         }
         wheelhouse: list[Path] = []
         if args.get("packages") == "wheelhouse":
-            text = wheels.export(folder, requirements) if Path(lock_name).name == "uv.lock" else lock.decode()
+            text = (
+                wheels.export(folder, requirements, CACHE)
+                if Path(lock_name).name == "uv.lock"
+                else lockfile.decode(lock)
+            )
             wheelhouse = collect_wheels(text, server_lock.decode(), args, result["target"])
         payload = self._send(entries, settings, server_lock, wheelhouse)
         return self._ask(module_args | {"payload": payload}, task_vars)

@@ -111,13 +111,14 @@ import shutil
 import subprocess
 import tarfile
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.releases import fingerprint, packed, processes, run, steps, store, trees, venv
+from ansible.module_utils.daemons import builder
+from ansible.module_utils.releases import fingerprint, lockfile, packed, processes, run, steps, store, trees, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
 from ansible.module_utils.releases.layout import Layout, write_file
@@ -210,14 +211,8 @@ class Build:
             self.server_lock = _opened(tar, "server.txt").read().decode()
         self.payload = payload
         # None of it has a place in a module's arguments: the index and the proxy may hold a password.
-        self.tools = Toolbox(
-            tools.uv,
-            tools.cache,
-            tools.python,
-            self.settings.get("package_index", ""),
-            self.settings.get("http_proxy", ""),
-            self.settings.get("no_proxy", ""),
-        )
+        names = ("package_index", "http_proxy", "no_proxy")
+        self.tools = replace(tools, **{name: self.settings.get(name, "") for name in names})
         self.environment: dict[str, str] = self.settings["environment"]
 
     def run(self, now: datetime) -> str:
@@ -322,24 +317,16 @@ class Build:
 
     def install(self, release: Path, app: Path) -> None:
         """Build the venv from the site's lock and, if that names no server, the bundle's own lock of it."""
-        # Beside the venv and gone afterwards: the locks that count are in app/ and in the bundle.
-        site_lock_file, server_lock_file = release / ".site.txt", release / ".server.txt"
-        text = venv.lock_of(self.tools, app, self.params["requirements"])
-        names = venv.locked_names(text)
-        if self.params["server"] == "gunicorn":
-            venv.check_extras(names, self.params["worker_class"])
-        write_file(site_lock_file, text, 0o600)
-        locks = [site_lock_file]
-        if self.settings.get("server_package", self.params["server"]) not in {"", *names}:
-            write_file(server_lock_file, self.server_lock, 0o600)
-            locks.append(server_lock_file)
-        is_uv_lock = Path(self.params["requirements"]).name == "uv.lock"
-        wheels = self.unpack_wheels(release) if self.params["packages"] == "wheelhouse" else None
-        venv.build(self.tools, release / "venv", locks, complete=is_uv_lock, wheels=wheels)
-        for lock in locks:
-            lock.unlink()
-        if wheels:
-            shutil.rmtree(wheels)
+        with venv.workplace(self.tools, release) as work:
+            locks = [venv.lock_of(self.tools, app, self.params["requirements"], work)]
+            names = locks[0].names
+            if self.params["server"] == "gunicorn":
+                venv.check_extras(names, self.params["worker_class"])
+            if self.settings.get("server_package", self.params["server"]) not in {"", *names}:
+                locks.append(lockfile.parse(self.server_lock))
+            is_uv_lock = Path(self.params["requirements"]).name == "uv.lock"
+            wheels = self.unpack_wheels(work) if self.params["packages"] == "wheelhouse" else None
+            venv.build(self.tools, release / "venv", locks, work, complete=is_uv_lock, wheels=wheels)
         # What packages lie in, under a name without Python's version: `aliases` lead there.
         (release / "packages").symlink_to(f"venv/lib/python{self.parts['python']}/site-packages")
 
@@ -362,9 +349,9 @@ class Build:
         known = self.layout.manifest(self.before.name).get("packed") if self.before else None
         packed.Packing(release, self.params["precompress"], self.gid, self.before, known).run(self.params["aliases"])
 
-    def unpack_wheels(self, release: Path) -> Path:
-        """The wheels that came with the payload, beside the venv and gone afterwards."""
-        folder = release / ".wheels"
+    def unpack_wheels(self, work: Path) -> Path:
+        """The wheels that came with the payload, for as long as the build takes."""
+        folder = work / "wheels"
         folder.mkdir(mode=0o700)
         with tarfile.open(self.payload) as tar:
             store.unpack(tar, "wheels", folder)
@@ -459,7 +446,7 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
 
     :raises BuildError: with what is wrong and the remedy
     """
-    now, tools = now or run.moment(), tools or Toolbox()
+    now, tools = now or run.moment(), tools or Toolbox(account=builder.ACCOUNT)
     layout = Layout(params["site"], Path(params["root"]))
     parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
     with site_lock(layout, enabled=not check_mode) as held:

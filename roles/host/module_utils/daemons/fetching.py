@@ -19,4 +19,4 @@ def proxy_environment(http_proxy: str, no_proxy: str) -> dict[str, str]:
 
 def without_passwords(text: str) -> str:
     """Take user and password out of the URLs in a text."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "****@", text)
+    return re.sub(r"(?<=://)[^/\s]+@", "****@", text)

@@ -7,18 +7,23 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.daemons import builder
 from ansible.module_utils.daemons.fetching import proxy_environment, without_passwords
-from ansible.module_utils.releases.layout import CACHE, LIBRARY
+from ansible.module_utils.releases import lockfile
+from ansible.module_utils.releases.layout import CACHE, LIBRARY, write_file
 
 PYTHON = Path("/usr/bin/python3")
 # Half an hour: a slow mirror may take long, but a run must not hang for ever.
 PATIENCE = 1800
+# Another site's build may hold it while it unpacks.
+LOCK_PATIENCE = 300
 # What a worker class needs besides gunicorn: the package, and gunicorn's extra that names it.
 EXTRAS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "tornado": "tornado"}
 UNREACHABLE = re.compile(
@@ -26,6 +31,7 @@ UNREACHABLE = re.compile(
     r"|network is unreachable|tunnel error|network connectivity is disabled",
     re.IGNORECASE,
 )
+WAITED = re.compile(r"when waiting for lock on .* at `([^`]+)`")
 UNTRUSTED = re.compile(r"certificate|unknownissuer", re.IGNORECASE)
 
 
@@ -35,7 +41,10 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Toolbox:
-    """uv, and how it reaches the package index. uv's own defaults and the host's uv.toml play no part."""
+    """uv, and how it reaches the package index. uv's own defaults and the host's uv.toml play no part.
+
+    ``account`` is whom uv runs as, since it unpacks what comes from the network; without one, as who runs this.
+    """
 
     uv: Path = LIBRARY / "uv"
     cache: Path = CACHE
@@ -43,47 +52,73 @@ class Toolbox:
     package_index: str = ""
     http_proxy: str = ""
     no_proxy: str = ""
+    account: str = ""
 
-    def environment(self) -> dict[str, str]:
-        """All that uv gets to see."""
+    def who(self) -> builder.Account | None:
+        """Whom uv runs as."""
+        try:
+            return builder.account(self.account) if self.account and os.geteuid() == 0 else None
+        except builder.BuilderError as error:
+            raise BuildError(str(error)) from None
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """All that uv gets to see. A proxy's password too, which it takes from nowhere else, but no index's."""
         values = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": "/root",
+            "HOME": str(home),
+            "TMPDIR": str(home),
             "LANG": "C.UTF-8",
             "UV_CACHE_DIR": str(self.cache),
+            "UV_LOCK_TIMEOUT": str(LOCK_PATIENCE),
             "UV_SYSTEM_CERTS": "true",
             "UV_NO_CONFIG": "true",
             "UV_NO_PROGRESS": "true",
             "UV_PYTHON_DOWNLOADS": "never",
             "NO_COLOR": "1",
         }
-        if self.package_index:
-            values["UV_DEFAULT_INDEX"] = self.package_index
+        if self.who():
+            # Links that root can make its own; the account may not give other names to files that are root's by now.
+            values["UV_LINK_MODE"] = "symlink"
         return values | proxy_environment(self.http_proxy, self.no_proxy)
 
-    def run(self, arguments: Sequence[str], cwd: Path) -> str:
-        """Run uv; an error becomes a :class:`BuildError` that says where to look."""
+    def run(self, arguments: Sequence[str], home: Path) -> str:
+        """Run uv; an error becomes a :class:`BuildError` that says where to look.
+
+        :param home: a folder of its own, to work in
+        """
         if not self.uv.is_file():
             raise BuildError(f"{self.uv} is not there; run the whole site.yml once, its role `host` installs it")
+        who = self.who()
         try:
-            done = subprocess.run(
-                [str(self.uv), *arguments],
-                cwd=cwd,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=PATIENCE,
-                check=False,
+            builder.private_cache(self.cache, who)
+            done = builder.run(
+                [str(self.uv), *arguments], cwd=home, environment=self.environment(home), who=who, timeout=PATIENCE
             )
         except subprocess.TimeoutExpired:
             raise BuildError(
                 f"uv did not end within {PATIENCE // 60} minutes; is the package index answering?"
             ) from None
+        except builder.BuilderError as error:
+            raise BuildError(str(error)) from None
         if done.returncode != 0:
-            raise BuildError(explain(done.stderr))
+            raise BuildError(explain(done.stderr, home))
         return done.stdout
+
+
+@contextlib.contextmanager
+def workplace(tools: Toolbox, release: Path) -> Iterator[Path]:
+    """A folder of uv's own in a release in the making: its home, and what it reads. It may hold an index's login.
+
+    What is cut off leaves it in a half-built release, which the next run removes.
+    """
+    folder = release / ".build"
+    folder.mkdir(mode=0o700)
+    try:
+        with builder.passable(release):
+            builder.give(folder, tools.who())
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def last_lines(text: str, count: int = 15) -> str:
@@ -91,10 +126,19 @@ def last_lines(text: str, count: int = 15) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines()[-count:])
 
 
-def explain(stderr: str) -> str:
-    """Turn what uv said into what an operator can do about it."""
+def explain(stderr: str, folder: Path = Path("/")) -> str:
+    """Turn what uv said into what an operator can do about it.
+
+    :param folder: where it ran
+    """
     said = last_lines(without_passwords(stderr))
     low = stderr.lower()
+    if found := WAITED.search(stderr):
+        lock = folder / found[1]
+        return (
+            f"uv waited {LOCK_PATIENCE} s for the lock {lock}, which {builder.holder(lock)} holds. Let that end, or "
+            f"end it, then run again. uv says:\n{said}"
+        )
     if "no space left on device" in low or "quota exceeded" in low:
         return f"the disk is full. Free some space for releases and /var/cache/uv, then run again. uv says:\n{said}"
     if UNTRUSTED.search(stderr) and UNREACHABLE.search(stderr):
@@ -179,21 +223,29 @@ def target(python: Path = PYTHON) -> dict:
 
 def locked_names(text: str) -> set[str]:
     """The packages that a requirements file pins, by their normal names."""
-    found = re.finditer(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?:===?|@)", text, re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", match[1]).lower() for match in found}
+    return lockfile.parse(text, partly=True).names
 
 
-def lock_of(tools: Toolbox, app: Path, requirements: str) -> str:
-    """The site's lock as a hashed requirements file.
+def lock_of(tools: Toolbox, app: Path, requirements: str, work: Path) -> lockfile.Lock:
+    """The site's lock.
 
     uv.lock is exported here, by the same uv that installs: the controller then needs no uv of its own, and no site can
-    be locked by one version and read by another. With ``--frozen`` nothing is resolved, fetched or run.
+    be locked by one version and read by another. With ``--frozen`` nothing is resolved, fetched or run; and uv gets a
+    copy of the lock and of each pyproject.toml, so that it finds nothing else.
     """
     path = app / requirements
-    if path.name != "uv.lock":
-        return path.read_text(encoding="utf-8")
-    export = "export --frozen --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt"
-    return tools.run([*export.split(), "--python", str(tools.python), "--project", str(path.parent)], cwd=path.parent)
+    name = requirements
+    try:
+        if path.name != "uv.lock":
+            return lockfile.parse(lockfile.read(path))
+        project = lockfile.copy_project(app, requirements, work / "project")
+        builder.give(work / "project", tools.who())
+        name = f"{requirements}, as `uv export` writes it"
+        export = "export --frozen --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt"
+        options = ["--offline", "--python", str(tools.python), "--project", str(project)]
+        return lockfile.parse(tools.run([*export.split(), *options], work))
+    except lockfile.LockError as error:
+        raise BuildError(f"requirements: {name}: {error}") from None
 
 
 def check_extras(names: set[str], worker_class: str) -> None:
@@ -207,24 +259,51 @@ def check_extras(names: set[str], worker_class: str) -> None:
         )
 
 
-def build(tools: Toolbox, venv: Path, locks: Sequence[Path], *, complete: bool, wheels: Path | None = None) -> None:
+def build(
+    tools: Toolbox,
+    venv: Path,
+    locks: Sequence[lockfile.Lock],
+    work: Path,
+    *,
+    complete: bool,
+    wheels: Path | None = None,
+) -> None:
     """Make ``venv`` where it will stay (its scripts name it in their first line) and install the locks into it.
 
     Packages that a lock forgot are an error, hence no ``--no-deps`` for requirements files, which may be written by
     hand. uv.lock is ``complete`` by its making and may override what packages say they need: there it is the truth.
 
+    :param work: see :func:`workplace`
     :param wheels: a folder with every wheel, which are then checked against the same hashes, and no index is asked
     """
-    tools.run(["venv", "--no-project", "--python", str(tools.python), str(venv)], cwd=venv.parent)
+    who = tools.who()
+    # Until it is whole, nobody else gets in: uv's lock in it is for all the world to hold.
+    venv.mkdir(mode=0o700)
+    builder.give(venv, who)
+    tools.run(["venv", "--no-project", "--python", str(tools.python), str(venv)], work)
     options = ["--require-hashes", "--only-binary", ":all:"]
     if complete:
         options.append("--no-deps")
     if wheels:
+        builder.give(wheels, who)
         options += ["--offline", "--no-index", "--find-links", str(wheels)]
-    sources = [part for lock in locks for part in ("-r", str(lock))]
-    tools.run(["pip", "install", "--python", str(venv / "bin" / "python"), *options, *sources], cwd=venv.parent)
+    for number, lock in enumerate(locks):
+        file = work / f"{number}.txt"
+        # Where packages are is said in the first one, for all. The index is there and not in the environment, since
+        # its URL may hold a login.
+        where = lock.where(tools.package_index) if number == 0 and not wheels else []
+        write_file(file, lock.text(where), 0o600)
+        builder.give(file, who)
+        options += ["-r", str(file)]
+    tools.run(["pip", "install", "--python", str(venv / "bin" / "python"), *options], work)
     # uv leaves its lock behind, for all the world to write: a place to fill the disk, and nothing needs it any more.
     (venv / ".lock").unlink(missing_ok=True)
+    venv.chmod(0o755)
+    if who:
+        try:
+            builder.take_over(venv, who, tools.cache, tools.python)
+        except builder.BuilderError as error:
+            raise BuildError(str(error)) from None
 
 
 def take_over_bytecode(old: Path, new: Path) -> int:
@@ -260,7 +339,7 @@ def compile_bytecode(python: Path, folders: Sequence[Path], jobs: int = 0) -> No
 
 def forget_packages(tools: Toolbox) -> None:
     """Empty uv's cache: its files and those of every venv are the same through hard links, changed ones too."""
-    tools.run(["cache", "clean"], cwd=Path("/"))
+    tools.run(["cache", "clean"], Path("/"))
 
 
 WORKER_CLASSES = (

@@ -16,12 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from packaging.markers import InvalidMarker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+from releases import lockfile, pip
 
 from release_inputs import InputError
 from release_inputs.once import forget, locked, name_of
@@ -33,9 +33,7 @@ KEEP = 10
 # The oldest glibc that wheels are tagged for.
 OLDEST_GLIBC = 5
 DEBIAN_PIP = "/usr/share/python-wheels/pip-*.whl"
-LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-# Options of a requirements file that say where packages are.
-INDEX_OPTIONS = re.compile(r"(-i|--index-url|--extra-index-url|-f|--find-links|--trusted-host|--no-index)\b")
+LOGIN = re.compile(r"(?<=://)[^/\s]+@")
 
 
 def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: Path) -> list[Path]:
@@ -47,17 +45,16 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
     :param index: URL of a package index in place of the one that pip is set to; it may hold a login
     :raises InputError: if one cannot be had
     """
-    wanted = [pinned(text, target["markers"]) for text in locks]
+    read = [parsed(text) for text in locks]
+    wanted = [pinned(lock, target["markers"]) for lock in read]
     packages = {line for part in wanted for line in part}
-    hashes = {value for line in packages for value in re.findall(r"--hash=sha256:([0-9a-f]+)", line)}
-    lines = [line.strip() for text in locks for line in text.splitlines()]
-    options = sorted({line for line in lines if INDEX_OPTIONS.match(line)})
+    hashes = {tuple(value.split(":")) for line in packages for value in re.findall(r"--hash=(\S+)", line)}
     count = len({line.split()[0] for line in packages})
     tags = tags_of(target)
     house = cache / "wheels" / name_of(wanted, tags)
     with locked(house.with_name(f"{house.name}.lock")):
         if not _is_right(house, hashes, count):
-            _download(wanted, options, tags, index, house)
+            _download(wanted, read, tags, index, house)
             if not _is_right(house, hashes, count):
                 raise InputError("packages: pip brought other files than the lock names; run again")
         os.utime(house)
@@ -65,35 +62,41 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
     return sorted(house.glob("*.whl"))
 
 
-def pinned(text: str, markers: Mapping[str, str]) -> list[str]:
+def parsed(text: str) -> lockfile.Lock:
+    """A lock, read.
+
+    :raises InputError: if it is none
+    """
+    try:
+        return lockfile.parse(text)
+    except lockfile.LockError as error:
+        raise InputError(f"requirements: {error}") from None
+
+
+def pinned(lock: lockfile.Lock, markers: Mapping[str, str]) -> list[str]:
     """The lines of a lock that count for a host with these markers, without their markers.
 
     :raises InputError: for a line that no index can serve
     """
     found = []
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        words = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not words or words.startswith("-"):
-            continue
-        first, *hashes = re.split(r"\s+(?=--hash=)", words)
-        try:
-            requirement = Requirement(first)
-            counts = requirement.marker is None or requirement.marker.evaluate(dict(markers))
-        except (InvalidRequirement, InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
-            raise InputError(f"requirements: {LOGIN.sub('****@', first)!r} is not understood; lock again") from None
-        if requirement.url:
+    for package in lock.packages:
+        if package.url:
             raise InputError(
-                f"requirements: {requirement.name} is locked by its own URL, which no wheelhouse can serve; lock it "
+                f"requirements: {package.name} is locked by its own URL, which no wheelhouse can serve; lock it "
                 "from an index, or set `packages: index`"
             )
+        try:
+            counts = not package.marker or Marker(package.marker).evaluate(dict(markers))
+        except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
+            raise InputError(f"requirements: the marker of {package.name} is not understood; lock again") from None
         if counts:
-            found.append(f"{canonicalize_name(requirement.name)}{requirement.specifier} {' '.join(hashes)}")
+            found.append(replace(package, extras=(), marker="").line)
     return sorted(found)
 
 
 def names(text: str) -> set[str]:
     """The packages that a lock names, by their normal names."""
-    return {canonicalize_name(name) for name in re.findall(r"^([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\]\s*)?==", text, re.M)}
+    return parsed(text).names
 
 
 def tags_of(target: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,9 +114,10 @@ def tags_of(target: Mapping[str, Any]) -> dict[str, Any]:
     return {"python": target["markers"]["python_version"], "platforms": platforms}
 
 
-def export(folder: Path, requirements: str) -> str:
+def export(folder: Path, requirements: str, place: Path) -> str:
     """uv.lock as a requirements file with hashes, by the controller's uv; the host exports it again by itself.
 
+    :param place: a folder of the operator's alone, to work in
     :raises InputError: if there is no uv
     """
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -122,29 +126,53 @@ def export(folder: Path, requirements: str) -> str:
             "packages: a wheelhouse for a uv.lock needs uv on the controller. Start the run with bin/site, which has "
             f"it; or install it: {sys.executable} -m pip install uv"
         )
-    command = [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
-    command += ["--format", "requirements-txt", "--project", str((folder / requirements).parent)]
-    environment = os.environ | {"UV_NO_CONFIG": "true", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
-    return _run([*command, "--offline"], environment, "uv.lock cannot be read", "/")
+    command = [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate", "--offline"]
+    command += ["--format", "requirements-txt"]
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A folder that no other user can put a file above: uv looks for workspaces up to the root.
+    with tempfile.TemporaryDirectory(prefix=".uv-", dir=place) as home:
+        environment = pip.surroundings(home) | {
+            "UV_NO_CONFIG": "true",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_CACHE": "1",
+        }
+        try:
+            project = lockfile.copy_project(folder, requirements, Path(home, "project"))
+        except lockfile.LockError as error:
+            raise InputError(f"requirements: {error}") from None
+        text = _run([*command, "--project", str(project)], environment, "uv.lock cannot be read", home)
+    try:
+        return lockfile.parse(text).text()
+    except lockfile.LockError as error:
+        raise InputError(f"requirements: {requirements}, as `uv export` writes it: {error}") from None
+
+
+def operators_pip() -> dict[str, str]:
+    """What the operator has set pip to: option and value, by pip's own rules of which one counts.
+
+    :raises InputError: if pip does not start
+    """
+    text = _run([*_pip(), "config", "list"], os.environ, "pip's settings cannot be read", "/")
+    return pip.read_settings(text)
 
 
 def _download(
-    wanted: Sequence[list[str]], options: list[str], tags: Mapping[str, Any], index: str, house: Path
+    wanted: Sequence[list[str]], locks: Sequence[lockfile.Lock], tags: Mapping[str, Any], index: str, house: Path
 ) -> None:
     house.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment = os.environ | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_COLOR": "1"}
-    if index:
-        # Not as an argument, which anyone can list.
-        environment |= {"PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": ""}
+    settings = operators_pip()
+    options = pip.where(locks, index, settings)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=house.parent) as temporary:
         folder = Path(temporary, "wheels")
         folder.mkdir()
         lock = Path(temporary, "lock.txt")
+        environment = pip.environment(temporary, settings)
         command = [*_pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         command += ["--implementation", "cp", "--python-version", tags["python"], "--dest", str(folder)]
         command += [f"--platform={platform}" for platform in tags["platforms"]]
         # One lock at a time: what two of them disagree on is for the host to say, as without a wheelhouse.
         for lines in filter(None, wanted):
+            lock.touch(0o600)
             lock.write_text("\n".join([*options, *lines]) + "\n", encoding="utf-8")
             _run([*command, "--requirement", str(lock)], environment, "the wheels cannot be collected", temporary)
         shutil.rmtree(house, ignore_errors=True)
@@ -152,10 +180,12 @@ def _download(
 
 
 def _pip() -> list[str]:
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
+    """By its place, since Python's own rules of where modules are follow HOME and the environment."""
+    spec = importlib.util.find_spec("pip")
+    if spec and spec.origin:
+        return [sys.executable, "-I", str(Path(spec.origin).parent)]
     if found := sorted(glob.glob(DEBIAN_PIP)):
-        return [sys.executable, f"{found[-1]}/pip"]
+        return [sys.executable, "-I", f"{found[-1]}/pip"]
     raise InputError(
         "packages: a wheelhouse needs pip on the controller. Start the run with bin/site, which has it; or install it: "
         "apt install python3-pip-whl"
@@ -184,7 +214,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str], what: str, fold
     raise InputError(f"packages: {what}. {remedy} It says:\n{last_lines(said)}")
 
 
-def _is_right(house: Path, hashes: set[str], count: int) -> bool:
+def _is_right(house: Path, hashes: set[tuple[str, ...]], count: int) -> bool:
     """Whether a wheelhouse is there, with as many wheels as the lock names packages, and only such as it names."""
     files = list(house.glob("*.whl"))
-    return len(files) == count and all(hashlib.sha256(file.read_bytes()).hexdigest() in hashes for file in files)
+    return len(files) == count and all(_digests(file) & hashes for file in files)
+
+
+def _digests(file: Path) -> set[tuple[str, ...]]:
+    content = file.read_bytes()
+    return {(kind, hashlib.new(kind, content).hexdigest()) for kind in lockfile.STRONG}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+LOGIN = re.compile(r"(?<=://)[^/\s]+@")
 
 
 def is_url(text: str) -> bool:

@@ -1,0 +1,282 @@
+"""The account that pip and uv run as, what they get to see, and how root takes over what they made.
+
+They talk to the network and unpack what comes from there, so they are nobody that another thing on the host belongs to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ACCOUNT = "sites-uv"
+PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 38, 36
+# More than any lock is long, and what an error may be.
+MOST_OUTPUT, MOST_ERRORS = 16 * 1024 * 1024, 64 * 1024
+
+
+class BuilderError(Exception):
+    """What a build left cannot be taken over; the text says why."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom a build runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def account(name: str = ACCOUNT) -> Account:
+    """The account, made if it is not there: no login, no home, no group but its own."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        command = ["/usr/sbin/useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+        done = subprocess.run(
+            [*command, "--shell", "/usr/sbin/nologin", name], capture_output=True, text=True, check=False, timeout=60
+        )
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            raise BuilderError(f"the account {name}, which uv runs as, cannot be made: {done.stderr.strip()}") from None
+    return Account(name, found.pw_uid, found.pw_gid)
+
+
+def run(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], who: Account | None, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as an account and nobody more; what it leaves running is ended with it.
+
+    :param who: without one, as whoever runs this
+    :raises subprocess.TimeoutExpired: with the end of its errors
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def confine() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+    drop = {"user": who.uid, "group": who.gid, "extra_groups": []} if who else {}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, int(who is not None), 0, 0, 0)
+        process = subprocess.Popen(
+            list(command), cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+            start_new_session=True, umask=0o022, preexec_fn=confine, **drop,
+        )  # fmt: skip
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            error.stderr = _text(errors, MOST_ERRORS, last=True)
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if who:
+                _end_children(who.uid)
+            libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        words = _text(out, MOST_OUTPUT), _text(errors, MOST_ERRORS, last=True)
+        return subprocess.CompletedProcess(process.args, process.returncode, *words)
+
+
+def _text(stream: IO[bytes], most: int, *, last: bool = False) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - most) if last else 0)
+    return stream.read(most).decode("utf-8", errors="replace")
+
+
+def _end_children(uid: int) -> None:
+    """End what left its session and came to us, since we take in orphans."""
+    while left := [pid for pid in _children() if _owner(pid) == uid]:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found
+
+
+def _owner(pid: int) -> int | None:
+    try:
+        return Path("/proc", str(pid)).stat().st_uid
+    except OSError:
+        return None
+
+
+def give(path: Path, who: Account | None) -> None:
+    """Let the account have a file, or a folder with all in it, that root alone could change until now."""
+    if who is None:
+        return
+    for folder, directories, files in os.walk(path):
+        for name in directories + files:
+            os.chown(Path(folder, name), who.uid, who.gid, follow_symlinks=False)
+    os.chown(path, who.uid, who.gid, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def passable(folder: Path) -> Iterator[None]:
+    """Let the account pass through a folder, without a look at what is in it."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    folder.chmod(mode | 0o001)
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
+
+
+def private_cache(cache: Path, who: Account | None) -> None:
+    """The folder that uv keeps packages in: the account's alone, also where it was root's and for all to read.
+
+    Files of packages stay root's: they are those of the releases, by hard links.
+    """
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = cache.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise BuilderError(f"{cache} is no folder; remove it, then run again")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        cache.chmod(0o700)
+        # A lock that others could open is still theirs to hold. The next one is another file.
+        (cache / ".lock").unlink(missing_ok=True)
+    if who is None or status.st_uid == who.uid:
+        return
+    packages = [path for path in cache.glob("archive-v*") if not path.is_symlink()]
+    for folder, directories, files in os.walk(cache):
+        is_package = any(Path(folder).is_relative_to(path) for path in packages)
+        for name in directories + ([] if is_package else files):
+            os.chown(Path(folder, name), who.uid, who.gid, follow_symlinks=False)
+    # Last: where this is cut off, the next run does it again.
+    os.chown(cache, who.uid, who.gid)
+
+
+def take_over(tree: Path, who: Account, cache: Path, python: Path) -> None:
+    """Make a venv root's that the account has built with links into uv's cache.
+
+    From the top down, each folder before what is in it is looked at: from then on only root can change it. A link into
+    the cache becomes another name of the file (or a copy, on another filesystem). A wheel can bring no links, so any
+    other one is the account's doing.
+
+    :raises BuilderError: for what no venv has
+    """
+    waiting = [tree]
+    while waiting:
+        folder = waiting.pop()
+        os.chown(folder, 0, 0, follow_symlinks=False)
+        folder.chmod(0o755)
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        for entry in found:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            path = Path(entry.path)
+            if stat.S_ISDIR(mode):
+                waiting.append(path)
+            elif stat.S_ISREG(mode):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                _own(descriptor, who, path)
+                os.close(descriptor)
+            elif stat.S_ISLNK(mode):
+                _take_link(path, who, tree, cache, python)
+            else:
+                raise BuilderError(f"{path} is neither a file, a folder nor a link")
+
+
+def _own(descriptor: int, who: Account, path: Path) -> None:
+    """Make an open file root's, for all to read, with none of the bits that change who runs it."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, who.uid):
+        raise BuilderError(f"{path} is no file of the build")
+    if status.st_uid == 0:
+        # Taken over for an earlier release; or root's otherwise, and then not for all to read.
+        if not status.st_mode & stat.S_IROTH:
+            raise BuilderError(f"{path} is no file of the build")
+        return
+    os.fchown(descriptor, 0, 0)
+    os.fchmod(descriptor, 0o755 if status.st_mode & 0o100 else 0o644)
+
+
+def _take_link(link: Path, who: Account, tree: Path, cache: Path, python: Path) -> None:
+    target = os.readlink(link)
+    packages = f"{os.path.realpath(cache)}{os.sep}archive-v"
+    if not os.path.realpath(target).startswith(packages):
+        end = os.path.realpath(link)
+        if end == os.path.realpath(python) or Path(end).is_relative_to(os.path.realpath(tree)):
+            os.chown(link, 0, 0, follow_symlinks=False)
+            return
+        raise BuilderError(f"the link {link} leads out of the venv")
+    descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        here = f"/proc/self/fd/{descriptor}"
+        # Where it is for certain, whatever links the account has on the way there.
+        if not os.readlink(here).startswith(packages):
+            raise BuilderError(f"the link {link} leads out of uv's cache")
+        _own(descriptor, who, link)
+        link.unlink()
+        try:
+            # With a folder's descriptor, which an absolute path has no use for, Python follows to the open file.
+            os.link(here, link, src_dir_fd=descriptor, follow_symlinks=True)
+        except OSError:
+            _copy(descriptor, link)
+    finally:
+        os.close(descriptor)
+
+
+def take_out(file: Path, who: Account | None, path: Path) -> None:
+    """Copy a program that the account has made to where root keeps it.
+
+    :raises BuilderError: for what is no file
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if who:
+            _own(descriptor, who, file)
+        path.unlink(missing_ok=True)
+        _copy(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(descriptor: int, path: Path) -> None:
+    status = os.fstat(descriptor)
+    copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(copy, "wb") as target, open(descriptor, "rb", closefd=False) as source:
+        shutil.copyfileobj(source, target)
+        os.fchmod(target.fileno(), stat.S_IMODE(status.st_mode))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def holder(lock: Path) -> str:
+    """Who holds a lock, in words: ``PID 4711 (uv) of user shop``."""
+    try:
+        inode = lock.stat().st_ino
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return "a process that is gone"
+    for words in map(str.split, lines):
+        if "->" in words or len(words) < 6 or words[5].rpartition(":")[2] != str(inode):
+            continue
+        process = Path("/proc", words[4])
+        with contextlib.suppress(OSError, KeyError):
+            user = pwd.getpwuid(process.stat().st_uid).pw_name
+            name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            return f"PID {process.name} ({''.join(filter(str.isprintable, name))}) of user {user}"
+    return "a process that is gone"
