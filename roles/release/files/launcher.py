@@ -59,6 +59,8 @@ PIECE = 1 << 16
 REST = 1 << 20
 # Seconds: a look whether the keyboard is ours, kindness to what a command leaves behind, patience with its end.
 LOOK, GRACE, PATIENCE = 0.2, 1.0, 5.0
+# So many looks in a row find nothing left of a session.
+LOOKS = 3
 # Asks a terminal for a sign of life ("ESC [ 0 n"), after ending any sequence that was begun, and after switching off
 # what makes a terminal type by itself: mouse, focus, bracketed paste.
 SIGN_OF_LIFE = b"\x18\x1b\\\x1b[?1000;1001;1002;1003;1004;1005;1006;1015;1016;2004l\x1b[5n"
@@ -594,7 +596,7 @@ class Relay:
             pass
         os.close(filler)
         self.ours = [number for number in range(FIRST_FD) if os.isatty(number)]
-        self.keyboard = 0 if 0 in self.ours else None
+        self.keyboard = reopened(0) if 0 in self.ours else None
         self.screen = next((number for number in (1, 2, 0) if number in self.ours), None)
         # In `… | less` the keyboard is the pager's.
         self.shared = stat.S_ISFIFO(os.fstat(1).st_mode) or stat.S_ISSOCK(os.fstat(1).st_mode)
@@ -704,6 +706,8 @@ class Relay:
         """Take what was typed."""
         try:
             keys = os.read(self.keyboard, PIECE)
+        except BlockingIOError:  # a pager was quicker
+            return
         except OSError:
             keys = b""
             self.gone = True
@@ -786,15 +790,21 @@ class Relay:
     def end_session(self) -> None:
         """End what runs in the command's session: kindly, then not; bounded, whatever it starts meanwhile."""
         for sign, patience in ((signal.SIGHUP, GRACE), (signal.SIGKILL, PATIENCE)):
-            deadline = time.monotonic() + patience
+            deadline, looks = time.monotonic() + patience, 0
             for each in (sign, signal.SIGCONT):
                 send(in_session(self.pid), each)
-            while (left := in_session(self.pid)) and time.monotonic() < deadline:
+            # A look may miss what is just being started.
+            while looks < LOOKS and time.monotonic() < deadline:
+                left = in_session(self.pid)
+                looks = 0 if left else looks + 1
                 if sign == signal.SIGKILL:
                     send(left, sign)
                 if self.master is not None and not self.gone:
                     self.show()
-                time.sleep(0.01)
+                if left:
+                    time.sleep(0.01)
+            if looks == LOOKS:
+                return
 
     def await_answers(self) -> None:
         """Let the terminal's answers to what the command has asked it come, and drop them.
@@ -824,6 +834,14 @@ class Relay:
             with contextlib.suppress(OSError, termios.error):
                 termios.tcsetattr(where, termios.TCSAFLUSH, self.saved)
         self.saved = None
+
+
+def reopened(terminal: int) -> int:
+    """A terminal under a descriptor that does not block; the one that root's shell has goes on doing so."""
+    try:
+        return os.open(f"/proc/self/fd/{terminal}", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return terminal
 
 
 def in_front(terminal: int) -> bool:
