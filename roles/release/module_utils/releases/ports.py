@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
+from ansible.module_utils.daemons.text import visible
 
 LISTENING = "0A"
 
@@ -115,7 +116,7 @@ def _describe(pids: list[int]) -> str:
     if not pids:
         return "a process that cannot be seen from here"
     try:
-        name = Path(f"/proc/{pids[0]}/comm").read_text(encoding="utf-8", errors="replace").strip()
+        name = visible(Path(f"/proc/{pids[0]}/comm").read_text(encoding="utf-8", errors="replace").strip())
     except OSError:
         name = "a process"
     return f"{name} (PID {pids[0]})"

@@ -13,17 +13,26 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import TAIL, end_of
+
 PR_SET_NO_NEW_PRIVS = 38
 
 
 def run_as(
-    user: str, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout: float = 120
+    user: str,
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout: float = 120,
+    limit: int = TAIL,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` as ``user`` and nobody more.
 
     With its own group alone, no new privileges, no core dump, no file or variable of ours. What it leaves in the
     background is ended with it, unless it made a process group of its own.
 
+    :param limit: of what it prints on each of its two outputs, so many bytes are read, from the end
     :raises subprocess.TimeoutExpired: after ``timeout`` seconds
     """
     account = pwd.getpwnam(user)
@@ -45,10 +54,8 @@ def run_as(
     elif os.geteuid() != account.pw_uid:
         raise PermissionError(f"only root can run a program as {user}")
     # Files, not pipes: what the command leaves in the background would keep those open, and nobody would see its end.
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
-    ):
+    # It can make them as large as it likes, with holes or without: only their ends are read.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
             list(command),
             cwd=cwd,
@@ -68,9 +75,7 @@ def run_as(
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(process.args, process.returncode, out.read(), err.read())
+        return subprocess.CompletedProcess(process.args, process.returncode, end_of(out, limit), end_of(err, limit))
 
 
 def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
