@@ -180,12 +180,23 @@ def test_commands_go_through_the_launcher(recorded: Host, becomes: None, argumen
 
 
 @pytest.mark.parametrize("arguments", [[], ["-f"]])
-def test_logs_needs_no_path_to_search(recorded: Host, becomes: None, arguments: list) -> None:
-    with pytest.raises(Become) as caught:
-        console.main(["shop-ctl", "logs", *arguments])
-    words = caught.value.args[0]
-    assert words[0] == "/usr/bin/tail"
-    assert ("-F" in words) == bool(arguments)
+def test_logs_needs_no_path_to_search_and_shows_text_alone(recorded: Host, tmp_path: Path, arguments: list) -> None:
+    recorded.site.log.write_bytes(b"a line\n\x1b]2;title\x07 \xc2\x9b5n \xe2\x80\xae fine \xc3\xa4\n")
+    program = (
+        "import sys; from pathlib import Path; from ansible.module_utils.releases import layout, console\n"
+        "layout.LOGS, layout.REGISTRY = Path(sys.argv[1]) / 'log', Path(sys.argv[1]) / 'registry'\n"
+        "sys.exit(console.main(['shop-ctl', 'logs', *sys.argv[2:]]))"
+    )
+    (tmp_path / "shop-ctl").write_bytes(archive.console())
+    command = ["/usr/bin/python3", "-c", program, str(recorded.folder), *arguments]
+    environment = {"PYTHONPATH": str(tmp_path / "shop-ctl")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as shown:
+        line = ""
+        while "fine" not in line:
+            line = shown.stdout.readline()
+            assert line, "it ended"
+        assert line == "\\x1b]2;title\\x07 \\x9b5n \\u202e fine ä\n"
+        shown.terminate()
 
 
 @pytest.mark.parametrize(

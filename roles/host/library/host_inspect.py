@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.daemons import kernel, origin
+from ansible.module_utils.daemons.text import visible
 
 DOCUMENTATION = """
 module: host_inspect
@@ -262,8 +263,9 @@ class Host:
             cwd = os.readlink(self.at(f"{path}/cwd"))
         except OSError:
             cwd = ""
-        command = self.read(f"{path}/cmdline").replace("\0", " ").strip()
-        return Process(int(path.rpartition("/")[2]), self.read(f"{path}/comm").strip(), command, cwd)
+        # A process chooses both by itself.
+        command = visible(self.read(f"{path}/cmdline").replace("\0", " ").strip())
+        return Process(int(path.rpartition("/")[2]), visible(self.read(f"{path}/comm").strip()), command, cwd)
 
     def servers(self) -> list[Server]:
         """Every server block that nginx would load and that is neither ours nor the distribution's own."""

@@ -8,12 +8,18 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from visible import visible
+
+ROLES = Path(__file__).resolve().parents[2]
+if str(ROLES / "host/module_utils") not in sys.path:
+    sys.path.append(str(ROLES / "host/module_utils"))
+
+from daemons.text import visible  # noqa: E402
 
 # Far more than any of ours has ever said.
 LONGEST_TEXT = 1 << 20

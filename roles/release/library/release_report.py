@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons.text import visible_all
 from ansible.module_utils.releases import kept
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.records import recorded, recorded_sites
@@ -73,7 +74,8 @@ def main() -> None:
     name = module.params["site"]
     record = recorded(name) if name else {}
     sites = recorded_sites() if not name else [Layout(name, Path(record["root"]))] if record.get("root") else []
-    module.exit_json(changed=False, sites=[kept.report(site, module.params["lines"]) for site in sites])
+    found = [kept.report(site, module.params["lines"]) for site in sites]
+    module.exit_json(changed=False, sites=visible_all(found))
 
 
 if __name__ == "__main__":

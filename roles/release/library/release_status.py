@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons.text import visible_all
 from ansible.module_utils.releases import front
 from ansible.module_utils.releases.records import recorded_fronts, recorded_sites
 from ansible.module_utils.releases.status import status
@@ -79,7 +80,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, sites=reports(module.params["sites"], module.params["timeout"]))
+    module.exit_json(changed=False, sites=visible_all(reports(module.params["sites"], module.params["timeout"])))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -24,6 +25,7 @@ from ansible.module_utils.certificates.folder import Folder
 from ansible.module_utils.certificates.lineage import Lineage
 from ansible.module_utils.certificates.renewed import take
 from ansible.module_utils.daemons.errors import Refused
+from ansible.module_utils.daemons.text import TAIL, visible
 from ansible.module_utils.releases import closing, front, history, jobs, kept, layout, logs, steps
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, Held, read, site_lock
@@ -53,6 +55,8 @@ To deploy or to go back, run the playbooks: they see to all hosts at once.
 """
 # The second half of `db`: it runs as the site, where the password is, and hands it on in the environment.
 AS_SITE = "--database-shell"
+# Of each log.
+LINES = 30
 
 
 class ConsoleError(Exception):
@@ -80,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConsoleError(f"this host has its nginx alone; {command} is for where its server is: {where}")
         return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
     except (ConsoleError, jobs.JobError, steps.StepError, Refused, Busy) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {visible(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -97,7 +101,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
             *([("trouble", told["troubles"])] if told["troubles"] else []),
             *([("maintenance", told["shut"])] if told["shut"] else []),
         ):
-            print(f"{title:<12}{value}")
+            print(visible(f"{title:<12}{value}"))
         return 0 if told["healthy"] else 1
     found = live_status(site)
     holder = read(site).get("holder")
@@ -116,7 +120,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
-        print(f"{title:<12}{value}")
+        print(visible(f"{title:<12}{value}"))
     for line in history.read(site, 5):
         print(f"{line['time']}  {line['action']} {line['result']}  {line.get('release', '')}  {line.get('by', '')}")
     return 0 if found["healthy"] else 1
@@ -179,12 +183,22 @@ def reopen(site: Layout, arguments: list[str]) -> int:
     return 0
 
 
-def show_logs(site: Layout, arguments: list[str]) -> NoReturn:
-    """Become tail."""
+def show_logs(site: Layout, arguments: list[str]) -> int:
+    """Show the last lines, or follow them; nothing in them reaches a terminal as anything but text."""
     if arguments not in ([], ["-f"]):
         raise ConsoleError("logs takes nothing but -f")
+    if not arguments:
+        sys.stdout.write(logs.show(site.logs, LINES))
+        return 0
     files = [str(site.logs / name) for name in logs.names(site.logs)]
-    execute(["/usr/bin/tail", "-n", "30", *(["-F"] if arguments else []), *files], os.environ)
+    with subprocess.Popen(["/usr/bin/tail", "-n", str(LINES), "-F", *files], stdout=subprocess.PIPE) as tail:
+        try:
+            while line := tail.stdout.readline(TAIL):
+                sys.stdout.write(visible(line.decode("utf-8", "replace")))
+                sys.stdout.flush()
+        finally:
+            tail.terminate()
+    return tail.returncode
 
 
 def job(site: Layout, arguments: list[str]) -> int:

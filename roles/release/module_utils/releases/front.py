@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.daemons.text import visible
 from ansible.module_utils.releases import closing
 from ansible.module_utils.releases.gate import BODY_LIMIT
 from ansible.module_utils.releases.layout import Layout
@@ -19,10 +23,29 @@ class _Server(http.client.HTTPConnection):
     def __init__(self, address: str, front: dict[str, Any], timeout: float) -> None:
         super().__init__(address, timeout=timeout)
         self._front = front
+        # A socket's timeout starts anew with every byte; this one is for the whole answer, however it drips in.
+        self._raw: socket.socket | None = None
+        self._timer = threading.Timer(timeout, self._cut)
+        self._timer.daemon = True
+
+    def _cut(self) -> None:
+        if (raw := self._raw) is not None:
+            with contextlib.suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Close for good."""
+        self._timer.cancel()
+        self.close()
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
 
     def connect(self) -> None:
         """Connect, and have a look at the certificate."""
         super().connect()
+        self._raw = self.sock.dup()
+        self._timer.start()
         if self._front["ca"]:
             context = ssl.create_default_context(cafile=self._front["ca"])
             # Python 3.13 wants more of a certificate than nginx does.
@@ -41,11 +64,12 @@ def ask(address: str, front: dict[str, Any], timeout: float) -> str:
         answer = connection.getresponse()
         body = answer.read(BODY_LIMIT).decode(errors="replace")
     except ssl.SSLCertVerificationError as error:
-        return f"its certificate is refused: {error.verify_message}"
+        return visible(f"its certificate is refused: {error.verify_message}")
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {type(error).__name__}: {error}"
+        # What came instead of HTTP is another host's to say.
+        return visible(f"no answer: {type(error).__name__}: {error}"[:300])
     finally:
-        connection.close()
+        connection.end()
     if answer.status != health["status"]:
         return f"{health['path']} answered {answer.status} instead of {health['status']}"
     if health["body"] not in body:

@@ -10,6 +10,7 @@ import syslog
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import visible, visible_all
 from ansible.module_utils.releases.layout import Layout, write_file
 
 # About a thousand lines; the older half goes when there are more.
@@ -37,7 +38,7 @@ def append(
         "seconds": "" if seconds is None else f"{seconds:.1f}",
         "away": f"{away:.1f}" if away else "",
         # The first line only: what follows are quotations from logs.
-        "reason": (reason.strip().splitlines() or [""])[0][:REASON_LENGTH],
+        "reason": visible((reason.strip().splitlines() or [""])[0][:REASON_LENGTH]),
     }
     words = " ".join(f"{name}={quote(value)}" for name, value in fields.items() if value)
     with contextlib.suppress(OSError):
@@ -102,4 +103,4 @@ def read(site: Layout, count: int = 0) -> list[dict[str, str]]:
         lines = path(site).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    return [found for found in map(parse, lines[-count:]) if found]
+    return [visible_all(found) for found in map(parse, lines[-count:]) if found]

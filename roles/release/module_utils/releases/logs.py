@@ -7,6 +7,7 @@ import re
 from collections import deque
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import TAIL, visible
 from ansible.module_utils.releases.environment import mask, parse_environment
 
 OF_NGINX = ("access.log", "error.log")
@@ -14,8 +15,9 @@ NAMES = ("server.log", *OF_NGINX)
 LAST = 20
 # An exception's own line: what came of it may fill the last lines.
 RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Halt\w*)\b")
-# Far more than 20 lines, and little enough to read at once.
-TAIL = 64 * 1024
+# How far back from its end a log is searched, and how much of it is shown.
+SEARCHED, SHOWN = 256 << 20, 1 << 20
+MOST = 10_000
 
 
 def names(folder: Path) -> list[str]:
@@ -26,13 +28,28 @@ def names(folder: Path) -> list[str]:
 
 def last(path: Path, count: int, containing: str = "") -> list[str]:
     """The last lines of a file, perhaps only those that hold a text; none if there is no file."""
+    count = max(count, 0)
     try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
-            # newest of the fitting ones; a log is read once, and never more of it kept than is asked for
-            lines = iter(lambda: stream.readline(TAIL), "")  # a site's line may be of any length
-            return list(deque((line.rstrip("\n") for line in lines if containing in line), maxlen=max(count, 0)))
+        with path.open("rb") as stream:
+            length = stream.seek(0, os.SEEK_END)
+            # A log may be of any size, with holes, and a site's line of any length: a text is looked for in the newest
+            # part of it, piece by piece, and without one only its end is read.
+            stream.seek(max(0, length - (SEARCHED if containing else min(SHOWN, TAIL * max(1, count)))))
+            wanted, left = containing.encode(), SEARCHED
+            found: deque[bytes] = deque(maxlen=min(count, MOST))
+            while left > 0 and (line := stream.readline(TAIL)):
+                left -= len(line)
+                if wanted in line:
+                    found.append(line)
     except OSError:
         return []
+    lines, room = deque(), SHOWN
+    for line in reversed(found):
+        room -= len(line)
+        if room < 0:
+            break
+        lines.appendleft(visible(line.decode("utf-8", "replace").rstrip("\n")))
+    return list(lines)
 
 
 def show(folder: Path, count: int, containing: str = "") -> str:
@@ -73,13 +90,13 @@ def last_words(path: Path, since: tuple[int, int], environment: Path) -> str:
             if info.st_ino != inode or info.st_size < offset:  # rotated meanwhile
                 offset = 0
             stream.seek(max(offset, info.st_size - TAIL))
-            text = stream.read().decode(errors="replace")
+            text = stream.read(TAIL).decode(errors="replace")
         values = parse_environment(environment.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f" (Its log {path} cannot be read: {error})"
     # Masked before it is cut into lines: a value may have several.
     text = re.sub(r"[^\S\n]+\n", "\n", mask(text, values))
-    lines = [line for line in text.splitlines() if line]
+    lines = [visible(line) for line in text.splitlines() if line]
     if not lines:
         return f" It logged nothing to {path}."
     raised = dict.fromkeys(line for line in lines[:-LAST] if RAISED.match(line) and line not in lines[-LAST:])

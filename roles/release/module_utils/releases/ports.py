@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
+from ansible.module_utils.daemons.text import visible
 from ansible.module_utils.releases.records import recorded_accounts
 
 LISTENING = "0A"
@@ -143,7 +144,7 @@ def _strange(addresses: Iterable[str]) -> dict[int, list[int]]:
 def _describe(pids: list[int]) -> str:
     if not pids:
         return "a process that cannot be seen from here"
-    return f"{process.name(pids[0]) or 'a process'} (PID {pids[0]})"
+    return f"{visible(process.name(pids[0])) or 'a process'} (PID {pids[0]})"
 
 
 def _uids(pids: list[int]) -> set[int]:

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import TAIL, end_of
 from ansible.module_utils.releases import groups
 
 PR_SET_NO_NEW_PRIVS = 38
@@ -30,6 +31,7 @@ def run_as(
     timeout: float = 120,
     site: str = "",
     resources: Mapping[str, object] | None = None,
+    limit: int = TAIL,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` as ``user`` and nobody more.
 
@@ -38,6 +40,7 @@ def run_as(
 
     :param site: whose control group it belongs to
     :param resources: the site's limits
+    :param limit: of what it prints on each of its two outputs, so many bytes are read, from the end
     :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not go when it is killed
     """
     account = pwd.getpwnam(user)
@@ -62,11 +65,8 @@ def run_as(
     elif os.geteuid() != account.pw_uid:
         raise PermissionError(f"only root can run a program as {user}")
     # Files, not pipes: what the command leaves in the background would keep those open, and nobody would see its end.
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
-        contextlib.ExitStack() as stack,
-    ):
+    # It can make them as large as it likes, with holes or without: only their ends are read.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, contextlib.ExitStack() as stack:
         stack.callback(place.end)
         process = subprocess.Popen(
             list(command),
@@ -91,9 +91,7 @@ def run_as(
                 os.killpg(process.pid, signal.SIGKILL)
             place.end()
             process.wait(KILLED)
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(process.args, process.returncode, out.read(), err.read())
+        return subprocess.CompletedProcess(process.args, process.returncode, end_of(out, limit), end_of(err, limit))
 
 
 def _ends(pid: int, timeout: float) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import visible
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.runas import run_as
 from ansible.module_utils.releases.steps import StepError
@@ -200,13 +201,21 @@ def take(site: Layout, user: str, release_id: str, keep: int = KEEP) -> Taken:
     command = [str(PYTHON), "-I", "-c", SCRIPT, str(data), release_id, str(keep)]
     surroundings = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     try:
-        done = run_as(user, command, cwd=Path("/"), environment=surroundings, timeout=TIMEOUT, site=site.name)
+        done = run_as(
+            user,
+            command,
+            cwd=Path("/"),
+            environment=surroundings,
+            timeout=TIMEOUT,
+            site=site.name,
+            limit=16 << 20,
+        )
     except subprocess.TimeoutExpired:
         raise StepError(
             f"{site.name}: the SQLite files in {data} were not copied within {TIMEOUT} s. No hook ran. {WAY_OUT}"
         ) from None
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no words"])[-1][:LONGEST_WORD]
+        last = visible((done.stderr.strip().splitlines() or ["no words"])[-1][:LONGEST_WORD])
         raise StepError(
             f"{site.name}: the SQLite files in {data} could not be copied to {data}/.snapshots before the hooks run: "
             f"{last}. No hook ran. {WAY_OUT}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ansible.module_utils.daemons import builder
 from ansible.module_utils.daemons.fetching import proxy_environment, without_passwords
+from ansible.module_utils.daemons.text import visible
 from ansible.module_utils.releases import lockfile
 from ansible.module_utils.releases.layout import CACHE, LIBRARY, write_file
 
@@ -26,6 +27,8 @@ PATIENCE = 1800
 LOCK_PATIENCE = 300
 # What a worker class needs besides gunicorn: the package, and gunicorn's extra that names it.
 EXTRAS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "tornado": "tornado"}
+# Of a line of a program's, which may be of any length.
+LINE_LENGTH = 2000
 UNREACHABLE = re.compile(
     r"error sending request|failed to fetch|dns error|connection refused|timed out|timeout|client error \(connect\)"
     r"|network is unreachable|tunnel error|network connectivity is disabled",
@@ -123,7 +126,8 @@ def workplace(tools: Toolbox, release: Path) -> Iterator[Path]:
 
 def last_lines(text: str, count: int = 15) -> str:
     """The end of a program's output, where its error stands."""
-    return "\n".join(line.rstrip() for line in text.strip().splitlines()[-count:])
+    lines = text.strip()[-count * LINE_LENGTH :].splitlines()[-count:]
+    return "\n".join(visible(line.rstrip()[:LINE_LENGTH]) for line in lines)
 
 
 def explain(stderr: str, folder: Path = Path("/")) -> str:

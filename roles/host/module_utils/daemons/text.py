@@ -1,0 +1,55 @@
+"""Text that a site, a host or another program wrote, made fit for a person's terminal, and bounded.
+
+Standard library only, and nothing of Ansible's: it is used on hosts and on the controller alike.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+# Far more than is ever shown, and little enough to read at once.
+TAIL = 64 * 1024
+# C0 but tab and line feed, DEL, C1; marks, embeddings, overrides and isolates of direction; what Unicode takes for the
+# end of a line; what has no width; halves of a pair, which no terminal and no file can take.
+HIDDEN = (
+    *(set(range(0x20)) - {0x09, 0x0A}), *range(0x7F, 0xA0), 0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080),
+)  # fmt: skip
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_VISIBLE = {code: _escape(code) for code in HIDDEN}
+
+
+def visible(text: str) -> str:
+    """The text with what would steer a terminal, or hide something in it, spelled out."""
+    return text.replace("\r\n", "\n").translate(_VISIBLE)
+
+
+def visible_all(value: Any) -> Any:
+    """The same for every text in a result of lists and dicts."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible_all(key): visible_all(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [visible_all(each) for each in value]
+    return value
+
+
+def end_of(stream: IO[bytes], size: int = TAIL) -> str:
+    """The end of a file, however large it is or says that it is."""
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, length - size))
+    return stream.read(size).decode("utf-8", "replace")
+
+
+def bounded(path: Path, limit: int = TAIL) -> str:
+    """What a small file says; its beginning, if somebody has made it large."""
+    with path.open("rb") as stream:
+        return stream.read(limit).decode("utf-8", "replace")

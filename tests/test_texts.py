@@ -1,0 +1,108 @@
+"""What a site prints reaches nobody's terminal as anything but text, and costs root no memory."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.daemons.text import TAIL, visible, visible_all
+from ansible.module_utils.releases import front, history, logs, venv
+from ansible.module_utils.releases.layout import Layout
+from ansible.module_utils.releases.runas import run_as
+
+# What a site would do to a process of root's that reads all that it has printed.
+HUGE = "import os, sys; os.ftruncate(1, 3 << 30); os.lseek(1, 0, 2); print('the end', flush=True); sys.exit(4)"
+HOSTILE = "\x1b]2;title\x07 \x9b5n \x7f \u202e \u2066 \u2028 \ud800 \r"
+HARMLESS = "\\x1b]2;title\\x07 \\x9b5n \\x7f \\u202e \\u2066 \\u2028 \\ud800 \\x0d"
+
+
+def test_what_would_steer_a_terminal_is_made_visible() -> None:
+    assert visible(HOSTILE) == HARMLESS
+    assert visible("plain\ttext\r\nof ümläuts, 茶 and 🙂\n") == "plain\ttext\nof ümläuts, 茶 and 🙂\n"
+    assert visible_all({"a\x1b": ["\x1b", 1, None, ("\x07",)]}) == {"a\\x1b": ["\\x1b", 1, None, ["\\x07"]]}
+    assert venv.last_lines("first\nSomeError: \x1b[2J\n") == "first\nSomeError: \\x1b[2J"
+    assert len(venv.last_lines("x" * 10_000_000)) == venv.LINE_LENGTH
+
+
+def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; sys.path[:0] = sys.argv[3].split(':')\n"
+        "import ansible.module_utils; ansible.module_utils.__path__[:0] = sys.argv[3].split(':')\n"
+        "from ansible.module_utils.releases.runas import run_as\n"
+        "done = run_as(sys.argv[1], ['/usr/bin/python3', '-c', sys.argv[2]], cwd=Path('/'), environment={})\n"
+        "print(done.returncode, len(done.stdout), done.stdout[-8:], resource.getrusage(0).ru_maxrss)"
+    )
+    import ansible.module_utils
+
+    folders = ":".join(ansible.module_utils.__path__)
+    words = [sys.executable, "-c", code, getpass.getuser(), HUGE, folders]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))  # noqa: E731 - the old way took 3 GB
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=limit)
+    code, length, *said, most = done.stdout.split()
+    assert (code, length, said) == ("4", str(TAIL), ["the", "end"]), done.stderr
+    assert int(most) < 200_000
+
+
+def test_what_a_command_writes_into_files_of_its_own_is_not_bounded(tmp_path: Path) -> None:
+    code = "import os; os.ftruncate(os.open('big', os.O_CREAT | os.O_RDWR), 1 << 32)"
+    done = run_as(getpass.getuser(), ["/usr/bin/python3", "-c", code], cwd=tmp_path, environment={})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "big").stat().st_size == 1 << 32
+
+
+def test_of_a_log_of_any_size_the_end_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with log.open("wb") as stream:
+        stream.write(b"long ago\n")
+        stream.truncate(1 << 40)
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\none 7f3c\ntwo \x1b[2J\n")
+    began = time.process_time()
+    assert logs.last(log, 2) == ["one 7f3c", "two \\x1b[2J"]
+    assert logs.last(log, 5, "7f3c") == ["one 7f3c"]
+    assert sum(map(len, logs.last(log, 10**9))) < 8 * logs.SHOWN
+    assert time.process_time() - began < 10
+    (tmp_path / "environment").write_text("")
+    assert "two \\x1b[2J" in logs.last_words(log, (log.stat().st_ino, 0), tmp_path / "environment")
+
+
+def test_a_history_and_a_servers_words_are_text(tmp_path: Path) -> None:
+    site = Layout("shop", tmp_path)
+    history.append(site, "deploy", "failed", reason=f"it said {HOSTILE}")
+    assert "\x1b" not in (tmp_path / "releases.log").read_text()
+    (tmp_path / "releases.log").write_text('2026-01-01T00:00:00Z deploy result=ok by="\\u001b[2J"\n')
+    assert history.read(site)[0]["by"] == "\\x1b[2J"
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_server_of_another_host_says_little_and_not_for_long(drips: bool) -> None:
+    import socket
+    import threading
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                try:
+                    peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if drips else b"\x1b[2J" * 1000 + b"\r\n")
+                    while drips and not ended.wait(0.1):
+                        peer.sendall(b"x")
+                except OSError:
+                    pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        health = {"path": "/", "status": 200, "body": "well", "host": "shop.example.com"}
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        words = front.ask(address, {"ca": "", "name": "", "health": health}, timeout=0.5)
+        ended.set()
+        thread.join()
+    assert words and "\x1b" not in words and len(words) < 1500
