@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,10 @@ def _download(
     wanted: Sequence[list[str]], locks: Sequence[lockfile.Lock], tags: Mapping[str, Any], index: str, house: Path
 ) -> None:
     house.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in house.parent.glob(".new-*"):
+        # Of a run that was killed: it may hold an index's login.
+        if old.stat().st_mtime < time.time() - 2 * PATIENCE:
+            shutil.rmtree(old, ignore_errors=True)
     settings = operators_pip()
     options = pip.where(locks, index, settings)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=house.parent) as temporary:
