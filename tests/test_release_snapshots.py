@@ -249,11 +249,11 @@ def test_an_answer_of_somebody_elses_is_no_traceback(
 
 
 def test_of_many_words_a_few_are_said(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "import json; print(json.dumps({'copies': [], 'left_out': ['x' * 5000] * 5000}))"
+    script = "import json; print(json.dumps({'copies': [], 'left_out': ['x' * 5000] * 2000}))"
     monkeypatch.setattr(snapshots, "SCRIPT", script)
     said = snapshots.take(site, "nobody", "r1").left_out
     assert len("".join(said)) < 5000
-    assert said[-1] == "and 4990 more"
+    assert said[-1] == "and 1990 more"
 
 
 def test_the_operator_can_go_on_without(site: Layout) -> None:
