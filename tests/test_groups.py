@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import groups, home, hooks, layout
+from ansible.module_utils.releases import groups, home, hooks, layout, steps, supervisor
 from supervised import PROJECT, USER, Host, each_server, eventually, get
 
 RUNAWAY = """
@@ -162,6 +162,25 @@ def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
     assert get(controlled.sock)["release"] == "r2"
     assert get(controlled.sock)["pid"] in groups.members(groups.top() / "shop" / controlled.site.live_slot())
     assert groups.top().parent == group
+
+
+def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: Host) -> None:
+    controlled.boot()
+    many = {"kind": "process", "command": ["/usr/bin/sleep", "600"], "count": 8, "stop_signal": "TERM", "patience": 5}
+    release = controlled.release("r1", processes={"queue": many})
+    (controlled.site.release(release) / "program-queue.conf").write_text(
+        f"[program:shop-queue]\ncommand = {controlled.launcher} {controlled.site.root} process queue %(process_num)d\n"
+        "process_name = queue_%(process_num)d\nnumprocs = 8\nnumprocs_start = 1\nstartsecs = 0\nexitcodes = 77\n"
+    )
+    slot = steps.start(controlled.site, release)["slot"]
+    steps.switch(controlled.site, slot, release, drain=0)
+    home = groups.top() / "shop"
+    names = ["blue", *(f"queue-{number}" for number in range(1, 9))]
+    for _ in range(2):
+        supervisor.Supervisor().restart()  # supervisord, and all at once; the group is new to it, as after a boot
+        eventually(lambda: all(groups.members(home / name) for name in names))
+        daemon = groups.members(controlled.group / groups.DAEMON)
+        assert daemon == [controlled.process.pid]
 
 
 def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> None:
