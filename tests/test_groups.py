@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import groups, home, hooks, layout
+from ansible.module_utils.releases import groups, home, hooks, layout, steps
 from supervised import PROJECT, USER, Host, each_server, eventually, get
 
 RUNAWAY = """
@@ -162,6 +162,29 @@ def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
     assert get(controlled.sock)["release"] == "r2"
     assert get(controlled.sock)["pid"] in groups.members(groups.top() / "shop" / controlled.site.live_slot())
     assert groups.top().parent == group
+
+
+def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: Host) -> None:
+    # The first one looks around and takes its time; by then the others would be in their groups.
+    text = controlled.launcher.read_text()
+    assert "    daemon.mkdir(" in text
+    controlled.launcher.write_text(text.replace('("hugetlb",)', "()"))
+    controlled.boot()
+    many = {"kind": "process", "command": ["/usr/bin/sleep", "600"], "count": 8, "stop_signal": "TERM", "patience": 5}
+    release = controlled.release("r1", processes={"queue": many})
+    (controlled.site.release(release) / "program-queue.conf").write_text(
+        f"[program:shop-queue]\ncommand = {controlled.launcher} {controlled.site.root} process queue %(process_num)d\n"
+        "process_name = queue_%(process_num)d\nnumprocs = 8\nnumprocs_start = 1\nstartsecs = 0\nexitcodes = 77\n"
+    )
+    slot = steps.start(controlled.site, release)["slot"]
+    steps.switch(controlled.site, slot, release, drain=0)
+    home = groups.top() / "shop"
+    names = ["blue", *(f"queue-{number}" for number in range(1, 9))]
+    controlled.shut()
+    controlled.launcher.write_text(text.replace("    daemon.mkdir(", "    time.sleep(0.3)\n    daemon.mkdir("))
+    controlled.boot()
+    eventually(lambda: groups.members(controlled.group / groups.DAEMON) == [controlled.process.pid])
+    eventually(lambda: all(groups.members(home / name) for name in names))
 
 
 def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> None:

@@ -34,7 +34,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -360,14 +360,36 @@ def confine(site: str, key: str, manifest: dict, spare: bool = False, supervised
     """
     wanted, counted = manifest.get("resources", {}), False
     try:
-        if top := own_top() if supervised else noted_top():
-            counted = join_group(top / site, key, wanted, spare)
+        with alone():
+            if top := own_top() if supervised else noted_top():
+                counted = join_group(top / site, key, wanted, spare)
     except SURPRISES:
         pass  # no groups here, or not ours: what an ordinary container has
     try:
         limit_itself(wanted, counted)
     except SURPRISES as error:
         say(f"not all of the site's limits are set ({error})")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One launcher at a time: one that makes way for the controllers must not move another one out of its new group.
+
+    None waits for long: better a process in the wrong group than a site that does not start.
+    """
+    RUN.mkdir(mode=0o755, exist_ok=True)
+    lock = os.open(RUN / "groups.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    deadline = time.monotonic() + 2 * KILLED
+    try:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(lock)
 
 
 def join_group(home: Path, key: str, wanted: dict, spare: bool) -> bool:
