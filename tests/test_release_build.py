@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import gzip
 import http.server
@@ -11,6 +12,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -28,6 +30,8 @@ from supervised import eventually, uwsgi_files
 
 action = load("roles/release/action_plugins/release_build.py")
 module = load("roles/release/library/release_build.py")
+
+from release_inputs import InputError, bounds  # noqa: E402
 
 NASTY = {
     "PLAIN": "hello",
@@ -152,6 +156,115 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(source: Path) -> None
     (source / "wsgi.py").write_text("x" * (source / "wsgi.py").stat().st_size, encoding="utf-8")
     with pytest.raises(action.PackError, match="changed while it was packed"):
         action.pack(io.BytesIO(), entries, {}, b"")
+
+
+def exchange(path: Path, kind: str) -> None:
+    """Put something else in a file's place, as somebody who can write to the source does."""
+    secret = path.parents[2] / "secret"
+    secret.write_bytes(path.read_bytes())
+    if kind == "a folder above":
+        path.parent.rename(path.parents[2] / "moved")
+        path.parent.symlink_to(path.parents[2] / "moved")
+        return
+    path.unlink()
+    if kind == "link":
+        path.symlink_to(secret)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+            made.bind(path.name)
+
+
+EXCHANGED = pytest.mark.parametrize("kind", ["link", "fifo", "folder", "socket", "nothing", "a folder above"])
+
+
+@EXCHANGED
+def test_a_file_that_is_exchanged_before_it_is_packed_is_not_read(source: Path, kind: str) -> None:
+    entries = action.collect(source)
+    exchange(source / "static/style.css", kind)
+    with pytest.raises(InputError, match=r"static/style\.css changed while it was packed|static changed"):
+        action.pack(io.BytesIO(), entries, {}, b"")
+
+
+@EXCHANGED
+def test_a_file_that_is_exchanged_after_it_was_listed_is_not_read(source: Path, monkeypatch, kind: str) -> None:
+    real = bounds.open_below
+
+    def late(top: Path, name: str) -> int:
+        if name == "static/style.css":
+            exchange(source / name, kind)
+        return real(top, name)
+
+    monkeypatch.setattr(bounds, "open_below", late)
+    with pytest.raises(InputError, match="changed while it was packed"):
+        action.collect(source)
+
+
+def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source: Path, monkeypatch) -> None:
+    (source.parent / "secrets").mkdir()
+    (source.parent / "secrets/key").write_text("secret", encoding="utf-8")
+    real = bounds.open_folder
+
+    def late(top: Path, name: str) -> int:
+        if name == "static":
+            (source / name).rename(source.parent / "moved")
+            (source / name).symlink_to(source.parent / "secrets")
+        return real(top, name)
+
+    monkeypatch.setattr(bounds, "open_folder", late)
+    with pytest.raises(InputError, match="static changed while it was packed"):
+        action.collect(source)
+
+
+def test_a_file_that_grows_is_not_packed_without_an_end(source: Path) -> None:
+    entries = action.collect(source)
+    with (source / "wsgi.py").open("ab") as file:
+        file.truncate(1 << 40)
+    target = io.BytesIO()
+    with pytest.raises(InputError, match=r"wsgi\.py changed while it was packed"):
+        action.pack(target, entries, {}, b"")
+    assert len(target.getvalue()) < 1 << 20
+
+
+def test_a_source_is_as_bounded_as_what_is_fetched(source: Path, monkeypatch) -> None:
+    (source / "sparse").touch()
+    os.truncate(source / "sparse", bounds.BYTES + 1)
+    with pytest.raises(InputError, match="its files are more than"):
+        action.collect(source)
+    (source / "sparse").unlink()
+    monkeypatch.setattr(bounds, "FILES", 5)
+    with pytest.raises(InputError, match="more than 5 files and folders"):
+        action.collect(source)
+
+
+def test_a_source_of_folders_in_folders_is_refused(source: Path) -> None:
+    (source / "/".join(["d"] * 70)).mkdir(parents=True)
+    with pytest.raises(InputError, match="more than 64 folders deep; shorten it"):
+        action.collect(source)
+
+
+@pytest.mark.parametrize(("links", "refused"), [
+    ({"a": "deep/er/../x"}, ""), ({"a": "b/../x", "b": "deep/er"}, ""), ({"a": "a"}, ""), ({"a": "none/x"}, ""),
+    ({"a": "b/../x", "b": "."}, "a"), ({"deep/er/b": "../..", "a": "deep/er/b/../x"}, "a"),
+    ({"deep/er/a": "../../.."}, "a"), ({"a": "deep/../.."}, "a"), ({"a": "none/../../x"}, "a"),
+])  # fmt: skip
+def test_a_link_ends_where_the_links_that_are_packed_lead(source: Path, links: dict, refused: str) -> None:
+    (source / "deep/er").mkdir(parents=True)
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    if refused:
+        with pytest.raises(action.PackError, match=rf"the link (\S+/)?{refused} leads out of the source"):
+            action.collect(source)
+    else:
+        assert set(links) <= {entry.name for entry in action.collect(source)}
+
+
+def test_a_source_may_itself_be_a_link(source: Path) -> None:
+    (source.parent / "current").symlink_to(source)
+    assert packed(source.parent / "current") == packed(source)
 
 
 # Locks

@@ -1169,7 +1169,7 @@ def test_xz_gets_so_much_memory_and_no_more(tmp_path: Path, fetch) -> None:
     head = member("x").tobuf(tarfile.USTAR_FORMAT) + b"\0" * 1024
     tame = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 128 << 20}]
     assert fetch(**packed(tmp_path / "b.tar.xz", lzma.compress(head, filters=tame)), run="tame")[0].is_dir()
-    with pytest.raises(InputError, match=r"cannot be unpacked \(LZMAError\)"):
+    with pytest.raises(InputError, match=r"xz wants more than 256 MB .*smaller dictionary"):
         fetch(**packed(tmp_path / "a.tar.xz", lzma.compress(head, filters=filters)))
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 from ansible_run import preflight, run, write_inventory
 
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
@@ -163,3 +172,135 @@ def test_git_ignores_the_file(project):
         pytest.skip("not a clone")
     ignored = (project / ".gitignore").read_text().splitlines()
     assert ".secrets.yml" in ignored
+
+
+# The lock
+
+HOLD = """
+import fcntl, os, signal, sys
+os.setuid(int(sys.argv[1]))
+signal.alarm(40)
+fcntl.flock(int(sys.argv[2]), fcntl.LOCK_EX)
+print("held", flush=True)
+signal.pause()
+"""
+
+
+@contextmanager
+def held(path: Path, user: int = os.geteuid()) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds a flock on a file or folder."""
+    handle = os.open(path, os.O_RDONLY)
+    command = [sys.executable, "-c", HOLD, str(user), str(handle)]
+    holder = subprocess.Popen(command, pass_fds=[handle], stdout=subprocess.PIPE)
+    os.close(handle)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield holder
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+@pytest.fixture
+def secrets_plugin(plugin) -> ModuleType:
+    return plugin("roles/preflight/action_plugins/secrets.py")
+
+
+def keeper(module: ModuleType, check_mode: bool = False):
+    """The action without a play around it."""
+    action = module.ActionModule.__new__(module.ActionModule)
+    action._loader, action._task = DataLoader(), SimpleNamespace(check_mode=check_mode)
+    return action
+
+
+def test_a_lock_that_another_user_holds_on_the_folder_stops_no_run(inventory):
+    inventory.chmod(0o755)
+    with held(inventory, 65534 if os.geteuid() == 0 else os.geteuid()) as holder:
+        preflight(inventory)
+        assert holder.poll() is None, "the run waited until the lock was gone"
+    assert set(kept(inventory)) == {"shop"}
+    assert not (inventory / ".secrets.yml.lock").exists()
+
+
+def test_the_lock_file_is_its_owners_alone_and_names_the_run(tmp_path, secrets_plugin):
+    lock = tmp_path / ".secrets.yml.lock"
+    lock.write_text("left by a run that was killed\n" * 10)
+    with secrets_plugin.locked(tmp_path):
+        assert re.fullmatch(rf"PID {os.getpid()}, user \S+\n", lock.read_text())
+    assert not lock.exists()
+    with secrets_plugin.locked(tmp_path):
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "folder"])
+def test_something_else_in_place_of_the_lock_file_is_refused(tmp_path, secrets_plugin, kind):
+    folder, other = tmp_path / "inventory", tmp_path / "other"
+    folder.mkdir()
+    lock = folder / ".secrets.yml.lock"
+    other.write_text("theirs")
+    if kind == "hard link":
+        lock.hardlink_to(other)
+    elif kind == "fifo":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(secrets_plugin.AnsibleActionFail, match=r"Cannot lock .*Remove it"):
+        keeper(secrets_plugin)._keep(folder, ["shop"])
+    assert other.read_text() == "theirs"
+    assert not (tmp_path / "nowhere").exists()
+    assert not (folder / ".secrets.yml").exists()
+
+
+def test_a_run_that_waits_too_long_names_the_run_that_it_waits_for(tmp_path, secrets_plugin, monkeypatch):
+    monkeypatch.setattr(secrets_plugin, "PATIENCE", 0.2)
+    lock = tmp_path / ".secrets.yml.lock"
+    lock.write_text("PID 4242, user alice\n")
+    with held(lock), pytest.raises(secrets_plugin.AnsibleActionFail, match=r"\(PID 4242, user alice\)"):
+        keeper(secrets_plugin)._keep(tmp_path, ["shop"])
+    if os.geteuid() == 0:
+        os.chown(lock, 65534, 65534)
+        with pytest.raises(secrets_plugin.AnsibleActionFail, match=r"\(user nobody\)"):
+            keeper(secrets_plugin)._keep(tmp_path, ["shop"])
+    assert lock.read_text() == "PID 4242, user alice\n"
+
+
+def test_a_run_with_nothing_to_make_needs_no_lock(tmp_path, secrets_plugin):
+    keep(tmp_path)
+    (tmp_path / ".secrets.yml.lock").mkdir()
+    assert keeper(secrets_plugin)._keep(tmp_path, ["shop"]) == []
+    said = keeper(secrets_plugin, check_mode=True)._keep(tmp_path, ["mill"])
+    assert said == ["Would make a SECRET_KEY for mill"]
+
+
+def test_runs_at_once_make_one_secret(tmp_path, secrets_plugin):
+    context = get_context("fork")
+    everyone, results = context.Barrier(4), context.Queue()
+
+    def make() -> None:
+        action = keeper(secrets_plugin)
+        look, looks = action._look, []
+
+        def look_together(*arguments):
+            found = look(*arguments)
+            if not looks:
+                everyone.wait(20)
+            looks.append(1)
+            return found
+
+        action._look = look_together
+        results.put(action._keep(tmp_path, ["shop"]))
+
+    runs = [context.Process(target=make) for _ in range(4)]
+    for each in runs:
+        each.start()
+    said = [results.get(timeout=30) for _ in runs]
+    for each in runs:
+        each.join(30)
+    assert sorted(map(len, said)) == [0, 0, 0, 1], "one of them has made it"
+    assert set(kept(tmp_path)) == {"shop"}
+    assert [path.name for path in tmp_path.iterdir()] == [".secrets.yml"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
+import re
 import secrets
+import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,9 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
 FILE = ".secrets.yml"
+LOCK = f"{FILE}.lock"
+# Seconds to wait for another run, and between two looks.
+PATIENCE, INTERVAL = 60.0, 0.05
 HEADER = """\
 ---
 # Secrets that were made for sites which have none of their own. Keep this file: with other values, sessions and links
@@ -72,21 +79,32 @@ class ActionModule(ActionBase):
 
     def _keep(self, folder: Path, sites: list[str]) -> list[str]:
         path = folder / FILE
+        _known, missing, exposed = self._look(path, sites)
+        if self._task.check_mode or not (missing or exposed):
+            return [f"Would make a SECRET_KEY for {site}" for site in missing]
         with locked(folder):
-            known = self._read(path)
-            missing = [site for site in sites if "SECRET_KEY" not in known.get(site, {})]
-            encrypt = bool(self._loader._vault and self._loader._vault.secrets)
-            laid_bare = bool(known) and (
-                path.stat().st_mode & 0o077 or (encrypt and not is_encrypted(path.read_bytes()))
-            )
-            if self._task.check_mode or not (missing or laid_bare):
-                return [f"Would make a SECRET_KEY for {site}" for site in missing]
+            # Again: another run may have made them meanwhile.
+            known, missing, exposed = self._look(path, sites)
+            if not (missing or exposed):
+                return []
             for site in missing:
                 known.setdefault(site, {})["SECRET_KEY"] = secrets.token_urlsafe(48)
             text = HEADER + yaml.safe_dump(known, default_flow_style=False)
-            data = self._loader._vault.encrypt(text) if encrypt else text.encode()
-            write(path, data)
+            write(path, self._loader._vault.encrypt(text) if self._encrypts else text.encode())
         return [f"Made a SECRET_KEY for {site}, kept in {path}" for site in missing] or [f"Closed {path} to others"]
+
+    def _look(self, path: Path, sites: list[str]) -> tuple[dict[str, dict[str, str]], list[str], bool]:
+        """The secrets of the file, the sites that lack one, and whether others can read the file."""
+        known = self._read(path)
+        missing = [site for site in sites if "SECRET_KEY" not in known.get(site, {})]
+        exposed = bool(known) and (
+            bool(path.stat().st_mode & 0o077) or (self._encrypts and not is_encrypted(path.read_bytes()))
+        )
+        return known, missing, exposed
+
+    @property
+    def _encrypts(self) -> bool:
+        return bool(self._loader._vault and self._loader._vault.secrets)
 
     def _read(self, path: Path) -> dict[str, dict[str, str]]:
         return read(path, self._loader)
@@ -121,13 +139,93 @@ def read(path: Path, loader: DataLoader) -> dict[str, dict[str, str]]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One run at a time, or two would make two different secrets. The folder itself is the lock: no file is left."""
-    handle = os.open(folder, os.O_RDONLY)
+    """One run at a time, or two would make two different secrets.
+
+    The lock is a file that only its owner can open: whoever can open a file can hold its lock. It is removed at the
+    end; one that a killed run left is locked anew.
+    """
+    path = folder / LOCK
+    handle = _acquire(path, time.monotonic() + PATIENCE)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"PID {os.getpid()}, user {_user(os.geteuid())}\n".encode())
         yield
     finally:
+        # Before the lock is released, when no other run can have made a file of this name.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.lstat()):
+                path.unlink()
         os.close(handle)
+
+
+def _acquire(path: Path, deadline: float) -> int:
+    """The descriptor of the locked file."""
+    while True:
+        handle = _open(path)
+        try:
+            if handle is not None and _try_lock(handle, path):
+                return handle
+            holder = _holder(path, handle)
+        except BaseException:
+            if handle is not None:
+                os.close(handle)
+            raise
+        if handle is not None:
+            os.close(handle)
+        if time.monotonic() > deadline:
+            raise AnsibleActionFail(
+                f"{path} is locked by another run ({holder}), and was for {PATIENCE:.0f} seconds. Wait for that run, "
+                "or end it; if there is none, remove the file."
+            )
+        time.sleep(INTERVAL)
+
+
+def _open(path: Path) -> int | None:
+    """Open the lock file; None if it is another user's, whose run may be about to end."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if isinstance(error, PermissionError) and os.path.lexists(path):
+            return None
+        raise AnsibleActionFail(
+            f"Cannot lock {path}: {error.strerror}. Remove it if it exists, and make the folder writable; or set "
+            "SECRET_KEY in each site's env."
+        ) from None
+    status = os.fstat(handle)
+    if status.st_uid != os.geteuid():
+        os.close(handle)
+        return None
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(handle)
+        raise AnsibleActionFail(f"Cannot lock {path}: it is not a file of its own. Remove it, and run again.")
+    return handle
+
+
+def _try_lock(handle: int, path: Path) -> bool:
+    """Lock the file unless another run has; whether this is still the file of that name."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _holder(path: Path, handle: int | None) -> str:
+    """Who holds the lock, as far as this user can see."""
+    if handle is not None:
+        said = os.pread(handle, 100, 0).decode(errors="replace")
+        return said.strip() if re.fullmatch(r"PID \d+, user [\w.-]+\n", said) else "which has just begun"
+    try:
+        return f"user {_user(path.lstat().st_uid)}"
+    except FileNotFoundError:
+        return "which has just ended"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from ansible import constants
@@ -34,7 +34,7 @@ for utils in (ROLE / "plugin_utils", ROLE / "module_utils", PROJECT / "roles/pre
 
 import site_config  # noqa: E402
 from asking import ask  # noqa: E402
-from release_inputs import InputError, wheels  # noqa: E402
+from release_inputs import InputError, bounds, wheels  # noqa: E402
 from release_inputs.source import source_folder  # noqa: E402
 from releases import lockfile  # noqa: E402
 
@@ -60,6 +60,8 @@ CONFIG = (
 )  # fmt: skip
 # The package that brings each server.
 PACKAGES = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}
+# Links that a link may lead through, as Linux has it.
+LINKS = 40
 # What a release has in any case.
 RELEASE_NAMES = ("app", "venv", "packages", "environment")
 OWN = ("source", "files", "environment", "package_index", "http_proxy", "no_proxy")
@@ -73,23 +75,38 @@ class PackError(InputError):
 class Entry:
     """One file, folder or link of the source, as it will lie in ``app/``."""
 
-    path: Path
+    top: Path
     name: str
     kind: str
     executable: bool = False
     digest: str = ""
+    size: int = 0
 
 
 def collect(source: Path) -> list[Entry]:
-    """List what belongs to a release, in a fixed order, with the hash of each file's content."""
-    top = source.resolve()
+    """List what belongs to a release, in a fixed order, with the hash of each file's content.
+
+    Whoever can write to the source can exchange a part of it at any time, so each part is opened without following
+    links, and only what was opened counts.
+    """
     entries: list[Entry] = []
-    for folder, directories, files in os.walk(source):
-        at_top = Path(folder) == source
-        directories[:] = sorted(name for name in directories if not _excluded(name, at_top))
-        for name in sorted(directories + [name for name in files if not _excluded(name, at_top)]):
-            path = Path(folder, name)
-            entries.append(_entry(path, path.relative_to(source).as_posix(), top))
+    used, folders = bounds.Bounds(), [""]
+    while folders:
+        folder = folders.pop()
+        descriptor = bounds.open_folder(source, folder)
+        try:
+            for name in _names(descriptor, not folder, used):
+                entries.append(_entry(source, f"{folder}/{name}" if folder else name, descriptor, used))
+                if entries[-1].kind == "folder":
+                    folders.append(entries[-1].name)
+        finally:
+            os.close(descriptor)
+    links = {entry.name: entry.digest for entry in entries if entry.kind == "link"}
+    for name in links:
+        if _leads_out(name, links):
+            raise PackError(
+                f"the link {name} leads out of the source, where no host can follow; put the file itself there"
+            )
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -97,18 +114,65 @@ def _excluded(name: str, at_top: bool) -> bool:
     return name in EXCLUDED or name.endswith((".pyc", ".pyo")) or (at_top and name in EXCLUDED_AT_TOP)
 
 
-def _entry(path: Path, name: str, top: Path) -> Entry:
-    mode = path.lstat().st_mode
+def _names(folder: int, at_top: bool, used: bounds.Bounds) -> list[str]:
+    names = []
+    with os.scandir(folder) as listed:
+        for found in listed:
+            if not _excluded(found.name, at_top):
+                used.count()
+                names.append(found.name)
+    return sorted(names)
+
+
+def _entry(source: Path, name: str, folder: int, used: bounds.Bounds) -> Entry:
+    path = PurePosixPath(name)
+    bounds.check_name(name, path.parts)
+    try:
+        mode = os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode
+        target = str(PurePosixPath(os.readlink(path.name, dir_fd=folder))) if stat.S_ISLNK(mode) else ""
+    except OSError as error:
+        raise bounds.unreadable(name, error) from None
     if stat.S_ISDIR(mode):
-        return Entry(path, name, "folder")
-    if stat.S_ISREG(mode):
-        return Entry(path, name, "file", bool(mode & 0o100), hashlib.sha256(path.read_bytes()).hexdigest())
-    if not stat.S_ISLNK(mode):
+        return Entry(source, name, "folder")
+    if stat.S_ISLNK(mode):
+        used.add(len(target))
+        return Entry(source, name, "link", digest=target)
+    if not stat.S_ISREG(mode):
         raise PackError(f"{name} in the source is neither a file, a folder nor a link; move it out of the source")
-    target, end = path.readlink(), Path(os.path.realpath(path))
-    if target.is_absolute() or (end != top and top not in end.parents):
-        raise PackError(f"the link {name} leads out of the source, where no host can follow; put the file itself there")
-    return Entry(path, name, "link", digest=str(target))
+    with os.fdopen(bounds.open_below(source, name), "rb") as stream:
+        status, digest, size = os.fstat(stream.fileno()), hashlib.sha256(), 0
+        used.room(status.st_size)
+        while block := stream.read(bounds.BLOCK):
+            used.add(len(block))
+            size += len(block)
+            digest.update(block)
+    return Entry(source, name, "file", bool(status.st_mode & 0o100), digest.hexdigest(), size)
+
+
+def _leads_out(name: str, links: Mapping[str, str]) -> bool:
+    """Whether a link ends outside the source, by the texts of all links as they were read and will be packed."""
+    place = list(PurePosixPath(name).parts[:-1])
+    steps, followed = [PurePosixPath(name).name], 0
+    while steps:
+        step = steps.pop()
+        if step in ("", "."):
+            continue
+        if step == "..":
+            if not place:
+                return True
+            place.pop()
+            continue
+        target = links.get("/".join([*place, step]))
+        if target is None:
+            place.append(step)
+            continue
+        followed += 1
+        if target.startswith("/"):
+            return True
+        if followed > LINKS:
+            return False  # a circle, which leads nowhere
+        steps += reversed(target.split("/"))
+    return False
 
 
 def code_hash(entries: list[Entry], lock: str) -> str:
@@ -252,25 +316,25 @@ def pack(
 
 
 def _add(tar: tarfile.TarFile, entry: Entry) -> None:
-    status = entry.path.lstat()
     member = tarfile.TarInfo(f"app/{entry.name}")
-    # The real time: nginx makes ETags of it, and what did not change should stay in browsers' caches.
-    member.mtime = int(status.st_mtime)
     if entry.kind == "folder":
-        member.type, member.mode, member.mtime = tarfile.DIRTYPE, 0o755, 0
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(member)
     elif entry.kind == "link":
-        member.type, member.linkname, member.mtime = tarfile.SYMTYPE, entry.digest, 0
+        member.type, member.linkname = tarfile.SYMTYPE, entry.digest
         tar.addfile(member)
     else:
-        member.size, member.mode = status.st_size, 0o755 if entry.executable else 0o644
-        with entry.path.open("rb") as stream:
+        with os.fdopen(bounds.open_below(entry.top, entry.name), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            # The real time: nginx makes ETags of it, and what did not change should stay in browsers' caches.
+            member.mtime = int(status.st_mtime)
+            member.size, member.mode = entry.size, 0o755 if entry.executable else 0o644
             reader = _Hashing(stream)
             try:
                 tar.addfile(member, reader)
             except OSError:
                 raise PackError(f"{entry.name} changed while it was packed; run again") from None
-        if reader.hash.hexdigest() != entry.digest:
+        if reader.hash.hexdigest() != entry.digest or status.st_size != entry.size:
             raise PackError(f"{entry.name} changed while it was packed; run again")
 
 

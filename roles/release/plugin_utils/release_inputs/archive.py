@@ -279,12 +279,23 @@ class _Unpacked(io.RawIOBase):
                     return b""
                 self.current = self._next()
             packed = self.waiting or (b"" if self._holds_more() else self.packed.read(65536))
-            data = self.current.decompress(packed, size)
+            data = self._decompress(packed, size)
             self.waiting = self.current.unconsumed_tail if self.gzipped else b""
             if data:
                 return data
             if not packed and not self.current.eof:
                 raise EOFError
+
+    def _decompress(self, packed: bytes, size: int) -> bytes:
+        try:
+            return self.current.decompress(packed, size)
+        except lzma.LZMAError as error:
+            if "emory" not in str(error):
+                raise
+            raise InputError(
+                f"source.archive: xz wants more than {XZ_MEMORY >> 20} MB of memory to unpack it; pack it with a "
+                "smaller dictionary (xz -9 has 64 MB), or as .tar.gz"
+            ) from None
 
     def _holds_more(self) -> bool:
         return not self.gzipped and not self.current.needs_input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path, PurePosixPath
@@ -69,32 +70,60 @@ def check_name(name: str, parts: tuple[str, ...]) -> None:
         )
 
 
+def open_folder(top: Path, name: str) -> int:
+    """Open a folder below a folder; its descriptor. No link is followed on the way, whatever stood there a moment ago.
+
+    :param name: its path, or nothing for ``top`` itself, which may be a link
+    :raises InputError: if there is no such folder any more
+    """
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in _parts(name):
+        try:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except OSError as error:
+            raise unreadable(name, error) from None
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
 def open_below(top: Path, name: str) -> int:
     """Open a file below a folder for reading; its descriptor.
 
-    Someone else may be able to write to the folder. So no link is followed on the way, whatever stood there a moment
-    ago, and nothing else than a file is opened: a FIFO would make us wait for ever.
+    Someone else may be able to write to the folder. So no link is followed, and nothing else than a file is opened:
+    a FIFO would make us wait for ever.
 
     :raises InputError: if there is no such file any more
     """
-    parts = PurePosixPath(name).parts
-    if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
-        raise InputError(f"source: {name!r} leads out of the source; nothing of it was used")
-    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    *above, last = _parts(name) or ("",)
+    folder = open_folder(top, "/".join(above))
     try:
-        for part in parts[:-1]:
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        file = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"source: {name!r} changed while it was read; run again") from None
+        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
-        # ELOOP is a link; ENXIO a socket.
-        raise InputError(f"source: {name!r} cannot be read as a file: {error.strerror}") from None
+        raise unreadable(name, error) from None
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise InputError(f"source: {name!r} is no file any more; run again")
+        raise _changed(name)
     return file
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(f"source: {name!r} leads out of the source; nothing of it was used")
+    return path.parts
+
+
+def _changed(name: str) -> InputError:
+    return InputError(f"source: {name} changed while it was packed; run again")
+
+
+def unreadable(name: str, error: OSError) -> InputError:
+    """The error for what was listed as a file, a folder or a link, and cannot be read as one."""
+    # ELOOP: it is a link by now; EINVAL: no link any more; ENXIO: a socket.
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO):
+        return _changed(name)
+    return InputError(f"source: {name} cannot be read ({error.strerror}); correct its permissions, or move it away")
