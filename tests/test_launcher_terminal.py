@@ -222,7 +222,7 @@ def test_in_front_of_a_pager_the_keyboard_is_the_pagers(sit, live: Host) -> None
         "heard = b''\nwhile len(heard) < 3:\n    heard += os.read(keys, 1)\n"
         "termios.tcsetattr(keys, termios.TCSADRAIN, before)\nprint('heard', heard)\n"
     )
-    terminal = sit(f"RUN sh -c 'echo one; sleep 600' | python3 {pager}; true")
+    terminal = sit(f"RUN sh -c 'echo one; exec sleep 600' | python3 {pager}; true")
     terminal.until("page one")
     terminal.type("abc")
     terminal.until("heard b'abc'")
