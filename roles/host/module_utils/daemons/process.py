@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import bounded
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -73,9 +75,9 @@ def group(leader: int, uid: int) -> list[int]:
 
 
 def command(pid: int) -> str:
-    """What a process calls itself; empty if it is gone."""
+    """What a process calls itself, the beginning of it; empty if it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").strip("\0")
+        return bounded(Path(f"/proc/{pid}/cmdline")).strip("\0")
     except OSError:
         return ""
 
