@@ -91,6 +91,13 @@ def test_no_stranger_reads_its_code(site: Site, strangers: list[str]) -> None:
     assert not [user for user in [*strangers, "www-data"] if site.machine.succeeds_as(user, "cat", code)]
 
 
+def test_no_stranger_reads_its_logs(site: Site, strangers: list[str]) -> None:
+    logs = f"/var/log/{site.name}"
+    assert site.machine.succeeds_as(site.user, "ls", logs)
+    assert not [user for user in strangers if site.machine.succeeds_as(user, "ls", logs)]
+    assert not [user for user in strangers if site.machine.succeeds_as(user, "cat", f"{logs}/server.log")]
+
+
 def test_its_user_can_log_in_nowhere(site: Site) -> None:
     account = site.machine.host.user(site.user)
     assert account.shell.endswith("/nologin")
