@@ -142,6 +142,7 @@ def test_what_went_wrong_is_told_in_short(asking: Asking) -> None:
     assert bad == "bad.test: 192.0.2.7: Invalid response from http://bad.test/.well-known/acme-challenge/x: 404"
     assert reason(DOWN) == "ValueError: Requesting localhost/dir: Connection refused"
     assert reason("") == "certbot says nothing"
+    assert reason("An unexpected error occurred:\nof the authority: \x1b[2J\x9b") == "of the authority: \\x1b[2J\\x9b"
     told = asking.complaint(bad)
     assert "NOT TRUSTED" in told and DIRECTORY in told and bad in told and "port 80" in told
     asking.folder.place("acme", {name: text.encode() for name, text in pair(make(*NAMES, ends=9 * DAY)).items()}, do)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import configparser
 import re
 import shutil
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from nginx_rig import (
     role_variables,
     trusted,
     wait_for,
+    whole_request,
 )
 
 # Stands in for fail2ban, which is on no controller: it notes what it is asked, and refuses a file that says so. The
@@ -88,12 +91,77 @@ def test_nginx_writes_down_whom_it_refuses_and_nothing_that_a_client_says(rig: R
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
     assert re.fullmatch(rf"{stamp} 127\.0\.0\.1 404\n{stamp} 127\.0\.0\.3 403\n", log.read_text())
     upstream.listener.close()
+    judged(rig, log, 2)
 
+
+def judged(rig: Rig, log: Path, lines: int) -> None:
+    """So many lines count, by the filter's own pattern and, where it is there, by fail2ban."""
+    text = files(ban={"failures": 5})["/etc/fail2ban/filter.d/sites.conf"]
+    pattern = re.search(r"^failregex = (.*)$", text, re.MULTILINE)
+    assert pattern, "the filter has one"
+    # fail2ban cuts the date out of the line first.
+    rest = [line.partition(" ")[2] for line in log.read_text().splitlines()]
+    assert sum(bool(re.search(pattern[1].replace("<ADDR>", "[0-9.]+"), line)) for line in rest) == lines
     judge = shutil.which("fail2ban-regex")
     if judge:
-        (rig.folder / "filter.conf").write_text(files(ban={"failures": 5})["/etc/fail2ban/filter.d/sites.conf"])
+        (rig.folder / "filter.conf").write_text(text)
         said = subprocess.run([judge, log, rig.folder / "filter.conf"], capture_output=True, text=True, check=True)
-        assert "2 matched" in said.stdout
+        assert f"{lines} matched" in said.stdout
+
+
+class Refusing(threading.Thread):
+    """A server on a unix socket that answers each request with the status in its path."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        path.chmod(0o666)
+        self.listener.listen(16)
+
+    def run(self) -> None:
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            with peer, peer.makefile("rb") as stream:
+                status = re.search(rb"/(\d+)", whole_request(stream))
+                code = status[1].decode() if status else "200"
+                peer.sendall(f"HTTP/1.1 {code} So\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno".encode())
+
+
+@needs_nginx
+def test_what_the_app_answers_bans_nobody_unless_the_site_says_so(rig: Rig) -> None:
+    """A taken-over app that answers 403 to everybody would keep its visitors from all other sites of the host."""
+    port, statuses = free_port(), ("400", "401", "403", "404", "405", "429", "444")
+    kept = {"aliases": {"/static/": "app/static"}, "micro_cache": {"seconds": 60}}
+    pages = {
+        name: {"server_names": [f"{name}.test"], "source": {"path": "app"}, "http_port": port, **kept, "ban": ban}
+        for name, ban in (("quiet", {"failures": 5}), ("strict", {"failures": 5, "count": "answers"}))
+    }
+    pages["below"] = {**pages["quiet"], "path": "/below", "aliases": {}}
+    apps = [Refusing(rig.site(name) / "slots/blue/sock") for name in pages]
+    for app in apps:
+        app.start()
+    rig.lay(*render(pages, nginx_worker_processes=1, nginx_version=nginx_version(NGINX)))
+    rig.start()
+    for host, prefix in (("quiet.test", ""), ("strict.test", ""), ("quiet.test", "/below")):
+        for status in statuses:
+            assert ask(port, f"{prefix}/{status}", host).split()[1] == status
+        assert "X-Cache: HIT" in ask(port, f"{prefix}/404", host), "of a kept answer, the app decided as well"
+    for host in ("quiet.test", "strict.test"):
+        assert ask(port, "/static/missing", host).split()[1] == "404"
+        assert ask(port, "/below/x", host, headers=f"X: {'y' * 9000}\r\n" * 5).split()[1] == "400"
+    logs = {name: rig.folder / f"var/log/{name}/refused.log" for name in pages}
+    wait_for(lambda: logs["strict"].read_text().count("\n") == len(statuses) + 3)
+    judged(rig, logs["strict"], len(statuses) + 3)
+    # Of the last request nginx has not read the path: it counts for the site that has the name.
+    assert [line.split()[2] for line in logs["quiet"].read_text().splitlines()] == ["404", "400"]
+    judged(rig, logs["quiet"], 2)
+    assert logs["below"].read_text() == ""
+    for app in apps:
+        app.listener.close()
 
 
 class Place:
@@ -156,7 +224,9 @@ def test_a_jail_comes_once_and_goes(running: Place) -> None:
 def test_what_fail2ban_refuses_changes_nothing(running: Place) -> None:
     running.ensure()
     before = running.jail.read_text()
-    with pytest.raises(Refused, match=r"the old one stays. It says:\n.*site-shop.conf is nonsense"):
+    client = running.places.client
+    client.write_text(client.read_text().replace("is nonsense/", "is nonsense\x1b[2J/"))
+    with pytest.raises(Refused, match=r"the old one stays. It says:\n.*site-shop.conf is nonsense\\x1b\[2J"):
         running.ensure("[site-shop]\nnonsense\n")
     assert running.jail.read_text() == before
 

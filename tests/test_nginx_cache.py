@@ -326,6 +326,38 @@ def test_two_sites_of_a_name_keep_their_own(host: Host):
         assert host.heard(site) == before + 1
 
 
+def test_no_request_gets_what_is_kept_for_another(host: Host):
+    """Whatever its request line, Host, method or headers say: of no other site or name, and in no other kind."""
+    path, kept = "/same?q=1", {}
+    for site in ("shop", "town"):
+        kept[site] = host.ask(site, path)[2]
+        assert host.ask(site, path) == (200, "HIT", kept[site])
+    before = host.heard("shop"), host.heard("town")
+    # The request line chooses the site, also for the cache, and the app hears of the same name.
+    assert host.ask("", f"http://town.test{path}", host="shop.test")[1:] == ("HIT", kept["town"])
+    assert (host.heard("shop"), host.heard("town")) == before
+    assert host.ask("", f"http://town.test{path}", host="shop.test:99")[1] == "MISS"
+    assert b"\r\nHost: town.test:99\r\n" in host.apps["town"].heard[-1]
+    hostile = [
+        {"headers": "X-Forwarded-Host: town.test\r\nX-Forwarded-Proto: https\r\nX-Original-URL: /other\r\n"},
+        {"headers": "X-HTTP-Method-Override: POST\r\nForwarded: host=town.test\r\n"},
+        {"headers": "Accept-Encoding: gzip, br\r\nAccept: application/json\r\n"},
+        {"headers": "Range: bytes=0-\r\nIf-Range: x\r\n"},
+    ]
+    for how in hostile:
+        assert host.ask("shop", path, **how)[1:] == ("HIT", kept["shop"]), "it reaches no app, so it changes nothing"
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "PROPFIND", "get"):
+        answer = host.ask("shop", path, method=method)
+        assert answer[0] in (400, 405) or answer[2] != kept["shop"], method
+    assert host.ask("shop", path)[1:] == ("HIT", kept["shop"])
+    for name in ("town.test shop.test", "shop.test@town.test", "shop.test/../town.test", "shop.test\tx", "town.test,x"):
+        answer = ask(host.port, path, name)
+        assert not answer or answer.split()[1] == "400", name
+    # Variants, in both orders.
+    for language in ("de", "fr", "", "de, fr"):
+        assert host.ask("shop", "/vary?same", f"Accept-Language: {language}\r\n")[1] == "MISS"
+
+
 def test_only_nginx_can_read_what_is_kept(host: Host):
     host.ask("shop", "/read")
     folder = host.rig.folder / "var/cache/nginx-shop"

@@ -111,8 +111,8 @@ def test_a_broken_file_changes_nothing_and_nginx_is_quoted_with_the_real_path(ho
     host.rig.start()
     before = host.snapshot()
     with pytest.raises(host.nginx.Refused) as refused:
-        host.ensure(**host.site("server { listen 127.0.0.1:1; nonsense on; }\n"))
-    assert f'unknown directive "nonsense" in {host.path("sites-enabled/a.conf")}:2' in str(refused.value)
+        host.ensure(**host.site("server { listen 127.0.0.1:1; nonsense\x1b[2J on; }\n"))
+    assert f'unknown directive "nonsense\\x1b[2J" in {host.path("sites-enabled/a.conf")}:2' in str(refused.value)
     assert host.snapshot() == before and answers(host.port)
     assert not host.ensure(files=host.main())["changed"]
 

@@ -99,6 +99,7 @@ RULES = {
             "a{b",
             "~^x$",
             "a\nb",
+            "\u212a.example",
         ],
     ),
     "wsgi": (
@@ -195,9 +196,9 @@ RULES = {
     "tls.hsts": ([0, 86400], [-1]),
     "tls.acme.directory": (
         ["https://acme-v02.api.letsencrypt.org/directory", "https://ca.test:14000/dir", "https://ca.test"],
-        ["http://ca.test/dir", "ca.test", "https://", "https://ca.test/a b", ""],
+        ["http://ca.test/dir", "ca.test", "https://", "https://ca.test/a b", "https://ca.test/'#", ""],
     ),
-    "tls.acme.email": (["", "ops@example.com"], ["ops", "ops@", "a@b", "a b@example.com", "a@b.c\n"]),
+    "tls.acme.email": (["", "ops@example.com"], ["ops", "ops@", "a@b", "a b@example.com", "a@b.c\n", "--x@y.z"]),
     "tls.acme.renew_days": ([1, 30, 80], [0, 81]),
     "gunicorn.ca_certs": (["", "/etc/ssl/ca.pem"], ["ca.pem", "/etc/ssl/a b"]),
     "uwsgi.reload_on_rss": ([0, 300], [-1]),
@@ -260,6 +261,8 @@ RULES = {
             "* * * * *\n* * * * *",
             "* * * * %",
             "0 3 * * * root",
+            "0 3\r* * *",
+            "0 3\x0b* * *",
         ],
     ),
     "cron.*.patience": ([1], [0]),

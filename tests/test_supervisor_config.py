@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,9 @@ def test_lays_the_file_down_and_then_changes_nothing(host: Host):
     host.boot()
     again = host.ensure()
     assert not again["changed"] and not again["pending"] and again["running"]
+    with pytest.raises(xmlrpc.client.Fault) as fault:
+        host.places.daemon.call("startProcess", "\x9b2J\u202e")
+    assert fault.value.faultString == "BAD_NAME: \\x9b2J\\u202e", "of what it says, nothing steers a terminal"
 
 
 def test_restarts_at_once_while_no_program_is_known(host: Host):
@@ -178,6 +182,7 @@ def test_a_stamp_of_an_earlier_process_counts_for_nothing(host: Host):
         ("x\n[supervisord]\nlogfile_maxbytes = many\n", "'many'"),
         ("x\n[supervisord]\nenvironment = A='%(ENV_NOT_THERE)s'\n", "ENV_NOT_THERE"),
         ("x\nno section\n", "no section"),
+        ("x\n[supervisord]\nuser = no\x9b2J\u202ebody\n", "Invalid user name no\\x9b2J\\u202ebody"),
     ],
 )
 @pytest.mark.parametrize("check_mode", [False, True])

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.daemons import process
 from ansible.module_utils.daemons.text import TAIL, visible, visible_all
 from ansible.module_utils.releases import front, history, logs, venv
 from ansible.module_utils.releases.layout import Layout
@@ -54,6 +55,21 @@ def test_what_a_command_writes_into_files_of_its_own_is_not_bounded(tmp_path: Pa
     done = run_as(getpass.getuser(), ["/usr/bin/python3", "-c", code], cwd=tmp_path, environment={})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "big").stat().st_size == 1 << 32
+
+
+def test_of_what_a_process_calls_itself_the_beginning_is_read(plugin) -> None:
+    """A command of megabytes costs each look at the host's processes no more than a short one."""
+    words = [HOSTILE.replace("\ud800", ""), *(["x" * 100_000] * 12)]
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "echo; read x", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as it:
+        it.stdout.readline()
+        try:
+            assert len(process.command(it.pid)) <= TAIL
+            seen = plugin("roles/host/library/host_inspect.py").Host().process(f"/proc/{it.pid}")
+            assert len(seen.command) < 2 * TAIL and "\\x1b]2;title\\x07" in seen.command and "\x1b" not in seen.command
+        finally:
+            it.kill()
 
 
 def test_of_a_log_of_any_size_the_end_is_read(tmp_path: Path) -> None:

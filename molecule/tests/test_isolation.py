@@ -108,6 +108,13 @@ def test_no_stranger_reads_its_packages_and_records(site: Site, strangers: list[
         assert not [user for user in strangers if site.machine.succeeds_as(user, "ls", folder)]
 
 
+def test_no_stranger_reads_its_logs(site: Site, strangers: list[str]) -> None:
+    logs = f"/var/log/{site.name}"
+    assert site.machine.succeeds_as(site.user, "ls", logs)
+    assert not [user for user in strangers if site.machine.succeeds_as(user, "ls", logs)]
+    assert not [user for user in strangers if site.machine.succeeds_as(user, "cat", f"{logs}/server.log")]
+
+
 def test_its_user_can_log_in_nowhere(site: Site) -> None:
     account = site.machine.host.user(site.user)
     assert account.shell.endswith("/nologin")

@@ -16,6 +16,7 @@ from ansible.module_utils.daemons.files import Change, placed, refuse_foreign
 from ansible.module_utils.daemons.origin import is_ours, shipped
 from ansible.module_utils.daemons.process import Process
 from ansible.module_utils.daemons.runtime import RUN, Stamp, alone
+from ansible.module_utils.daemons.text import visible
 
 DOCUMENTATION = """
 module: ban_config
@@ -127,7 +128,7 @@ def tell(places: Places, *words: str) -> None:
         [places.client, "-c", places.conf_dir, *words], capture_output=True, text=True, check=False, timeout=120
     )
     if done.returncode != 0:
-        said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
+        said = visible("\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip()))
         raise Refused(f"fail2ban refuses its configuration; the old one stays. It says:\n{said}")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.daemons import kernel, origin
-from ansible.module_utils.daemons.text import visible
+from ansible.module_utils.daemons.text import bounded, visible
 
 DOCUMENTATION = """
 module: host_inspect
@@ -168,6 +168,13 @@ class Host:
         except OSError:
             return ""
 
+    def beginning(self, path: str) -> str:
+        """What somebody else may have made long."""
+        try:
+            return bounded(self.at(path))
+        except OSError:
+            return ""
+
     def glob(self, pattern: str) -> list[str]:
         found = glob.glob(pattern.lstrip("/"), root_dir=self.prefix)
         return sorted("/" + path for path in found)
@@ -263,9 +270,11 @@ class Host:
             cwd = os.readlink(self.at(f"{path}/cwd"))
         except OSError:
             cwd = ""
-        # A process chooses both by itself.
-        command = visible(self.read(f"{path}/cmdline").replace("\0", " ").strip())
-        return Process(int(path.rpartition("/")[2]), visible(self.read(f"{path}/comm").strip()), command, cwd)
+        # A process chooses both by itself, and the first may be megabytes.
+        name, command = (
+            visible(self.beginning(f"{path}/{file}").replace("\0", " ").strip()) for file in ("comm", "cmdline")
+        )
+        return Process(int(path.rpartition("/")[2]), name, command, cwd)
 
     def servers(self) -> list[Server]:
         """Every server block that nginx would load and that is neither ours nor the distribution's own."""

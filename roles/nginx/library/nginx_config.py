@@ -20,6 +20,7 @@ from ansible.module_utils.daemons.files import Change, placed, refuse_foreign
 from ansible.module_utils.daemons.nginx import Places, digest, master, named_by, pending, reload, tree
 from ansible.module_utils.daemons.origin import is_stock, shipped
 from ansible.module_utils.daemons.runtime import alone
+from ansible.module_utils.daemons.text import visible
 
 DOCUMENTATION = """
 module: nginx_config
@@ -223,7 +224,7 @@ def test(changes: list[Change], assumed: Mapping[str, str], places: Places, chec
             [str(places.binary), "-t", "-q", "-c", str(main)], capture_output=True, text=True, check=False, timeout=60
         )
         if done.returncode:
-            words = (done.stderr + done.stdout).replace(str(copy), str(places.conf_dir)).strip()
+            words = visible((done.stderr + done.stdout).replace(str(copy), str(places.conf_dir)).strip())
             raise Refused(
                 "nginx refuses the new configuration, so nothing was changed and the old one stays in service."
                 f" nginx says: {words}"

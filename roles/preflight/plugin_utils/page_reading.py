@@ -11,7 +11,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from jinja2 import TemplateError
-from page_rules import PATH, RULES, identifier, pattern
+from page_rules import PATH, RULES, characters, identifier, pattern
 
 # Keys that hold entries by name, and what each entry must say.
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
@@ -187,7 +187,10 @@ class Reading:
             self.report(place, 'must be one value; write "" for an empty one')
 
     def _apply(self, dotted: str, value: object, place: str) -> None:
-        if (rule := RULES.get(dotted)) and (problem := rule(value)):
+        problem = characters(dotted, value)
+        if not problem and (rule := RULES.get(dotted)):
+            problem = rule(value)
+        if problem:
             self.report(place, problem)
 
     def _check_whole(self, name: str, site: dict[str, Any]) -> None:

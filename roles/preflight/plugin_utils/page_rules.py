@@ -41,6 +41,28 @@ def between(low: int, high: int | None = None, words: str = "") -> Rule:
     return lambda value: None if low <= value and (high is None or value <= high) else remedy
 
 
+# Of these, a value may have several lines.
+LONG_TEXTS = frozenset({
+    "env.*", "tls.certificate", "tls.chain", "tls.key", "tls.client_ca", "upstream.ca", "health.body",
+    "hooks.before_start.*", "hooks.after_live.*", "hooks.on_failure.*", "hooks.schema", "processes.*.command",
+    "cron.*.command",
+})  # fmt: skip
+
+
+def characters(dotted: str, value: object) -> str | None:
+    """What no text of the page holds, whatever its own rule says: it would end a line or a word in some file."""
+    text = str(value)
+    if re.search(r"[\0\ud800-\udfff]", text):
+        return "holds a character that no file can hold (a NUL, or half of a pair); take it out"
+    if dotted != "env.*" and re.search(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
+        return "holds a control character; take it out"
+    # A schedule may have tabs between its fields.
+    breaks = r"[\n\r\x85\u2028\u2029]" if dotted == "cron.*.schedule" else r"[\t\n\r\x85\u2028\u2029]"
+    if dotted not in LONG_TEXTS and re.search(breaks, text):
+        return "holds a line end or a tab; write it on one line, and of a block of YAML's (|, >) say |- or >-"
+    return None
+
+
 def expression(value: str) -> str | None:
     """A regular expression that nginx's configuration can quote."""
     try:
@@ -81,6 +103,8 @@ def is_address(name: str) -> bool:
 def server_name(value: str) -> str | None:
     """A host name, a wildcard in front, or an address."""
     name = str(value).lower()
+    if not str(value).isascii():
+        return "has letters that no name in DNS has; write it as xn--…"
     if is_address(name):
         return None
     if "://" in name or "/" in name:
@@ -186,8 +210,8 @@ def schedule(value: str) -> str | None:
     text = str(value)
     if text.startswith("@"):
         return None if text in CRON_WORDS else f"must be five fields, or one of {', '.join(CRON_WORDS)}"
-    fields = text.split()
-    if len(fields) != 5 or "\n" in text:
+    fields = re.split(r"[ \t]+", text.strip(" \t"))
+    if len(fields) != 5:
         return 'give five fields (minute, hour, day, month, weekday), such as "15 3 * * *", or @daily'
     for name, field in zip(CRON_FIELDS, fields, strict=True):
         if problem := cron_field(field, *CRON_FIELDS[name]):
@@ -304,8 +328,11 @@ RULES: dict[str, Rule] = {
     "canonical_name": optional(server_name),
     "path": pattern(r"/|(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+", "begin it with / and end it without, such as /blog"),
     "server_names.*": server_name,
-    "tls.acme.directory": pattern(r"https://[^\s/]+(/\S*)?", "give the https URL of the authority's directory"),
-    "tls.acme.email": optional(pattern(r"[^\s@]+@[^\s@]+\.[^\s@]+", "give one mail address, or leave it empty")),
+    "tls.acme.directory": pattern(
+        r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~:/?@!&()*+,;=%-]*)?",
+        "give the https URL of the authority's directory",
+    ),
+    "tls.acme.email": optional(pattern(r"(?!-)[^\s@]+@[^\s@]+\.[^\s@]+", "give one mail address, or leave it empty")),
     "tls.acme.renew_days": between(1, 80),
     "source.git": optional(repository),
     "source.version": optional(version),

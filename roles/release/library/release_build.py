@@ -118,6 +118,7 @@ from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.daemons import builder
+from ansible.module_utils.daemons.text import visible
 from ansible.module_utils.releases import fingerprint, lockfile, packed, processes, run, steps, store, trees, venv
 from ansible.module_utils.releases.environment import format_environment, mask, site_environment
 from ansible.module_utils.releases.gate import healthy
@@ -437,8 +438,9 @@ def _opened(tar: tarfile.TarFile, name: str) -> IO[bytes]:
 def explain(error: OSError) -> str:
     """An error of the file system in the operator's words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'while a release was built'}). Free some space, then run again."
-    return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        where = visible(str(error.filename or "while a release was built"))
+        return f"the disk is full ({where}). Free some space, then run again."
+    return f"{error.strerror or error}: {visible(str(error.filename))}" if error.filename else str(error)
 
 
 def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: datetime | None = None) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.daemons.text import visible
 from ansible.module_utils.releases.home import Removal
 from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.lock import Busy, site_lock
@@ -61,7 +62,7 @@ def main() -> None:
     except (StepError, Busy, SupervisorError) as error:
         module.fail_json(msg=f"{name}: {error}" if isinstance(error, SupervisorError) else str(error))
     except OSError as error:
-        module.fail_json(msg=f"{name}: {error.strerror}: {error.filename}; correct that, then run again")
+        module.fail_json(msg=f"{name}: {error.strerror}: {visible(str(error.filename))}; correct that, then run again")
     for words in removal.left:
         module.warn(f"{name}: {words}. Delete it yourself if nobody needs it.")
     diff = {"before": "".join(f"{line}\n" for line in changes), "after": ""}

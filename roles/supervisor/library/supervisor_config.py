@@ -18,6 +18,7 @@ from ansible.module_utils.daemons.origin import shipped, template
 from ansible.module_utils.daemons.process import Process
 from ansible.module_utils.daemons.runtime import RUN, Stamp, alone
 from ansible.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
+from ansible.module_utils.daemons.text import visible
 
 DOCUMENTATION = """
 module: supervisor_config
@@ -151,7 +152,7 @@ def test(text: str, running: Process | None, places: Places) -> None:
         timeout=60,
     )
     if done.returncode:
-        words = done.stderr.strip().removeprefix("Error: ").partition("\nFor help, ")[0]
+        words = visible(done.stderr.strip().removeprefix("Error: ").partition("\nFor help, ")[0])
         raise Refused(
             "supervisor refuses its new configuration, so nothing was changed and the old one stays in service. Correct"
             f" {template(text.encode()) or places.config}. supervisor says: {words}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder, read, write
+from ansible.module_utils.daemons.text import visible
 
 WEBROOT = Path("/var/lib/sites/acme")
 LOG = Path("/var/log/letsencrypt/letsencrypt.log")
@@ -77,7 +78,8 @@ class Lineage:
 
 
 def reason(said: str) -> str:
-    """The core of what certbot says when it has failed."""
+    """The core of what certbot says when it has failed; some of it are the authority's words."""
+    said = visible(said)
     problems = re.findall(r"^ +Domain: (\S+)\n +Type: .*\n +Detail: (.*)", said, re.MULTILINE)
     if problems:
         return "; ".join(f"{name}: {words}" for name, words in problems)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ansible.module_utils.certificates.folder import FULLCHAIN
 from ansible.module_utils.certificates.lineage import LOG
 from ansible.module_utils.certificates.spare import made_here
+from ansible.module_utils.daemons.text import visible
 
 Run = Callable[[list[str]], tuple[int, str, str]]
 # How long certbot's timer may go on trying before somebody has to be told.
@@ -37,6 +38,7 @@ def see(folder: Path, run: Run) -> Seen | None:
     code, said, _ = run(["openssl", "x509", "-noout", "-in", str(folder / FULLCHAIN), *wanted])
     if code != 0:
         return None
+    said = visible(said)
     told = dict(re.findall(r"^(\w+)=(.*)$", said, re.MULTILINE))
     issuer = dict(re.findall(r"(?:^|(?<!\\),)(O|CN)=((?:\\.|[^,\\])*)", told["issuer"]))
     return Seen(

@@ -15,6 +15,7 @@ from ansible.module_utils.daemons import process
 from ansible.module_utils.daemons.errors import Refused
 from ansible.module_utils.daemons.process import Process
 from ansible.module_utils.daemons.runtime import RUN, Stamp, alone
+from ansible.module_utils.daemons.text import visible
 
 # Master and workers need a moment each; a port that is taken is tried for 2.5 s by nginx itself.
 PATIENCE = 15.0
@@ -126,7 +127,7 @@ def reload(running: Process, places: Places) -> None:
         try:
             with open(places.error_log, encoding="utf-8", errors="replace") as stream:
                 stream.seek(since)
-                return [line.strip() for line in stream if "[emerg]" in line]
+                return [visible(line.strip()) for line in stream if "[emerg]" in line]
         except OSError:
             return []
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.daemons.text import bounded
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -131,9 +133,9 @@ def name(pid: int) -> str:
 
 
 def command(pid: int) -> str:
-    """What a process calls itself; empty if it is gone."""
+    """What a process calls itself, the beginning of it; empty if it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").strip("\0")
+        return bounded(Path(f"/proc/{pid}/cmdline")).strip("\0")
     except OSError:
         return ""
 

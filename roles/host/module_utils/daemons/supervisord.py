@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.daemons.errors import Refused
+from ansible.module_utils.daemons.text import visible, visible_all
 
 SOCKET = Path("/run/supervisor.sock")
 
@@ -46,14 +47,14 @@ class Supervisord:
         self.path = path
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call one of supervisor's own methods.
+        """Call one of supervisor's own methods. What it says of programs and their errors comes as plain text.
 
         :raises SupervisorError: when nobody answers
         :raises xmlrpc.client.Fault: when supervisord answers that it will not
         """
         proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_Transport(self.path))
         try:
-            return getattr(proxy.supervisor, method)(*arguments)
+            return visible_all(getattr(proxy.supervisor, method)(*arguments))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise SupervisorError(
                 f"supervisord is not running on this host (nobody answers at {self.path}); start it with "
@@ -64,7 +65,7 @@ class Supervisord:
         except xmlrpc.client.Fault as fault:
             if fault.faultString == "SHUTDOWN_STATE":
                 raise SupervisorError("supervisord is shutting down; run again once it is up") from fault
-            raise
+            raise xmlrpc.client.Fault(fault.faultCode, visible(fault.faultString)) from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise SupervisorError(
                 f"supervisord broke off at {self.path} ({error!r}); is it being restarted? Run again"

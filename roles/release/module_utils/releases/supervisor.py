@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ansible.module_utils.daemons import process
 from ansible.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
+from ansible.module_utils.daemons.text import visible, visible_all
 
 CONFIG = Path("/etc/supervisor/supervisord.conf")
 # supervisor is the distribution's package: only the system's Python can import it.
@@ -235,12 +236,12 @@ def read_sets(sets: list[list[Path]], supervisord: int | None = None) -> list[di
         check=False,
     )
     if answer.returncode != 0:
-        last = (answer.stderr.strip().splitlines() or ["no words"])[-1]
+        last = visible((answer.stderr.strip().splitlines() or ["no words"])[-1])
         raise SupervisorError(
             f"supervisor's own parser does not run in {PYTHON} ({last}); is the distribution's "
             "package supervisor installed?"
         )
-    return json.loads(answer.stdout)
+    return visible_all(json.loads(answer.stdout))
 
 
 def broken_files(files: list[Path], supervisord: int | None = None) -> dict[Path, str]:
