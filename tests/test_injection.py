@@ -30,6 +30,7 @@ NOT_PRINTED = {
 FOR_MODULES = {
     "requirements", "health.path", "health.body", "hooks.before_start.*", "hooks.after_live.*", "hooks.on_failure.*",
     "hooks.schema", "processes.*.command", "cron.*.command", "basic_auth.*", "tls.acme.directory", "tls.acme.email",
+    "resources.memory_max", "resources.file_size_max",
 }  # fmt: skip
 # A value of each key that is right and as long as it gets in the files; a name where the key holds names.
 RIGHT = {
@@ -48,7 +49,7 @@ RIGHT = {
     "deny.*": "192.0.2.2", "allow.*": "192.0.2.3", "basic_auth.@": "anna", "basic_auth.*": "$6$salt$" + "a" * 86,
     "limits.requests": "20r/s", "ban.ignore.*": "192.0.2.4", "trusted_balancers.*": "10.0.0.5", "headers.@": "X-Robots",
     "headers.*": "noindex", "mask_paths.*": "/reset/", "tls.acme.directory": "https://ca.test/dir",
-    "tls.acme.email": "ops@shop.test",
+    "tls.acme.email": "ops@shop.test", "resources.memory_max": "90%", "resources.file_size_max": "1T",
 }  # fmt: skip
 # What a site needs beside the keys under test, for each template to print most of what it can.
 BASE: dict[str, Any] = {
