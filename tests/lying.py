@@ -25,6 +25,18 @@ answers = json.loads((folder / "answers.json").read_text())
 print(json.dumps(answers.get(name, answers.get("*", {}))))
 """
 
+# What a host says of itself that is Debian 13.
+INSPECTED: dict[str, Any] = {
+    "changed": False,
+    "collisions": [],
+    "ansible_facts": {
+        "ansible_distribution_release": "trixie",
+        "ansible_service_mgr": "systemd",
+        "ansible_sites_system": "Debian GNU/Linux 13 (trixie)",
+        "ansible_sites_ipv6": True,
+    },
+}
+
 
 class Liar:
     """One such host, with its own folder on the machine that it stands on."""

@@ -10,20 +10,10 @@ import answers
 import pytest
 import yaml
 from ansible_run import PROJECT, run, write_inventory
-from lying import Liar
+from lying import INSPECTED, Liar
 
 VAULT, BANK, OWN = "canary-of-the-vault", "canary-of-the-bank", "canary-of-its-own"
 SHOP = {"server_names": ["shop.test"], "source": {"path": "app"}, "env": {"SECRET_KEY": OWN}}
-INSPECTED = {
-    "changed": False,
-    "collisions": [],
-    "ansible_facts": {
-        "ansible_distribution_release": "trixie",
-        "ansible_service_mgr": "systemd",
-        "ansible_sites_system": "Debian GNU/Linux 13 (trixie)",
-        "ansible_sites_ipv6": True,
-    },
-}
 ROW = {
     "site": "shop", "root": "/srv/shop", "slot": "blue", "release": "r1", "version": "v1", "previous": "",
     "since": "2026-11-21T03:45:00Z", "state": "RUNNING", "managed": True, "healthy": True, "detail": "200",

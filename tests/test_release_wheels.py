@@ -49,6 +49,17 @@ def test_a_host_says_what_its_wheels_must_fit() -> None:
     assert mine == [tag for tag in platform_tags() if not tag.endswith(("i686", "armv7l"))]
 
 
+@pytest.mark.parametrize(("lie", "part"), [
+    ({"platform": "linux-x86_64 --index-url=http://evil.test"}, "platform"), ({"platform": None}, "platform"),
+    ({"libc": ["glibc", "2.999999999"]}, "libc"), ({"libc": "glibc"}, "libc"), ({"libc": ["--dest", "2.36"]}, "libc"),
+    ({"markers": {"python_version": "3.11 --no-binary=:all:"}}, "markers"), ({"markers": []}, "markers"),
+    ({"markers": {"python_version": "3.11", "os_name": "x" * 1000}}, "markers"),
+])  # fmt: skip
+def test_a_host_that_says_of_itself_what_no_host_can_gets_no_wheels(tmp_path: Path, lie: dict, part: str) -> None:
+    with pytest.raises(InputError, match=rf"the host says of itself what no host can \({part}\)"):
+        wheels.collect([locked("markupsafe")], {**host(), **lie}, "", tmp_path)
+
+
 @pytest.mark.parametrize(("python", "machine", "tag"), [
     ("3.13", "x86_64", "cp313-cp313-manylinux"), ("3.11", "aarch64", "cp311-cp311-manylinux"),
 ])  # fmt: skip

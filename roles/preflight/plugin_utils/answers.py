@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,8 +153,3 @@ def words(text: str, most: int = LONGEST_MESSAGE) -> str:
 def refusal(host: str, module: str, what: Nonsense) -> str:
     """What the operator is told."""
     return f"{host} answered nonsense to {module}: {what}. {REMEDY.format(host=host)}"
-
-
-def is_name(text: object, pattern: str = r"[A-Za-z0-9][A-Za-z0-9._+:~-]{0,127}") -> bool:
-    """Whether a text of a host's can be a name, and nothing that leads elsewhere."""
-    return isinstance(text, str) and re.fullmatch(pattern, text) is not None and ".." not in text

@@ -46,6 +46,7 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
     :param index: URL of a package index in place of the one that pip is set to; it may hold a login
     :raises InputError: if one cannot be had
     """
+    check_target(target)
     read = [parsed(text) for text in locks]
     wanted = [pinned(lock, target["markers"]) for lock in read]
     packages = {line for part in wanted for line in part}
@@ -98,6 +99,28 @@ def pinned(lock: lockfile.Lock, markers: Mapping[str, str]) -> list[str]:
 def names(text: str) -> set[str]:
     """The packages that a lock names, by their normal names."""
     return parsed(text).names
+
+
+def check_target(target: Mapping[str, Any]) -> None:
+    """Refuse what no host says of itself: pip is run with it.
+
+    :raises InputError: naming the part
+    """
+    markers, libc = target.get("markers"), target.get("libc")
+    fits = {
+        "platform": re.fullmatch(r"linux-[a-z0-9_]{1,32}", str(target.get("platform"))),
+        "markers": isinstance(markers, Mapping)
+        and all(isinstance(text, str) and len(text) < 300 for pair in markers.items() for text in pair)
+        and re.fullmatch(r"3\.\d{1,3}", str(markers.get("python_version"))),
+        "libc": isinstance(libc, Sequence)
+        and len(libc) == 2
+        and re.fullmatch(r"[a-z]{0,16} (\d{1,3}(\.\d{1,3}){1,2})?", " ".join(map(str, libc))),
+    }
+    if wrong := [part for part, right in fits.items() if not right]:
+        raise InputError(
+            f"packages: the host says of itself what no host can ({wrong[0]}), so no wheels are chosen for it. Look at "
+            "that host: its Python is not the system's, or somebody else rules it"
+        )
 
 
 def tags_of(target: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,163 @@
+"""A host that was taken over, in one run with an honest one: it steers neither the controller nor the other host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import PROJECT, SITES, Machine, Run, Site, command_of
+
+sys.path.append(str(PROJECT / "tests"))
+from lying import INSPECTED, STAND_IN
+
+VAULT, OWN = "canary-of-the-vault", "canary-of-its-own"
+PLACE = "/root/liar"
+VERBS = {
+    "site.yml": (),
+    "playbooks/deploy.yml": (),
+    "playbooks/status.yml": (),
+    "playbooks/releases.yml": (),
+    "playbooks/certificates.yml": (),
+    "playbooks/logs.yml": ("-e", "site=mole"),
+    "playbooks/rollback.yml": ("-e", "site=mole"),
+}
+ROW = {
+    "site": "mole", "root": "/srv/mole", "slot": "blue", "release": "r1", "version": "", "since": "", "previous": "",
+    "state": "", "managed": True, "healthy": True, "detail": "", "processes": "", "troubles": "", "shut": "",
+    "unfinished": {},
+}  # fmt: skip
+DAEMON = {"changed": False, "paths": [], "running": True, "installed": True, "tested": True}
+# What modules of ours may say, of a host on which all is done.
+PLAUSIBLE: dict[str, Any] = {
+    "host_inspect": INSPECTED,
+    "host_authorities": {"changed": False, "added": []},
+    "host_apt_proxy": {"changed": False},
+    "host_uv": {"changed": False},
+    "supervisor_config": {**DAEMON, "restarted": False, "pending": False},
+    "nginx_config": {**DAEMON, "reloaded": False},
+    "site_home": {
+        "changed": True, "changes": ["all"], "jailed": False, "spare": [],
+        "ansible_facts": {"ansible_sites_ipv6": True, "ansible_sites_nginx": "1.26.3"},
+    },
+    "release_build": {
+        "changed": True, "site": "wordbook", "needed": True, "after_live": False, "build": True, "reason": "lies",
+        "release": "../../wordbook", "slot": "blue", "remark": "", "complaints": [],
+    },
+    "release_start": {"changed": True, "slot": "blue", "health": "fine", "took": 0.1, "away": 0.0},
+    "release_switch": {"changed": True, "slot": "blue", "previous": "", "away": 0.0, "complaints": ["red \x1b[31m"]},
+    "release_hooks": {"changed": False, "ran": [], "snapshots": [], "left_out": []},
+    "release_abort": {"changed": False, "removed": {}, "remark": "", "away": 0.0, "ran": []},
+    "release_choose": {
+        "changed": False, "site": "wordbook", "release": "r0", "needed": True, "after_live": False, "complaints": [],
+    },
+    "release_status": {"changed": False, "sites": [ROW, {**ROW, "site": "wordbook"}]},
+    "release_report": {"changed": False, "sites": [{"site": "mole", "releases": [], "history": []}]},
+    "release_logs": {"changed": False, "text": "red \x1b[31m {{ lookup('ansible.builtin.pipe', 'touch /tmp/mole') }}"},
+    "certificate_status": {"changed": False, "sites": []},
+}  # fmt: skip
+
+
+class Pair:
+    """An honest host of the scenario, and a stand-in for the Python of a second one."""
+
+    def __init__(self, honest: Machine, folder: Path) -> None:
+        self.honest, self.folder = honest, folder
+        self.site = Site(honest, "wordbook", SITES["wordbook"])
+        vault = folder / "vault.yml"
+        vault.write_text(f"password: {VAULT}\n")
+        self.lies = {
+            "host_ca_certificates": [str(vault)],
+            "operator_templates": str(folder),
+            "sites": {"mole": {"tls": {"mode": "provided", "certificate": str(vault), "key": str(vault)}}},
+            "site_defaults": {"source": {"path": str(folder)}, "packages": "wheelhouse"},
+        }
+        # Reached as the other host is, in the same container: only what answers there is another one.
+        known = yaml.safe_load(Path(os.environ["MOLECULE_INVENTORY_FILE"]).read_text())
+        hosts = {name: keys for group in known["all"]["children"].values() for name, keys in group["hosts"].items()}
+        self.container = honest.container.replace(honest.name, "debian13")
+        mole = {"server_names": ["mole.test"], "source": {"path": "app"}, "env": {"SECRET_KEY": OWN}}
+        own = {**hosts["debian13"], "ansible_python_interpreter": f"{PLACE}/python3", "sites": {"mole": mole}}
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"liar": own}}}))
+        self.tell(f"mkdir -p {PLACE} && cat > {PLACE}/python3 && chmod 755 {PLACE}/python3", STAND_IN)
+
+    def tell(self, script: str, text: str = "") -> str:
+        command = ["podman", "exec", "-i", self.container, "sh", "-euc", script]
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+
+    def says(self, answers: dict[str, Any]) -> None:
+        self.tell(f"cat > {PLACE}/answers.json", json.dumps(answers))
+
+    @property
+    def heard(self) -> str:
+        return self.tell(f"cat {PLACE}/heard")
+
+    def play(self, playbook: str, *more: str, **settings: str) -> Run:
+        command = command_of(
+            playbook, f"--inventory={self.folder}/hosts.yml", f"--limit={self.honest.name},liar", *more
+        )
+        done = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    def untouched(self) -> tuple[str, ...]:
+        """What no lie may change: the honest host's files and release, and the controller's."""
+        places = "/etc/nginx /etc/supervisor /etc/wordbook /etc/cron.d /srv/wordbook/releases /usr/local/lib/sites"
+        files = self.honest.output(f"find {places} ! -name __pycache__ -printf '%p %m %u %s %T@\\n' | sort | sha256sum")
+        mine = subprocess.run(["git", "status", "--porcelain"], cwd=PROJECT, capture_output=True, text=True).stdout
+        return files, self.site.answering_release, mine
+
+
+@pytest.fixture
+def pair(machine: Machine, tmp_path: Path) -> Iterator[Pair]:
+    """Made once: what the honest host runs does not matter."""
+    if machine.name != "debian12":
+        pytest.skip("the other host lends its container to the liar")
+    made = Pair(machine, tmp_path)
+    before = made.untouched()
+    yield made
+    made.tell(f"rm -r {PLACE}")
+    assert made.untouched() == before
+
+
+def honest_and_unharmed(pair: Pair, run: Run) -> None:
+    recap = re.search(rf"^{pair.honest.name} .*$", run.output, re.MULTILINE)
+    assert recap, run.output
+    assert "changed=0 " in recap[0] and "failed=0 " in recap[0] and "unreachable=0 " in recap[0], run.output
+    secret = pair.site.environment()["SECRET_KEY"]
+    heard = pair.heard
+    assert not [word for word in (VAULT, secret) if word in heard or word in run.output]
+    assert "\x1b" not in run.output
+
+
+def test_a_host_that_lies_well_gets_its_own_and_no_more(pair: Pair) -> None:
+    told = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": pair.lies}
+    pair.says({**PLAUSIBLE, "*": told})
+    for verb, more in VERBS.items():
+        honest_and_unharmed(pair, pair.play(verb, *more))
+    assert OWN in pair.heard, "it was told what its own release needs"
+    # Where facts are variables, as by Ansible's own default.
+    run = pair.play("site.yml", ANSIBLE_INJECT_FACT_VARS="true")
+    honest_and_unharmed(pair, run)
+    assert "liar: its answers have changed `host_ca_certificates`" in " ".join(run.output.split())
+
+
+def test_a_host_that_talks_nonsense_is_named(pair: Pair) -> None:
+    pair.says({"*": {"changed": "perhaps", "sites": 5, "ansible_facts": pair.lies}})
+    for verb in ("site.yml", "playbooks/status.yml"):
+        run = pair.play(verb)
+        honest_and_unharmed(pair, run)
+        assert run.rc != 0 and "liar answered nonsense to " in " ".join(run.output.split()), run.output
