@@ -10,6 +10,7 @@ import answers
 import pytest
 import yaml
 from ansible_run import PROJECT, run, write_inventory
+from certificates import make
 from lying import INSPECTED, Liar
 
 VAULT, BANK, OWN = "canary-of-the-vault", "canary-of-the-bank", "canary-of-its-own"
@@ -40,7 +41,7 @@ class Hosts:
         self, playbook: str, *arguments: str, check: bool = True, settings: Mapping = NONE, **variables: Any
     ) -> str:
         hosts = {name: {"ansible_python_interpreter": str(liar.python)} for name, liar in self.liars.items()}
-        write_inventory(self.inventory, {"sites": {"shop": SHOP}}, hosts)
+        write_inventory(self.inventory, {"sites": {"shop": SHOP}, **variables}, hosts)
         return run(playbook, "-i", self.inventory, *arguments, check=check, **settings)
 
 
@@ -76,9 +77,9 @@ def lies(folder: Path) -> dict[str, Any]:
 def test_facts_of_a_host_never_become_what_the_controller_goes_by(hosts: Hosts, tmp_path: Path, settings: Mapping):
     told = lies(tmp_path)
     # The first answer that only Ansible judges: a module of its own.
-    liar = hosts.add(
-        "liar", {"host_inspect": INSPECTED, "*": {"changed": False, "stdout": "", "rc": 0, "ansible_facts": told}}
-    )
+    lie = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": told}
+    ours = {"host_inspect": INSPECTED, "host_apt_proxy": {"changed": False}}
+    liar = hosts.add("liar", {**ours, "*": lie})
     output = hosts.play("site.yml", check=False, settings=settings)
     assert "command" in liar.modules, "it had its say"
     for secret in (VAULT, BANK):
@@ -101,6 +102,25 @@ def test_nor_do_those_of_an_earlier_play_of_somebodys(hosts: Hosts, tmp_path: Pa
     assert "liar: its answers have changed" in flat(output) and "`host_ca_certificates`" in output
     assert set(liar.modules) <= {"setup", "gather_facts"}
     assert VAULT not in output
+
+
+def test_a_file_that_is_no_authority_is_neither_sent_nor_quoted(hosts: Hosts, tmp_path: Path) -> None:
+    ours = {"host_inspect": INSPECTED, "host_authorities": {"changed": False, "added": []}}
+    told = {"command": {"changed": False, "stdout": "", "rc": 0}, "*": {"changed": False}}
+    liar = hosts.add("liar", {**ours, **told})
+    vault, both = tmp_path / "vault.yml", tmp_path / "both.pem"
+    vault.write_text(f"password: {VAULT}\n-----BEGIN CERTIFICATE-----\n{VAULT}\n-----END CERTIFICATE-----\n")
+    output = hosts.play("site.yml", check=False, host_ca_certificates=[str(vault)])
+    assert f"host_ca_certificates: {vault} holds no certificate in PEM" in flat(output)
+    assert VAULT.encode() not in liar.heard and VAULT not in output
+    # Of a file that holds more than certificates, these alone are sent.
+    made = make("authority.test")
+    both.write_text(f"{made.key}\n{VAULT}\n{made.pem}")
+    output = hosts.play("site.yml", check=False, host_ca_certificates=[str(both)])
+    assert "host_authorities" in liar.modules, output
+    sent = liar.heard.decode(errors="replace")
+    assert made.pem.splitlines()[1] in sent
+    assert VAULT not in sent and "PRIVATE KEY" not in sent
 
 
 NONSENSE: dict[str, Any] = {

@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python
 """The proxy through which apt reaches its mirror."""
 
 from __future__ import annotations

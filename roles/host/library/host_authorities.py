@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python
 """Certificate authorities that the host trusts besides its system's."""
 
 from __future__ import annotations

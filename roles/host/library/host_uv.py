@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python
 """uv, the installer that builds the sites' virtual environments, from a hashed lock."""
 
 from __future__ import annotations
