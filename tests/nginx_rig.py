@@ -50,7 +50,7 @@ def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
         variables |= trusted(yaml.safe_load((PROJECT / f"roles/{file}/main.yml").read_text()))
     variables |= {"inventory_hostname": "web1", "ansible_facts": {"sites_ipv6": True}, **trusted(host)}
     read = {variables["inventory_hostname"]: {"names": list(sites), "sites": merged(sites, variables)}}
-    return {**variables, "site_config": {"hosts": read, "chosen": ""}}
+    return {**variables, "preflight_config": {"hosts": read, "chosen": ""}}
 
 
 def merged(sites: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import struct
+import subprocess
 import termios
 import time
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ class Terminal:
         self.modes, self.seen = modes, ""
         self.pid, self.master = pty.fork()
         if self.pid == 0:
+            for sign in (signal.SIGINT, signal.SIGQUIT):  # ignored where the tests run in the background
+                signal.signal(sign, signal.SIG_DFL)
             more = {"MODES": str(modes), "TERM": "xterm", **environment}
             os.execve("/bin/bash", ["bash", "-c", SHELL.format(command=command)], {**os.environ, **more})
 
@@ -68,7 +71,7 @@ class Terminal:
         """Wait until this appears."""
         deadline = time.monotonic() + patience
         while not (found := re.search(pattern, self.seen, re.DOTALL)):
-            assert time.monotonic() < deadline, f"{pattern!r} never came: {self.seen[-2000:]!r}"
+            assert time.monotonic() < deadline, f"{pattern!r} never came: {self.seen[-2000:]!r}\n{self.processes()}"
             if select.select([self.master], [], [], 0.2)[0]:
                 try:
                     self.seen += os.read(self.master, 65536).decode(errors="replace")
@@ -76,6 +79,12 @@ class Terminal:
                     raise AssertionError(f"the end, without {pattern!r}: {self.seen[-2000:]!r}") from None
         self.seen = self.seen[found.end() :]
         return found
+
+    def processes(self) -> str:
+        """What runs on the terminal, and what each does with signals; for a failure's message."""
+        told = subprocess.run(["ps", "-eo", "pid,ppid,pgid,sid,tpgid,stat,ignored,blocked,pending,caught,args"],
+                              capture_output=True, text=True).stdout  # fmt: skip
+        return "\n".join(line for line in told.splitlines() if re.search("launcher|sleep|pager|COMMAND", line))
 
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())

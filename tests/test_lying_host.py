@@ -69,7 +69,7 @@ def lies(folder: Path) -> dict[str, Any]:
         "inventory_dir": str(other),
         "sites": {"shop": {**SHOP, "env": {}}, "bank": {**bank, "env": {}}},
         "site_defaults": {"tls": {"mode": "provided", "certificate": str(vault), "key": str(vault)}},
-        "site_config": {"hosts": {"liar": {"names": ["bank"], "sites": {}, "digests": {}}}, "chosen": "bank"},
+        "preflight_config": {"hosts": {"liar": {"names": ["bank"], "sites": {}, "digests": {}}}, "chosen": "bank"},
     }
 
 

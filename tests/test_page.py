@@ -863,7 +863,7 @@ def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
 def test_sites_come_in_the_pages_order(names: str, chosen: str, expected: str) -> None:
     task = yaml.safe_load((PROJECT / "playbooks/sites.yml").read_text())[0]["tasks"][0]
     read = {"hosts": {"web1": {"names": [*names]}}, "chosen": chosen}
-    loop = evaluate(task["loop"].strip("{}\n "), {"inventory_hostname": "web1", "site_config": read})
+    loop = evaluate(task["loop"].strip("{}\n "), {"inventory_hostname": "web1", "preflight_config": read})
     assert list(loop) == [*expected]
 
 

@@ -307,7 +307,7 @@ def test_the_folder_of_notes_may_be_seen_by_everybody(tmp_path: Path, there):
 )
 def test_a_drop_in_is_for_hosts_with_systemd_and_for_those_that_were_not_asked(role, facts, expected):
     read = {"hosts": {"web1": {"names": [], "sites": {}}}, "chosen": ""}
-    variables = {"inventory_hostname": "web1", "site_config": read}
+    variables = {"inventory_hostname": "web1", "preflight_config": read}
     for kind in ("defaults", "vars"):
         variables |= trusted(yaml.safe_load((PROJECT / f"roles/{role}/{kind}/main.yml").read_text()))
     files = evaluate(f"__{role}_files", {**variables, "ansible_facts": facts})

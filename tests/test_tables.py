@@ -40,7 +40,7 @@ def table(name: str, site_name: str = "", **hosts: dict) -> list[str]:
     """The lines of one of the role's tables, perhaps for one site alone."""
     read = {host: {"sites": answered.pop("sites", {})} for host, answered in hosts.items()}
     variables = {"ansible_play_hosts": list(hosts), "hostvars": hosts, "site_name": site_name}
-    variables["site_config"] = {"hosts": read}
+    variables["preflight_config"] = {"hosts": read}
     text = evaluate(f"lookup('ansible.builtin.template', '{PROJECT}/roles/release/templates/{name}')", variables)
     return text.splitlines()
 

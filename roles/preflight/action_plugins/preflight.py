@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
 
     With ``only: site`` nothing is refused but an ``-e site=…`` that names no site, and with ``only: one_site`` it also
     wants one to be named if there are several: a way back must not depend on a site config without faults. These two
-    read nothing again that was registered as ``site_config``.
+    read nothing again that was registered as ``preflight_config``.
     """
 
     _requires_connection = False

@@ -23,7 +23,7 @@ from ansible.vars.manager import VariableManager
 
 ROLES = Path(__file__).resolve().parents[2]
 # The registered result of the tasks that read it.
-VARIABLE = "site_config"
+VARIABLE = "preflight_config"
 # What the roles go by besides their own defaults and variables.
 READ = frozenset({VARIABLE, "sites", "site_defaults", "site", "site_name", "operator_templates", "render_secrets"})
 
