@@ -93,7 +93,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.check_mode:
-        module.exit_json(changed=True, ran=[], snapshots=[])
+        module.exit_json(changed=True, ran=[], snapshots=[], left_out=[])
     site = Layout(module.params["site"], Path(module.params["root"]))
     try:
         with site_lock(site, last=module.params["when"] == "after_live") as held:
