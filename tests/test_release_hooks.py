@@ -106,3 +106,9 @@ def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_ru
     steps.abort(host.site)
     steps.switch(host.site, steps.start(host.site, "r2")["slot"], "r2", drain=0)
     assert not host.site.owes_hooks()
+
+
+def test_in_check_mode_nothing_runs(host: Host) -> None:
+    given = {"site": "shop", "root": str(host.site.root), "user": "nobody", "release": "r1", "commands": ["false"]}
+    answer = run(load("roles/release/library/release_hooks.py"), check_mode=True, **given)
+    assert (answer["changed"], answer["ran"]) == (True, [])
