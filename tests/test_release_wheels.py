@@ -51,7 +51,8 @@ def test_a_host_says_what_its_wheels_must_fit() -> None:
 
 @pytest.mark.parametrize(("lie", "part"), [
     ({"platform": "linux-x86_64 --index-url=http://evil.test"}, "platform"), ({"platform": None}, "platform"),
-    ({"libc": ["glibc", "2.999999999"]}, "libc"), ({"libc": "glibc"}, "libc"), ({"libc": ["--dest", "2.36"]}, "libc"),
+    ({"libc": ["glibc", "2.999999999"]}, "libc"), ({"libc": "glibc"}, "libc"),
+    ({"libc": ["glibc", ""]}, "libc"), ({"libc": ["--dest", "2.36"]}, "libc"),
     ({"markers": {"python_version": "3.11 --no-binary=:all:"}}, "markers"), ({"markers": []}, "markers"),
     ({"markers": {"python_version": "3.11", "os_name": "x" * 1000}}, "markers"),
 ])  # fmt: skip

@@ -21,7 +21,7 @@ if str(ROLES / "host/module_utils") not in sys.path:
 from daemons.text import visible  # noqa: E402
 
 # Far more than any of ours has ever said.
-LONGEST_TEXT = 1 << 20
+LONGEST_TEXT = 16 << 20
 LONGEST_MESSAGE = 64 << 10
 MOST_ITEMS = 20_000
 DEEPEST = 8
@@ -92,11 +92,25 @@ def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
         taken["warnings"] = [words(_event(one)) for one in _some(answer["warnings"], "warnings")]
     for key in ("diff", "invocation"):
         if isinstance(answer.get(key), list | tuple | Mapping):
-            taken[key] = _value(answer[key], {"type": "raw"}, key)
+            taken[key] = shown(answer[key])
     event = getattr(answer.get("exception"), "event", None)
     if trace := getattr(event, "formatted_traceback", None):
         taken["traceback"] = words(str(trace)).splitlines()
     return taken
+
+
+def shown(value: Any, depth: int = 0) -> Any:
+    """What is only shown: shortened where it is long or deep."""
+    if isinstance(value, str):
+        return words(value, LONGEST_TEXT)
+    if isinstance(value, bool | int | float | None):
+        return value
+    if depth > DEEPEST or not isinstance(value, Mapping | list | tuple):
+        return "…"
+    if isinstance(value, Mapping):
+        few = list(value.items())[:MOST_ITEMS]
+        return {words(str(key), LONGEST_MESSAGE): shown(item, depth + 1) for key, item in few}
+    return [shown(item, depth + 1) for item in value[:MOST_ITEMS]]
 
 
 def _event(warning: object) -> str:

@@ -79,14 +79,12 @@ def guard_first(hostvars: Any, host: str, loader: DataLoader) -> None:
 
 
 def injected(variables: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Those of the names whose value is that of a fact of the host."""
-    facts = variables.get("ansible_facts") or {}
-    found = []
-    for name in sorted(names):
-        fact = name if name in facts else name.removeprefix("ansible_")
-        if name in variables and fact in facts and digest(variables[name]) == digest(facts[fact]):
-            found.append(name)
-    return found
+    """Those of the variables that bear the name of a fact of the host.
+
+    By its name alone: of `sites` and `ansible_sites` a host can say both, and one of them stands in Ansible's list.
+    """
+    facts = (variables.get("ansible_facts") or {}).keys()
+    return sorted(name for name in names if name in variables and facts & {name, name.removeprefix("ansible_")})
 
 
 def refuse(host: str, names: Iterable[str]) -> None:
@@ -113,5 +111,12 @@ def digests(variables: Mapping[str, Any]) -> dict[str, str]:
 
 def digest(value: object) -> str:
     """A short text for a value; templates and vaulted texts are not worked out for it."""
-    text = json.dumps(value, sort_keys=True, skipkeys=True, default=lambda one: type(one).__name__)
+    text = json.dumps(plain(value), sort_keys=True, default=lambda one: type(one).__name__)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plain(value: Any) -> Any:
+    """The same with texts as keys: YAML has numbers and dates too, and these cannot be sorted beside texts."""
+    if isinstance(value, Mapping):
+        return {f"{type(key).__name__}:{key}": plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -26,15 +26,18 @@ def names(folder: Path) -> list[str]:
     return [*(NAMES if (folder / "server.log").exists() else OF_NGINX), *own]
 
 
-def last(path: Path, count: int, containing: str = "") -> list[str]:
-    """The last lines of a file, perhaps only those that hold a text; none if there is no file."""
+def last(path: Path, count: int, containing: str = "", room: int = SHOWN) -> list[str]:
+    """The last lines of a file, perhaps only those that hold a text; none if there is no file.
+
+    :param room: bytes that they may have together
+    """
     count = max(count, 0)
     try:
         with path.open("rb") as stream:
             length = stream.seek(0, os.SEEK_END)
             # A log may be of any size, with holes, and a site's line of any length: a text is looked for in the newest
             # part of it, piece by piece, and without one only its end is read.
-            stream.seek(max(0, length - (SEARCHED if containing else min(SHOWN, TAIL * max(1, count)))))
+            stream.seek(max(0, length - (SEARCHED if containing else min(room, TAIL * max(1, count)))))
             wanted, left = containing.encode(), SEARCHED
             found: deque[bytes] = deque(maxlen=min(count, MOST))
             while left > 0 and (line := stream.readline(TAIL)):
@@ -43,7 +46,7 @@ def last(path: Path, count: int, containing: str = "") -> list[str]:
                     found.append(line)
     except OSError:
         return []
-    lines, room = deque(), SHOWN
+    lines: deque[str] = deque()
     for line in reversed(found):
         room -= len(line)
         if room < 0:
@@ -54,12 +57,13 @@ def last(path: Path, count: int, containing: str = "") -> list[str]:
 
 def show(folder: Path, count: int, containing: str = "") -> str:
     """Each log's last lines below its name."""
-    parts = []
-    for name in names(folder):
-        lines = last(folder / name, count, containing)
+    parts, logs = [], names(folder)
+    for name in logs:
+        room = SHOWN // len(logs)
+        lines = last(folder / name, count, containing, room)
         if containing:
             # What was asked for may have happened before the last rotation.
-            lines = [*last(folder / f"{name}.1", count, containing), *lines][-count:]
+            lines = [*last(folder / f"{name}.1", count, containing, room), *lines][-count:]
         missing = "(no line with that)" if containing else "(empty)"
         parts.append("\n".join([f"--- {folder / name}", *(lines or [missing])]))
     return "\n".join(parts) + "\n"

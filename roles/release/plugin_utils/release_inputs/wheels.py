@@ -114,7 +114,7 @@ def check_target(target: Mapping[str, Any]) -> None:
         and re.fullmatch(r"3\.\d{1,3}", str(markers.get("python_version"))),
         "libc": isinstance(libc, Sequence)
         and len(libc) == 2
-        and re.fullmatch(r"[a-z]{0,16} (\d{1,3}(\.\d{1,3}){1,2})?", " ".join(map(str, libc))),
+        and re.fullmatch(r"glibc 2(\.\d{1,3}){1,2}|(?!glibc)[a-z]{0,16} [\d.]{0,16}", " ".join(map(str, libc))),
     }
     if wrong := [part for part, right in fits.items() if not right]:
         raise InputError(
