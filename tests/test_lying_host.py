@@ -129,6 +129,7 @@ def test_variables_of_every_kind_and_facts_of_other_names_are_nobodys_business(h
     facts = {"ansible_hostname": "one", "packages": {"nginx": []}, "hostname": "one", "ansible_env": {"HOME": "/root"}}
     hosts.add("honest", {"release_status": WELL, "*": {"changed": False, "ansible_facts": facts}})
     ours = {"hostname": "web1", "my_ports": {80: "a", "https": "b", True: "c"}, "my_day": {"2026-11-29": 1, 2: [3]}}
+    ours["unread"] = "{{ lookup('ansible.builtin.file', '/nowhere') }}"
     output = hosts.play("playbooks/status.yml", settings=settings, **ours)
     assert "honest  shop  blue" in output
 

@@ -117,6 +117,6 @@ def digest(value: object) -> str:
 
 def plain(value: Any) -> Any:
     """The same with texts as keys: YAML has numbers and dates too, and these cannot be sorted beside texts."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):  # and no other mapping: Ansible's own work out templates
         return {f"{type(key).__name__}:{key}": plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
