@@ -81,10 +81,13 @@ class Pair:
         }
         # Reached as the other host is, in the same container: only what answers there is another one.
         known = yaml.safe_load(Path(os.environ["MOLECULE_INVENTORY_FILE"]).read_text())
-        hosts = {name: keys for group in known["all"]["children"].values() for name, keys in group["hosts"].items()}
         self.container = honest.container.replace(honest.name, "debian13")
         mole = {"server_names": ["mole.test"], "source": {"path": "app"}, "env": {"SECRET_KEY": OWN}}
-        own = {**hosts["debian13"], "ansible_python_interpreter": f"{PLACE}/python3", "sites": {"mole": mole}}
+        own = {
+            **known["all"]["hosts"]["debian13"],
+            "ansible_python_interpreter": f"{PLACE}/python3",
+            "sites": {"mole": mole},
+        }
         (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"liar": own}}}))
         self.tell(f"mkdir -p {PLACE} && cat > {PLACE}/python3 && chmod 755 {PLACE}/python3", STAND_IN)
 
