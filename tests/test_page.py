@@ -106,7 +106,10 @@ RULES = {
         ["wsgi:app", "shop:create_app()", "a.b.c:d.e", "shop:create_app('x')"],
         ["wsgi", "wsgi.py", "a-b:c", ":app", "wsgi:", "/wsgi:app", "wsgi:app\n"],
     ),
-    "user": (["shop", "shop-web", "s1"], ["root", "www-data", "nginx", "Shop", "1shop", "a" * 31, "", "shop\n"]),
+    "user": (
+        ["shop", "shop-web", "s1"],
+        ["root", "www-data", "nginx", "sites-uv", "Shop", "1shop", "a" * 31, "", "shop\n"],
+    ),
     "root": (
         ["/srv/shop", "/opt/sites/shop", "/var/www/shop"],
         ["srv/shop", "/srv", "/", "/etc/shop", "/srv/../etc", "/srv/a b", "/usr/lib/x", "/var/lib/x", "/srv/x\n"],
@@ -325,7 +328,21 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
 
 @pytest.mark.parametrize(
     "name",
-    ["root", "nginx", "supervisor", "default", "letsencrypt", "fail2ban", "Shop", "9a", "a-b", "a" * 31, "../x", ""],
+    [
+        "root",
+        "nginx",
+        "supervisor",
+        "default",
+        "letsencrypt",
+        "fail2ban",
+        "sites-uv",
+        "Shop",
+        "9a",
+        "a-b",
+        "a" * 31,
+        "../x",
+        "",
+    ],
 )
 def test_an_identifier_that_would_collide_or_break_is_refused(name):
     assert page_rules.identifier(name)

@@ -6,9 +6,11 @@ import base64
 import fcntl
 import hashlib
 import http.server
+import importlib.util
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import threading
 import zipfile
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.daemons import builder
-from ansible.module_utils.releases import lockfile, venv
+from ansible.module_utils.releases import lockfile, trees, venv
 from conftest import load
 
 action = load("roles/release/action_plugins/release_build.py")
@@ -315,6 +317,71 @@ def test_an_old_cache_for_all_to_lock_becomes_the_accounts_alone(tmp_path: Path)
     assert (cache.stat().st_mode & 0o777, cache.stat().st_uid) == (0o700, who.uid)
     owners = {path.name: path.stat().st_uid for path in cache.rglob("*")}
     assert owners == {"archive-v0": who.uid, "x": who.uid, "code.py": 0, "simple-v0": who.uid, "x.rkyv": who.uid}
+
+
+def nested(top: Path, depth: int) -> Path:
+    """Folders in each other beyond what a path can say, and a file in the last one."""
+    top.mkdir(exist_ok=True)
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=handle)
+        deeper = os.open("deep", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = deeper
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=handle))
+    os.close(handle)
+    return top
+
+
+def owned(top: Path, user: str, kind: str) -> int:
+    """How many files or folders below are the user's."""
+    words = ["find", str(top), "-type", kind, "-user", user, "-printf", "x"]
+    return len(subprocess.run(words, capture_output=True, check=True).stdout)
+
+
+@as_root
+def test_folders_in_each_other_by_the_thousand_are_handed_over(tmp_path: Path) -> None:
+    cache, who = tmp_path / "cache", builder.account("nobody")
+    (cache / "archive-v0").mkdir(parents=True)
+    try:
+        package, other = nested(cache / "archive-v0/x", 1100), nested(cache / "sdists-v9", 1100)
+        (cache / "archive-v0/link").symlink_to("/etc")
+        builder.private_cache(cache, who)
+        assert (cache.stat().st_mode & 0o777, cache.stat().st_uid) == (0o700, who.uid)
+        assert (owned(package, "nobody", "d"), owned(package, "nobody", "f")) == (1101, 0)
+        assert (owned(other, "nobody", "d"), owned(other, "nobody", "f")) == (1101, 1)
+        given = nested(tmp_path / "given", 1100)
+        builder.give(given, who)
+        assert (owned(given, "nobody", "d"), owned(given, "nobody", "f")) == (1101, 1)
+        assert Path("/etc").stat().st_uid == 0
+    finally:
+        trees.remove(cache)
+        trees.remove(tmp_path / "given")
+
+
+def test_what_uv_leaves_in_its_workplace_goes_however_deep(tmp_path: Path) -> None:
+    try:
+        with venv.workplace(venv.Toolbox(), tmp_path) as work:
+            nested(work, 1100)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        trees.remove(tmp_path / ".build")
+
+
+def test_bytecode_of_an_old_venv_is_found_however_deep_that_is(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name / "lib/x").mkdir(parents=True)
+    code = tmp_path / "old/lib/x/code.py"
+    code.touch()
+    (tmp_path / "new/lib/x/code.py").hardlink_to(code)
+    compiled = Path(importlib.util.cache_from_source(str(code)))
+    compiled.parent.mkdir()
+    compiled.touch()
+    try:
+        nested(tmp_path / "old/lib/package", 1100)
+        assert venv.take_over_bytecode(tmp_path / "old", tmp_path / "new") == 1
+    finally:
+        trees.remove(tmp_path / "old")
 
 
 class Guarded(http.server.BaseHTTPRequestHandler):

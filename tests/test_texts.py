@@ -18,7 +18,17 @@ from ansible.module_utils.releases.layout import Layout
 from ansible.module_utils.releases.runas import run_as
 
 # What a site would do to a process of root's that reads all that it has printed.
-HUGE = "import os, sys; os.ftruncate(1, 3 << 30); os.lseek(1, 0, 2); print('the end', flush=True); sys.exit(4)"
+HUGE = """
+import os, sys
+try:
+    os.ftruncate(1, 3 << 30)
+except OSError:
+    pass
+for _ in range(128):
+    print("x" * (1 << 20))
+print("the end", flush=True)
+sys.exit(4)
+"""
 HOSTILE = "\x1b]2;title\x07 \x9b5n \x7f \u202e \u2066 \u2028 \ud800 \r"
 HARMLESS = "\\x1b]2;title\\x07 \\x9b5n \\x7f \\u202e \\u2066 \\u2028 \\ud800 \\x0d"
 
@@ -48,6 +58,42 @@ def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path:
     code, length, *said, most = done.stdout.split()
     assert (code, length, said) == ("4", str(TAIL), ["the", "end"]), done.stderr
     assert int(most) < 200_000
+
+
+def test_what_a_site_prints_fills_no_folder_of_roots(tmp_path: Path) -> None:
+    """A file that is removed while it is open takes room all the same: what it prints goes to pipes alone."""
+    code = "import os, stat; print([stat.S_ISFIFO(os.fstat(n).st_mode) for n in (1, 2)])"
+    done = run_as(getpass.getuser(), ["/usr/bin/python3", "-c", code], cwd=tmp_path, environment={})
+    assert done.stdout == "[True, True]\n"
+
+
+def test_both_outputs_are_read_to_their_ends_whatever_becomes_of_them(tmp_path: Path) -> None:
+    def run(code: str, limit: int = TAIL) -> subprocess.CompletedProcess[str]:
+        words = ["/bin/sh", "-c", code]
+        return run_as(getpass.getuser(), words, cwd=tmp_path, environment={}, timeout=60, limit=limit)
+
+    done = run("head -c 1000000 /dev/zero | tr '\\0' x; echo out; head -c 1000000 /dev/zero >&2; echo err >&2", 5)
+    assert (done.stdout, done.stderr) == ("xout\n", "\0err\n")
+    done = run("echo all; exec >&- 2>&-; kill -9 $$")
+    assert (done.returncode, done.stdout, done.stderr) == (-9, "all\n", "")
+
+
+def test_who_holds_an_output_open_and_goes_on_writing_holds_nobody_up(tmp_path: Path) -> None:
+    """As a process that has left the group of the command, where there are no control groups."""
+    code = (
+        "import os\nos.write(1, b'first\\n')\nready, go = os.pipe()\n"
+        "if os.fork() == 0:\n os.setsid(); os.write(go, b'x')\n while True: os.write(1, b'more\\n')\n"
+        "os.read(ready, 1)\nos.write(2, b'done')"
+    )
+    words = ["/usr/bin/python3", "-c", code]
+    done = run_as(getpass.getuser(), words, cwd=tmp_path, environment={}, timeout=60, limit=1 << 20)
+    assert (done.returncode, done.stderr) == (0, "done")
+    assert done.stdout.startswith(("first\n", "more\n", "ore\n", "re\n", "e\n", "\n"))
+
+
+def test_who_prints_without_end_is_ended_in_time(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_as(getpass.getuser(), ["/usr/bin/yes"], cwd=tmp_path, environment={}, timeout=0.5)
 
 
 def test_what_a_command_writes_into_files_of_its_own_is_not_bounded(tmp_path: Path) -> None:

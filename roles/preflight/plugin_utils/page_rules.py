@@ -22,7 +22,7 @@ mysql network networks nftables opt os_release pam passwd perl php postgresql po
 protocols python python3 rabbitmq redis resolv_conf rsyslog runit security selinux services shadow shells skel
 ssh ssl subgid subuid sudo sudoers sysctl syslog systemd terminfo timezone tmpfiles ucf udev ufw
 unattended_upgrades update vim wpa x11 xdg installer lastlog wtmp btmp faillog dmesg boot all none blue green
-certbot fail2ban letsencrypt
+certbot fail2ban letsencrypt sites-uv
 """
 RESERVED = frozenset(RESERVED_WORDS.split())
 SYSTEM_USERS = RESERVED | {"www-data", "systemd-network", "systemd-resolve", "systemd-timesync", "unscd"}

@@ -22,6 +22,7 @@ from typing import IO
 
 ACCOUNT = "sites-uv"
 PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 38, 36
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # More than any lock is long, and what an error may be.
 MOST_OUTPUT, MOST_ERRORS = 16 * 1024 * 1024, 64 * 1024
 
@@ -124,14 +125,61 @@ def _owner(pid: int) -> int | None:
         return None
 
 
-def give(path: Path, who: Account | None) -> None:
-    """Let the account have a file, or a folder with all in it, that root alone could change until now."""
+def give(path: Path, who: Account | None, *, folders_only: bool = False) -> None:
+    """Let the account have a file, or a folder with all in it, that root alone could change until now.
+
+    By descriptors, one folder at a time, so that neither depth nor the length of a path matters. Each folder after
+    what is in it: while one is looked at, all above it are root's, and nobody can exchange them.
+
+    :param folders_only: the files in it stay root's
+    """
     if who is None:
         return
-    for folder, directories, files in os.walk(path):
-        for name in directories + files:
-            os.chown(Path(folder, name), who.uid, who.gid, follow_symlinks=False)
-    os.chown(path, who.uid, who.gid, follow_symlinks=False)
+    if not stat.S_ISDIR(path.lstat().st_mode):
+        os.chown(path, who.uid, who.gid, follow_symlinks=False)
+        return
+    here = os.open(path, FOLDER)
+    try:
+        # Of this folder and of each above it: which one it is, and which of its folders are still to be given.
+        waiting = [_give_files(here, who, folders_only)]
+        while True:
+            if waiting[-1][1]:
+                here = _go(here, waiting[-1][1].pop())
+                waiting.append(_give_files(here, who, folders_only))
+                continue
+            waiting.pop()
+            os.fchown(here, who.uid, who.gid)
+            if not waiting:
+                return
+            here = _go(here, "..")
+            if _which(here) != waiting[-1][0]:
+                raise BuilderError(f"folders in {path} were moved meanwhile; run again")
+    finally:
+        os.close(here)
+
+
+def _give_files(folder: int, who: Account, folders_only: bool) -> tuple[tuple[int, int], list[str]]:
+    """Give what is no folder; which folder this is, and the names of those in it."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif not folders_only:
+                os.chown(entry.name, who.uid, who.gid, dir_fd=folder, follow_symlinks=False)
+    return _which(folder), folders
+
+
+def _which(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _go(folder: int, name: str) -> int:
+    """Open a folder next to this one, through no link, and leave this one."""
+    there = os.open(name, FOLDER, dir_fd=folder)
+    os.close(folder)
+    return there
 
 
 @contextlib.contextmanager
@@ -160,11 +208,8 @@ def private_cache(cache: Path, who: Account | None) -> None:
         (cache / ".lock").unlink(missing_ok=True)
     if who is None or status.st_uid == who.uid:
         return
-    packages = [path for path in cache.glob("archive-v*") if not path.is_symlink()]
-    for folder, directories, files in os.walk(cache):
-        is_package = any(Path(folder).is_relative_to(path) for path in packages)
-        for name in directories + ([] if is_package else files):
-            os.chown(Path(folder, name), who.uid, who.gid, follow_symlinks=False)
+    for path in cache.iterdir():
+        give(path, who, folders_only=path.name.startswith("archive-v"))
     # Last: where this is cut off, the next run does it again.
     os.chown(cache, who.uid, who.gid)
 

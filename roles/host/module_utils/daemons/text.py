@@ -5,9 +5,8 @@ Standard library only, and nothing of Ansible's: it is used on hosts and on the 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 # Far more than is ever shown, and little enough to read at once.
 TAIL = 64 * 1024
@@ -40,13 +39,6 @@ def visible_all(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [visible_all(each) for each in value]
     return value
-
-
-def end_of(stream: IO[bytes], size: int = TAIL) -> str:
-    """The end of a file, however large it is or says that it is."""
-    length = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, length - size))
-    return stream.read(size).decode("utf-8", "replace")
 
 
 def bounded(path: Path, limit: int = TAIL) -> str:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import pwd
 import resource
 import select
 import signal
 import subprocess
-import tempfile
+import sys
+import termios
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible.module_utils.daemons.text import TAIL, end_of
+from ansible.module_utils.daemons.text import TAIL
 from ansible.module_utils.releases import groups
 
 PR_SET_NO_NEW_PRIVS = 38
 # Seconds until a command that was killed has gone.
 KILLED = 10
+# Bytes that are read at once.
+PIECE = 64 * 1024
 
 
 def run_as(
@@ -40,7 +45,7 @@ def run_as(
 
     :param site: whose control group it belongs to
     :param resources: the site's limits
-    :param limit: of what it prints on each of its two outputs, so many bytes are read, from the end
+    :param limit: of what it prints on each of its two outputs, so many bytes are kept, from the end
     :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not go when it is killed
     """
     account = pwd.getpwnam(user)
@@ -64,26 +69,27 @@ def run_as(
         }
     elif os.geteuid() != account.pw_uid:
         raise PermissionError(f"only root can run a program as {user}")
-    # Files, not pipes: what the command leaves in the background would keep those open, and nobody would see its end.
-    # It can make them as large as it likes, with holes or without: only their ends are read.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, contextlib.ExitStack() as stack:
+    # Pipes, not files: those could fill root's disk.
+    with _Output(limit) as out, _Output(limit) as err, contextlib.ExitStack() as stack:
         stack.callback(place.end)
         process = subprocess.Popen(
             list(command),
             cwd=cwd,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
+            stdout=out.door,
+            stderr=err.door,
             start_new_session=True,
             umask=0o027,
             preexec_fn=confine,
             **drop,
         )
         place.began(process.pid)
+        out.shut()
+        err.shut()
         try:
             # Not waited for yet, so that the number of its process group stays its own.
-            if not _ends(process.pid, timeout):
+            if not _ends(process.pid, timeout, [out, err]):
                 raise subprocess.TimeoutExpired(process.args, timeout)
         finally:
             # The whole group, also what the site's import may have left in the background.
@@ -91,14 +97,70 @@ def run_as(
                 os.killpg(process.pid, signal.SIGKILL)
             place.end()
             process.wait(KILLED)
-        return subprocess.CompletedProcess(process.args, process.returncode, end_of(out, limit), end_of(err, limit))
+        return subprocess.CompletedProcess(process.args, process.returncode, out.rest(), err.rest())
 
 
-def _ends(pid: int, timeout: float) -> bool:
-    """Wait for the end of a child of ours; whether it came in time."""
+class _Output:
+    """A pipe that a command prints into; its end is kept, however much that is."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.kept = bytearray()
+        self.handle, door = os.pipe2(os.O_CLOEXEC)
+        # Of this end alone: the command's waits for us, as programs expect.
+        os.set_blocking(self.handle, False)
+        self.door: int | None = door
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut()
+        os.close(self.handle)
+
+    def fileno(self) -> int:
+        """Where it is read from."""
+        return self.handle
+
+    def shut(self) -> None:
+        """Close the end that the command has by now."""
+        if self.door is not None:
+            os.close(self.door)
+            self.door = None
+
+    def read(self, most: int = PIECE) -> int:
+        """Take in some of what is there, without waiting; how many bytes, 0 if nobody holds it open any more."""
+        try:
+            piece = os.read(self.handle, most)
+        except BlockingIOError:
+            return -1
+        self.kept += piece
+        if len(self.kept) > 2 * self.limit + PIECE:
+            del self.kept[: -self.limit]
+        return len(piece)
+
+    def rest(self) -> str:
+        """What was kept, with what is there now: what is left in the background may hold it open, and print more."""
+        left = int.from_bytes(fcntl.ioctl(self.handle, termios.FIONREAD, bytes(4)), sys.byteorder)
+        while left > 0 and (count := self.read(min(left, PIECE))) > 0:
+            left -= count
+        return self.kept[-self.limit :].decode("utf-8", "replace")
+
+
+def _ends(pid: int, timeout: float, outputs: list[_Output]) -> bool:
+    """Read what a child of ours prints until it ends; whether it did in time."""
+    deadline = time.monotonic() + timeout
     handle = os.pidfd_open(pid)
+    open_ones = list(outputs)
     try:
-        return bool(select.select([handle], [], [], timeout)[0])
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            ready = select.select([handle, *open_ones], [], [], left)[0]
+            if handle in ready:
+                return True
+            if left == 0:
+                return False
+            open_ones = [output for output in open_ones if output not in ready or output.read() != 0]
     finally:
         os.close(handle)
 

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from ansible.module_utils.daemons import builder
 from ansible.module_utils.daemons.fetching import proxy_environment, without_passwords
 from ansible.module_utils.daemons.text import visible
-from ansible.module_utils.releases import lockfile
+from ansible.module_utils.releases import lockfile, trees
 from ansible.module_utils.releases.layout import CACHE, LIBRARY, write_file
 
 PYTHON = Path("/usr/bin/python3")
@@ -121,7 +120,8 @@ def workplace(tools: Toolbox, release: Path) -> Iterator[Path]:
             builder.give(folder, tools.who())
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            trees.remove(folder)
 
 
 def last_lines(text: str, count: int = 15) -> str:
@@ -317,7 +317,7 @@ def take_over_bytecode(old: Path, new: Path) -> int:
     :returns: how many files need not be compiled again
     """
     taken = 0
-    for compiled in (old / "lib").glob("**/__pycache__/*.pyc"):
+    for compiled in _compiled(old / "lib"):
         # Another name than Python gives, a package that the new venv has not: no reason to fail, that gets compiled.
         with contextlib.suppress(ValueError, OSError):
             source = Path(importlib.util.source_from_cache(str(compiled))).relative_to(old)
@@ -327,6 +327,12 @@ def take_over_bytecode(old: Path, new: Path) -> int:
                 place.hardlink_to(compiled)
                 taken += 1
     return taken
+
+
+def _compiled(folder: Path) -> Iterator[Path]:
+    for path, _, files in trees.walk(folder):
+        if os.path.basename(path) == "__pycache__":
+            yield from (Path(path, name) for name in files if name.endswith(".pyc"))
 
 
 def compile_bytecode(python: Path, folders: Sequence[Path], jobs: int = 0) -> None:
