@@ -37,6 +37,7 @@ ROW = {
 DAEMON = {"changed": False, "paths": [], "running": True, "installed": True, "tested": True}
 # What modules of ours may say, of a host on which all is done.
 PLAUSIBLE: dict[str, Any] = {
+    "stat": {"changed": False, "stat": {"exists": False}},
     "host_inspect": INSPECTED,
     "host_authorities": {"changed": False, "added": []},
     "host_apt_proxy": {"changed": False},

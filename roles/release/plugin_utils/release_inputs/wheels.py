@@ -46,8 +46,8 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
     :param index: URL of a package index in place of the one that pip is set to; it may hold a login
     :raises InputError: if one cannot be had
     """
-    check_target(target)
     read = [parsed(text) for text in locks]
+    check_target(target)
     wanted = [pinned(lock, target["markers"]) for lock in read]
     packages = {line for part in wanted for line in part}
     hashes = {tuple(value.split(":")) for line in packages for value in re.findall(r"--hash=(\S+)", line)}
