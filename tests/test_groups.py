@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -69,6 +70,35 @@ def test_what_leaves_the_session_of_a_hook_ends_with_it(grouped: Host, seconds: 
     assert "done" in ran["said"]
     assert sleepers(seconds) == []
     assert list((groups.top() / "shop").iterdir()) == [] or not list((groups.top() / "shop").glob("run.*"))
+
+
+def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
+    grouped.deploy("r1")
+    place = groups.Command("shop", {"tasks_max": "3000"})
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left = groups.top() / f"shop/run.{ended.pid}.1"
+    left.mkdir()
+    grouped.deploy("r2")  # its launcher clears away what is empty
+    with subprocess.Popen(["sleep", "600"], user=USER, preexec_fn=place.enter) as child:
+        try:
+            assert groups.members(place.group) == [child.pid]
+        finally:
+            place.end()
+            child.kill()
+    assert not left.exists()
+
+
+def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(grouped: Host) -> None:
+    grouped.deploy("r1")
+    place = groups.Command("shop", {"tasks_max": "3000"})
+    place.limits[resource.RLIMIT_NPROC] = None  # as where the kernel counts in the group
+    place.group.rmdir()
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC))"
+    command = ["/usr/bin/python3", "-c", code]
+    said = subprocess.run(command, user=USER, preexec_fn=place.enter, capture_output=True, text=True, check=True).stdout
+    place.end()
+    assert said.strip() == str((3000, 3000))
 
 
 def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:

@@ -25,7 +25,7 @@ from ansible.module_utils.releases.lock import Busy, site_lock
 from ansible.module_utils.releases.status import status
 from conftest import load
 from module_run import run
-from supervised import Host, SlotConnection, each_server, eventually, get
+from supervised import USER, Host, SlotConnection, each_server, eventually, get
 
 release_choose = load("roles/release/library/release_choose.py")
 release_switch = load("roles/release/library/release_switch.py")
@@ -350,28 +350,35 @@ def test_what_a_stopped_release_has_forked_keeps_no_port(host: Host) -> None:
 
 SQUAT = """
 import os, socket, sys, time
-taken = socket.socket()
-taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+way = sys.argv[2]
+taken = socket.socket(socket.AF_INET6 if way == "mapped" else socket.AF_INET)
+if way in ("listening", "mapped"):
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 while True:
     try:
-        taken.bind(("127.0.0.1", int(sys.argv[1])))
+        taken.bind(("::ffff:127.0.0.1" if way == "mapped" else "127.0.0.1", int(sys.argv[1])))
         break
     except OSError as error:
         print(error.errno, flush=True)
         time.sleep(0.02)
-taken.listen()
+if way == "connected":
+    server = socket.create_server(("127.0.0.1", 0))
+    taken.connect(server.getsockname())
+    other = server.accept()
+elif way != "bound":
+    taken.listen()
 print("taken", flush=True)
 time.sleep(600)
 """
 
 
 @contextlib.contextmanager
-def squatter(host: Host, port: int) -> Iterator[subprocess.Popen]:
+def squatter(host: Host, port: int, way: str = "listening") -> Iterator[subprocess.Popen]:
     """Code of the site `blog`, which takes another one's port as soon as it can."""
     account = pwd.getpwnam("games")  # stands in for its user
     (host.folder / "registry/blog.json").write_text(json.dumps({"name": "blog", "root": "/srv/blog", "user": "games"}))
-    command = ["/usr/bin/python3", "-c", SQUAT, str(port)]
+    command = ["/usr/bin/python3", "-c", SQUAT, str(port), way]
     with subprocess.Popen(command, user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd="/",
                           stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
         try:
@@ -396,6 +403,16 @@ def test_a_site_gets_no_port_that_another_one_listens_on(host: Host) -> None:
         assert not ports._strange([f"127.0.0.1:{port}"])
 
 
+# How code of a site may hold a port: a listener, one at IPv4's address in IPv6's clothes, no listener at all.
+WAYS = ("listening", "mapped", "bound", "connected")
+
+
+def await_taken(squatter: subprocess.Popen) -> None:
+    """Wait until it has the port."""
+    while (line := squatter.stdout.readline().strip()) != "taken":
+        assert line == str(errno.EADDRINUSE)
+
+
 def test_a_port_of_the_live_release_is_taken_back_from_a_neighbour(host: Host) -> None:
     port = free_port()
     address = [f"127.0.0.1:{port}"]
@@ -403,37 +420,51 @@ def test_a_port_of_the_live_release_is_taken_back_from_a_neighbour(host: Host) -
     with squatter(host, port) as blog:
         assert blog.stdout.readline().strip() == str(errno.EADDRINUSE)
         supervisor.Supervisor().stop(f"shop-{host.site.live_slot()}")
-        while blog.stdout.readline().strip() != "taken":
-            pass
+        await_taken(blog)
         host.deploy("r2", listen=address)
         assert blog.poll() == -signal.SIGKILL
     at_rest(host, "r2")
+    supervisor.Supervisor().stop(f"shop-{host.site.live_slot()}")
+    for way in WAYS:
+        with squatter(host, port, way) as blog:
+            await_taken(blog)
+            uid = pwd.getpwnam(USER).pw_uid
+            ports.take_back(address, uid)
+            assert ports.problem(address[0], uid, address) == "", way
+            assert eventually(blog.poll) == -signal.SIGKILL, way
 
 
 def test_a_server_that_comes_back_takes_its_port_back(host: Host) -> None:
     port = free_port()
     host.deploy("r1", listen=[f"127.0.0.1:{port}"])
     slot = f"shop-{host.site.live_slot()}"
-    with squatter(host, port) as blog:
-        supervisor.Supervisor().stop(slot)
-        while blog.stdout.readline().strip() != "taken":
-            pass
-        supervisor.Supervisor().start(slot)
-        eventually(lambda: get(host.sock)["release"] == "r1")
-        assert eventually(lambda: blog.poll()) == -signal.SIGKILL
-    assert [listener.uid for listener in ports.listeners(port)] == [0]
+    with squatter(host, free_port(), "bound") as bystander:
+        await_taken(bystander)
+        for way in WAYS:
+            with squatter(host, port, way) as blog:
+                supervisor.Supervisor().stop(slot)
+                await_taken(blog)
+                supervisor.Supervisor().start(slot)
+                assert eventually(blog.poll) == -signal.SIGKILL, way
+            eventually(lambda: get(host.sock)["release"] == "r1")
+            assert [listener.uid for listener in ports.listeners(port)] == [0]
+        assert bystander.poll() is None
 
 
 def test_a_new_port_that_a_neighbour_has_is_refused_with_its_name(host: Host) -> None:
-    port = free_port()
     host.deploy("r1")
-    with squatter(host, port) as blog:
-        assert blog.stdout.readline().strip() == "taken"
-        with pytest.raises(
-            steps.StepError, match=rf"PID {blog.pid}\) of the site blog \(user games\) listens .*blog-ctl"
-        ):
-            host.deploy("r2", listen=[f"127.0.0.1:{port}"])
-        assert blog.poll() is None
+    for way in WAYS:
+        port = free_port()
+        with squatter(host, port, way) as blog:
+            await_taken(blog)
+            words = ports.problem(f"127.0.0.1:{port}", pwd.getpwnam(USER).pw_uid)
+            assert f"PID {blog.pid}) of the site blog (user games) " in words, way
+            assert "`blog-ctl restart`" in words
+            if way != "listening":
+                continue
+            with pytest.raises(steps.StepError, match=rf"PID {blog.pid}\) of the site blog \(user games\) listens"):
+                host.deploy("r3", listen=[f"127.0.0.1:{port}"])
+            assert blog.poll() is None
     at_rest(host, "r1")
 
 
@@ -470,6 +501,7 @@ def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
 def test_overlapping_addresses() -> None:
     assert ports.overlap("0.0.0.0", "127.0.0.1")
     assert ports.overlap("::", "127.0.0.1")
+    assert ports.overlap("::ffff:127.0.0.1", "127.0.0.1")
     assert not ports.overlap("127.0.0.1", "127.0.0.2")
     assert not ports.overlap("::1", "127.0.0.1")
     assert ports.split("[::1]:80") == ("::1", 80)

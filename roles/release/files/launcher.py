@@ -70,6 +70,8 @@ ALIVE = b"\x1b[0n"
 # What a question to a terminal begins with: ENQ, ESC, and in 8 bits (or UTF-8) DCS, CSI, OSC.
 ASKING = (b"\x05", b"\x1b", b"\x90", b"\x9b", b"\x9d")
 SO_ATTACH_REUSEPORT_CBPF = 51
+# The system call's number, alike on x86_64 and aarch64; since Linux 5.6.
+PIDFD_GETFD = 438
 FIRST_FD = 3
 CGROUPS = Path("/sys/fs/cgroup")
 # supervisord's own control group, beside those of the sites: one that limits its members may hold no process itself.
@@ -211,10 +213,11 @@ def parse_address(address: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
-def bind_tcp(address: str, every: list[str], backlog: int, live: bool) -> socket.socket:
+def bind_tcp(address: str, every: list[str], backlog: int, live: bool, uid: int) -> socket.socket:
     """Listen on a TCP address that the other slot may hold too.
 
     :param live: whether it is the site's by what is live, so that no other site's code may have it
+    :param uid: the site's user
     """
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -225,53 +228,108 @@ def bind_tcp(address: str, every: list[str], backlog: int, live: bool) -> socket
         # `[::]:80` alone takes IPv4 as well; beside an IPv4 listener on that port it must not.
         shared = any(":" not in other and number == port for other, number in map(parse_address, every))
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(shared))
-    deadline = time.monotonic() + KILLED
+    deadline, found = time.monotonic() + KILLED, False
     while True:
         try:
             listener.bind((host, port))
             listener.listen(backlog)
             break
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and live and time.monotonic() < deadline and take_back(host, port):
-                time.sleep(0.02)
-                continue
+            if error.errno == errno.EADDRINUSE and live and time.monotonic() < deadline:
+                found = take_back(host, port, uid) or found  # what was killed may need a moment to let go
+                if found:
+                    time.sleep(0.02)
+                    continue
             raise LauncherError(f"cannot listen on {address}: {error.strerror or error}") from error
     prefer_first(listener)
     return listener
 
 
-def take_back(host: str, port: int) -> bool:
+def take_back(host: str, port: int, own: int) -> bool:
     """End what the code of a site, this one's or another's, has put on a port while its server was down.
 
-    A socket that is a site user's was made by that site's own code: one that a launcher has bound is root's.
+    A socket that is a site user's was made by that site's own code: one that a launcher has bound is root's. Another
+    site's holds the port also when it does not listen.
 
+    :param own: this site's user; what its server has accepted is on this port too
     :returns: whether there was any
     """
     users = site_users()
-    strange = {}
+    strange = listed(host, port, users, own)
+    found, deadline = bool(strange), time.monotonic() + KILLED
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or a container lets nobody look
+            handle = os.pidfd_open(int(folder.name))
+            try:
+                if (uid := process_user(int(folder.name))) not in users:
+                    continue
+                its = False
+                for link, copy in sockets_of(handle, folder, deadline):
+                    if strange.get(link) == uid or (uid != own and copy and holds(copy, host, port)):
+                        its = True
+                        signal.pidfd_send_signal(handle, signal.SIGSTOP)  # so that it sets nothing back
+                        if copy:  # a connection would keep the port for minutes: it ends at once
+                            copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+                if its:
+                    found = True
+                    say(f"PID {folder.name}, of user {uid}, holds port {port}, which is this site's: killed")
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
+    return found
+
+
+def listed(host: str, port: int, users: set[int], own: int) -> dict[str, int]:
+    """The sockets of these users on a port that the kernel's tables show, and whose they are; of our own listeners."""
+    found = {}
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):  # no IPv6 here
             for words in map(str.split, Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]):
                 # Local address, state (0A listens), user, inode.
-                address, _, number = words[1].partition(":")
-                if words[3] != "0A" or int(number, 16) != port or int(words[7]) not in users:
+                (address, _, number), uid = words[1].partition(":"), int(words[7])
+                if int(number, 16) != port or uid not in users or (uid == own and words[3] != "0A"):
                     continue
-                if in_the_way(address, host):
-                    strange[f"socket:[{words[9]}]"] = int(words[7])
-    for folder in Path("/proc").glob("[0-9]*") if strange else ():
-        with contextlib.suppress(OSError):  # it ended meanwhile, or a container lets nobody look
-            owners = {strange.get(os.readlink(link)) for link in os.scandir(folder / "fd")}
-            if (uid := process_user(int(folder.name))) in owners - {None}:
-                say(f"PID {folder.name}, of user {uid}, listens on port {port}, which is this site's: killed")
-                send(int(folder.name), signal.SIGKILL, lambda pid, uid=uid: process_user(pid) == uid)
-    return bool(strange)
+                pieces = [address[i : i + 8] for i in range(0, len(address), 8)]
+                raw = b"".join(int(piece, 16).to_bytes(4, sys.byteorder) for piece in pieces)
+                if in_the_way(raw, host):
+                    found[f"socket:[{words[9]}]"] = uid
+    return found
 
 
-def in_the_way(address: str, host: str) -> bool:
-    """Whether a listener at an address, as the kernel notes it, keeps another one from an address."""
-    words = [address[i : i + 8] for i in range(0, len(address), 8)]
-    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
-    one, other = ipaddress.ip_address(raw), ipaddress.ip_address(host)
+def sockets_of(handle: int, folder: Path, deadline: float) -> Iterator[tuple[str, socket.socket | None]]:
+    """The sockets of a process, each with a copy for a moment, where the kernel gives one."""
+    call = ctypes.CDLL(None).syscall
+    for link in os.scandir(folder / "fd"):
+        if time.monotonic() > deadline:
+            return
+        with contextlib.suppress(OSError):
+            if not (target := os.readlink(link)).startswith("socket:"):
+                continue
+            number = call(ctypes.c_long(PIDFD_GETFD), handle, int(link.name), 0)
+            if number < 0:
+                yield target, None
+                continue
+            with socket.socket(fileno=number) as copy:
+                yield target, copy
+
+
+def holds(copy: socket.socket, host: str, port: int) -> bool:
+    """Whether a socket is bound to a TCP port, listening or not, and keeps another one from an address."""
+    try:
+        name = copy.getsockname()
+        # Other families have other names; UDP has ports of its own.
+        if copy.type != socket.SOCK_STREAM or not isinstance(name, tuple) or name[1] != port:
+            return False
+        return isinstance(name[0], str) and in_the_way(name[0].partition("%")[0], host)
+    except (OSError, ValueError):
+        return False
+
+
+def in_the_way(address: bytes | str, host: str) -> bool:
+    """Whether a socket at an address keeps another one from an address."""
+    found = map(ipaddress.ip_address, (address, host))
+    # IPv4 in IPv6's clothes, ::ffff:127.0.0.1, is that.
+    one, other = (getattr(its, "ipv4_mapped", None) or its for its in found)
     return one == other or one.is_unspecified or other.is_unspecified
 
 
@@ -397,8 +455,10 @@ def join_group(home: Path, key: str, wanted: dict, spare: bool) -> bool:
     group = home / key
     group.mkdir(mode=0o755, parents=True, exist_ok=True)
     for empty in home.glob("run.*"):
-        with contextlib.suppress(OSError):  # somebody is still in there
-            empty.rmdir()
+        # Who has just made one may not have anybody in it yet.
+        if (maker := empty.name.split(".")[1]).isdigit() and process_fields(maker)[:1] in ([], ["Z"]):
+            with contextlib.suppress(OSError):  # somebody is still in there
+                empty.rmdir()
     if not spare:
         kill_group(group)
     (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
@@ -794,7 +854,7 @@ def serve(root: Path, slot: str) -> NoReturn:
     # An older server that supervisord has lost ends its requests; all else that is left of this slot has nobody.
     confine(site, slot, manifest, spare=bool(read_note(RUN / f"{site}-{slot}.pid")))
     # TCP first: when a port is taken, the slot's socket is not touched.
-    tcp = [bind_tcp(address, addresses, backlog, is_live(root, slot)) for address in addresses]
+    tcp = [bind_tcp(address, addresses, backlog, is_live(root, slot), uid) for address in addresses]
     names, group = manifest.get("sockets", ["sock"]), manifest["socket_group"]
     listeners = [*(bind_unix(folder / name, uid, group, backlog) for name in names), *tcp]
     retire_orphan(site, slot)

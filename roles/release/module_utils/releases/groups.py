@@ -110,6 +110,7 @@ class Command:
         self.group: Path | None = None
         self.door: int | None = None
         tasks, size = (amount(resources.get(key, "infinity")) for key in ("tasks_max", "file_size_max"))
+        self.tasks = tasks
         self.limits = {resource.RLIMIT_FSIZE: size, resource.RLIMIT_NPROC: tasks}
         with contextlib.suppress(OSError):
             if site and os.geteuid() == 0 and (place := top()):
@@ -124,8 +125,10 @@ class Command:
     def enter(self) -> None:
         """Move this process there, a child of ours; it may be the site's user already."""
         if self.door is not None:
-            with contextlib.suppress(OSError):
+            try:
                 os.write(self.door, b"0")
+            except OSError:  # nothing is counted there then
+                self.limits[resource.RLIMIT_NPROC] = self.tasks
         for kind, limit in self.limits.items():
             before = resource.getrlimit(kind)[1]
             if limit is not None and (before == resource.RLIM_INFINITY or limit < before):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import pwd
@@ -9,12 +10,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.daemons import process
 from ansible.module_utils.daemons.text import visible
+from ansible.module_utils.releases import bound
 from ansible.module_utils.releases.records import recorded_accounts
 
 LISTENING = "0A"
@@ -22,7 +24,7 @@ LISTENING = "0A"
 
 @dataclass(frozen=True)
 class Listener:
-    """One listening socket."""
+    """One socket that the kernel's tables show, mostly one that listens."""
 
     address: str
     port: int
@@ -43,8 +45,11 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(raw))
 
 
-def listeners(port: int, proc: Path = Path("/proc")) -> list[Listener]:
-    """Every socket that listens on this port."""
+def listeners(port: int, proc: Path = Path("/proc"), connected: bool = False) -> list[Listener]:
+    """Every socket that listens on this port.
+
+    :param connected: those that do not listen instead: connections from or to it
+    """
     found = []
     for table in ("tcp", "tcp6"):
         try:
@@ -54,14 +59,14 @@ def listeners(port: int, proc: Path = Path("/proc")) -> list[Listener]:
         for line in lines:
             words = line.split()
             host, _, number = words[1].partition(":")
-            if words[3] == LISTENING and int(number, 16) == port:
+            if (words[3] != LISTENING) == connected and int(number, 16) == port:
                 found.append(Listener(_address(host), port, int(words[7]), words[9]))
     return found
 
 
 def overlap(one: str, other: str) -> bool:
     """Whether two listeners on one port would get in each other's way. `::` may take IPv4 as well, so it counts."""
-    first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    first, second = bound.plain(one), bound.plain(other)
     if first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified)):
         return True
     return str(first) == "::" or str(second) == "::"
@@ -115,12 +120,16 @@ def leftovers(addresses: Iterable[str], account: pwd.struct_passwd, server: int 
     return sorted(found)
 
 
-def take_back(addresses: Iterable[str], patience: float = 5) -> None:
+def take_back(addresses: Iterable[str], own: int | None = None, patience: float = 5) -> None:
     """End what the code of a site, this one's or another's, has put on addresses that are this site's.
 
     The launcher binds as root, and as long as a server runs nobody else gets its port (SO_REUSEPORT wants the same
     user). While it is down a site that was taken over could, and would have its neighbour's clients. A socket that is
     a site user's was made by that site's own code; one that the launcher has bound is root's.
+
+    A port that cannot be had may also be held by a socket that does not listen, of another site.
+
+    :param own: the site's user
     """
     deadline = time.monotonic() + patience
     while (found := _strange(addresses)) and time.monotonic() < deadline:
@@ -128,6 +137,38 @@ def take_back(addresses: Iterable[str], patience: float = 5) -> None:
             for pid in pids:
                 process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid)
         time.sleep(0.02)
+    for host, port in map(split, addresses):
+        _free(host, port, recorded_accounts().keys() - {own}, deadline)
+
+
+def _free(host: str, port: int, others: Collection[int], deadline: float) -> None:
+    """End what holds a port without listening."""
+    found = False
+    while _taken(host, port) and time.monotonic() < deadline:
+        # First with the connections cut, then what this host lets nobody look into.
+        if bound.end(port, others, lambda name: overlap(host, name)):
+            found = True
+        for uid, pid, _ in _silent(host, port, others):
+            found = process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid) or found
+        if not found:
+            return
+        time.sleep(0.02)
+
+
+def _taken(host: str, port: int) -> bool:
+    """Whether not even the launcher could listen there."""
+    return _binds(host, port, reuse=True) == os.strerror(errno.EADDRINUSE)
+
+
+def _silent(host: str, port: int, users: Collection[int]) -> list[tuple[int, int, str]]:
+    """What holds a port with a socket that does not listen: the user, the PID, the address."""
+    found = list(bound.holders(port, users, lambda name: overlap(host, name)))
+    accounts = recorded_accounts()
+    for its in listeners(port, connected=True):
+        if its.uid in users and overlap(host, its.address):
+            pids = _seen_by(its.uid, accounts[its.uid][1].pw_gid, its)
+            found += [(its.uid, pid, its.address) for pid in pids if process.user(pid) == its.uid]
+    return found
 
 
 def _strange(addresses: Iterable[str]) -> dict[int, list[int]]:
@@ -176,21 +217,28 @@ def problem(address: str, uid: int | None, live: Iterable[str] = ()) -> str:
         if _binds(host, port, reuse=False) == "":
             continue
         if listener.uid in (accounts := recorded_accounts()):
-            other, account = accounts[listener.uid]
-            return (
-                f"{_describe(pids)} of the site {other} (user {account.pw_name}) listens on {listener.address} port "
-                f"{port}, so the site cannot listen on {address}. If {other} has no business there, its code may have "
-                f"been taken over: stop it (`{other}-ctl restart`, or `state: absent`) and run again; otherwise choose "
-                "another port in the site's `bind`"
-            )
+            return _neighbour(*accounts[listener.uid], pids, f"listens on {listener.address} port {port}", address)
         return (
             f"{_describe(pids)} already listens on {listener.address} port {port}, so the site cannot listen on "
             f"{address}; stop that, or choose another port in the site's `bind`"
         )
     words = _binds(host, port, reuse=True)
+    if words == os.strerror(errno.EADDRINUSE):
+        accounts = recorded_accounts()
+        for its, pid, name in _silent(host, port, accounts.keys() - {uid}):
+            return _neighbour(*accounts[its], [pid], f"holds {name} port {port} without listening", address)
     if words:
         return f"the site cannot listen on {address}: {words}; correct the site's `bind`"
     return ""
+
+
+def _neighbour(other: str, account: pwd.struct_passwd, pids: list[int], does: str, address: str) -> str:
+    """Why a site cannot have an address that another site's code has."""
+    return (
+        f"{_describe(pids)} of the site {other} (user {account.pw_name}) {does}, so the site cannot listen on "
+        f"{address}. If {other} has no business there, its code may have been taken over: stop it (`{other}-ctl "
+        "restart`, or `state: absent`) and run again; otherwise choose another port in the site's `bind`"
+    )
 
 
 def _binds(host: str, port: int, reuse: bool) -> str:

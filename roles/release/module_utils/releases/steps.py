@@ -278,7 +278,7 @@ def _check_ports(site: Layout, manifest: dict) -> None:
     uid = owner(manifest)
     live = site.manifest(site.live_release() or "").get("listen", [])
     # What the live release listens on is the site's, whoever sits there while it is down.
-    ports.take_back([address for address in manifest.get("listen", []) if address in live])
+    ports.take_back([address for address in manifest.get("listen", []) if address in live], uid)
     problems = [ports.problem(address, uid, live) for address in manifest.get("listen", [])]
     if any(problems):
         raise StepError(f"{site.name}: {'; '.join(filter(None, problems))}. {_what_serves(site)}")
