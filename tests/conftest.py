@@ -1,29 +1,22 @@
-"""What every test here shares: the modules' own Python, importable as on a host, without a host."""
+"""What every test here shares: the collection's Python, importable as Ansible imports it."""
 
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import ansible.module_utils
 import pytest
-from ansible.plugins.loader import module_loader
+from ansible.plugins.loader import init_plugin_loader
 from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Its fixtures; imported by pytest itself, before any test imports it, so that its assertions are told in full.
 pytest_plugins = ["supervised"]
 
-# Ansible puts a role's module_utils under `ansible.module_utils` when it packs a module; tests do the same once.
-for folder in sorted(PROJECT.glob("roles/*/module_utils")):
-    ansible.module_utils.__path__.append(str(folder))
-for folder in sorted(PROJECT.glob("roles/*/library")):
-    module_loader.add_directory(str(folder))
-# A role's own Python for the controller: its plugins find it by themselves.
-sys.path.extend(str(folder) for folder in sorted(PROJECT.glob("roles/*/plugin_utils")))
+# The collection as Ansible finds it: `ansible_collections.wsgi.sites` is this checkout.
+init_plugin_loader([str(PROJECT / "collections")])
 
 
 # Their tests share what is costly to make, or must not be made twice at a time; any other test goes to whoever is free.
@@ -59,15 +52,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 
 def load(path: str) -> ModuleType:
-    """Load a module or plugin of a role by its path in the project, e.g. ``roles/release/library/release_build.py``."""
-    name = "loaded_" + path.removesuffix(".py").replace("/", "_")
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PROJECT / path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    """Import a module or plugin of the collection by its path, e.g. ``plugins/modules/release_build.py``."""
+    if path.startswith("plugins/"):
+        return importlib.import_module("ansible_collections.wsgi.sites." + path.removesuffix(".py").replace("/", "."))
+    spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +70,5 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def plugin() -> Callable[[str], ModuleType]:
-    """Loads a module or plugin of a role by its path in the project."""
+    """Imports a module or plugin of the collection by its path in the project."""
     return load

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import answers
 from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils import results
 
 
 def run(module: ModuleType, *, check_mode: bool = False, judged: bool = True, **arguments: Any) -> dict[str, Any]:
@@ -24,5 +25,5 @@ def run(module: ModuleType, *, check_mode: bool = False, judged: bool = True, **
         module.main()
     answer = json.loads(out.getvalue())
     if judged:
-        answers.taken_in(answer, answers.described(Path(str(module.__file__))))
+        results.taken_in(answer, results.described(Path(str(module.__file__))))
     return answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 import shutil
@@ -22,9 +21,10 @@ from typing import Any, BinaryIO
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import filter_loader, init_plugin_loader, lookup_loader
+from ansible.plugins.loader import filter_loader
 from ansible.template import Templar, trust_as_template
-from page_reading import Reading, readable, site_spec
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, readable, site_spec
 
 PROJECT = Path(__file__).resolve().parent.parent
 NGINX = Path(shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "/usr/sbin/nginx")
@@ -60,17 +60,8 @@ def merged(sites: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, 
     return readable(Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).sites)
 
 
-@functools.cache
-def find_plugins() -> None:
-    """Let Ansible find its plugins and the project's; it wants to be told once."""
-    init_plugin_loader([])
-    for role in ("preflight", "nginx"):
-        lookup_loader.add_directory(str(PROJECT / f"roles/{role}/lookup_plugins"))
-
-
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """An expression as a task would see it."""
-    find_plugins()
     for name in ("regex_replace", "regex_escape"):
         filter_loader.get(name)
     templar = Templar(loader=DataLoader(), variables=dict(variables))

@@ -22,8 +22,12 @@ import gunicorn
 import packaging
 import pytest
 import pyuwsgi
-from ansible.module_utils.releases import groups, layout, orphans, steps, supervisor
 from nginx_rig import evaluate, role_variables
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans, supervisor
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The distribution's where it is installed, as on a host; else the tests' own.
@@ -59,7 +63,10 @@ def uwsgi_files(bind: tuple[str, ...]) -> dict[str, str]:
     site = {"server_names": ["shop.example.com"], "server": "uwsgi", "bind": list(bind), "graceful_timeout": 5}
     variables = role_variables({"shop": site}, site_name="shop")
     names = ("uwsgi.ini", "uwsgi_app.py")
-    return {name: evaluate(f"lookup('layered', 'uwsgi/{name}.j2', site=site_entry)", variables) for name in names}
+    return {
+        name: evaluate(f"lookup('wsgi.sites.template', 'uwsgi/{name}.j2', site=site_entry)", variables)
+        for name in names
+    }
 
 
 class SlotConnection(http.client.HTTPConnection):
@@ -118,7 +125,7 @@ class Host:
 
     def __init__(self, folder: Path, library: Path, server: str = "gunicorn") -> None:
         self.folder, self.library, self.server = folder, library, server
-        self.site = layout.Layout("shop", folder / "srv/shop")
+        self.site = paths.Layout("shop", folder / "srv/shop")
         self.launcher = folder / "launcher"
         self.process: subprocess.Popen | None = None
         for name in ("run", "conf.d", "log/shop", "registry", "etc", "bin", "srv/shop/releases", "srv/shop/slots"):
@@ -239,7 +246,7 @@ class Host:
             manifest |= {"command": run, "sockets": ["sock", "uwsgi.sock"], "workers": 1, "threads": 4}
         manifest |= {"server": server} | changes
         (folder / "release.json").write_text(json.dumps(manifest))
-        for slot in layout.SLOTS:
+        for slot in paths.SLOTS:
             (folder / f"program-{slot}.conf").write_text(
                 f"[program:shop-{slot}]\ncommand = {self.launcher} {self.site.root} {slot}\ndirectory = /\n"
                 "autorestart = unexpected\nexitcodes = 77\nstartsecs = 1\nstartretries = 20\nstopwaitsecs = 15\n"
@@ -251,8 +258,8 @@ class Host:
 
     def deploy(self, release_id: str, **changes: object) -> str:
         """Lay a release down and put it live; its slot."""
-        slot = steps.start(self.site, self.release(release_id, **changes))["slot"]
-        steps.switch(self.site, slot, release_id, drain=0.2)
+        slot = deployment.start(self.site, self.release(release_id, **changes))["slot"]
+        deployment.switch(self.site, slot, release_id, drain=0.2)
         return slot
 
     @property
@@ -303,13 +310,13 @@ def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gun
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
     host = Host(folder, library, server)
-    monkeypatch.setattr(layout, "RUN", folder / "run")
-    monkeypatch.setattr(layout, "PROGRAMS", folder / "conf.d")
-    monkeypatch.setattr(layout, "LOGS", folder / "log")
-    monkeypatch.setattr(layout, "REGISTRY", folder / "registry")
-    monkeypatch.setattr(layout, "CONFIG", folder / "etc")
-    monkeypatch.setattr(layout, "LIBRARY", folder / "library")
-    monkeypatch.setattr(layout, "COMMANDS", folder / "bin")
+    monkeypatch.setattr(paths, "RUN", folder / "run")
+    monkeypatch.setattr(paths, "PROGRAMS", folder / "conf.d")
+    monkeypatch.setattr(paths, "LOGS", folder / "log")
+    monkeypatch.setattr(paths, "REGISTRY", folder / "registry")
+    monkeypatch.setattr(paths, "CONFIG", folder / "etc")
+    monkeypatch.setattr(paths, "LIBRARY", folder / "library")
+    monkeypatch.setattr(paths, "COMMANDS", folder / "bin")
     monkeypatch.setattr(supervisor, "SOCKET", folder / "sock")
     if not DISTRIBUTION:
         monkeypatch.setattr(supervisor, "PYTHON", sys.executable)
@@ -323,7 +330,7 @@ def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gun
             pid = orphans.orphan(host.site, note.stem.removeprefix("shop-"))
             if pid is not None:  # of a supervisord that the test had killed
                 os.killpg(pid, signal.SIGKILL)
-        groups.end_group(host.group)
+        control_groups.end_group(host.group)
         shutil.rmtree(folder)
 
 

@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.certificates import look, spare
-from ansible.module_utils.certificates.asking import Asking
-from ansible.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder
-from ansible.module_utils.certificates.lineage import Lineage, reason
-from ansible.module_utils.certificates.lineage import spare as unused
-from ansible.module_utils.certificates.renewed import take
-from ansible.module_utils.daemons import nginx
 from certificates import DAY, Made, make, make_key, place
 from cryptography.hazmat.primitives.serialization import Encoding
 from nginx_rig import NGINX, Rig, evaluate, free_port, needs_nginx, private_nginx, talk, wait_for
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates import inspection, threshold
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, reason
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import spare as unused
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal import take
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import nginx
 
 NAMES = ["shop.example.com", "www.shop.example.com"]
 DIRECTORY = "https://ca.test/dir"
@@ -92,7 +93,9 @@ def test_all_is_settled_once_nginx_has_it_and_it_will_be_renewed_in_time(asking:
 
 
 def test_certbot_is_asked_for_names_alone_and_does_not_ask_back(asking: Asking, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ansible.module_utils.certificates.asking.WEBROOT", tmp_path / "web")
+    monkeypatch.setattr(
+        "ansible_collections.wsgi.sites.plugins.module_utils.certificates.request.WEBROOT", tmp_path / "web"
+    )
     asked: list[list[str]] = []
     busy = iter([(1, "", "Another instance of Certbot is already running."), (0, "", "")])
 
@@ -170,7 +173,7 @@ class TestRunningNginx:
         yield from private_nginx()
 
     def test_a_renewed_certificate_is_served_at_once_and_leaves_nothing_to_do(self, rig: Rig, plugin) -> None:
-        module = plugin("roles/nginx/library/nginx_config.py")
+        module = plugin("plugins/modules/nginx_config.py")
         port, state = free_port(), rig.folder / "run/sites"
         folder, lineage = Folder("shop", rig.folder / "etc"), Lineage("shop", rig.folder / "letsencrypt")
         places = nginx.Places(rig.conf, NGINX, rig.run_dir / "nginx.pid", rig.log, state)
@@ -215,12 +218,12 @@ def openssl(command: list[str]) -> tuple[int, str, str]:
 def test_a_certificate_is_seen_as_it_says_of_itself(tmp_path: Path) -> None:
     authority = make(authority=True, common_name="Test, E7")
     place(tmp_path / "one", make(*NAMES, "192.0.2.1", by=authority, ends=41 * DAY))
-    seen = look.see(tmp_path / "one", openssl)
+    seen = inspection.see(tmp_path / "one", openssl)
     assert (seen.issuer.replace("\\", ""), seen.names) == ("Test, E7", [*NAMES, "192.0.2.1"])
     assert seen.days(datetime.now(UTC)) == 40
     place(tmp_path / "two", make(*NAMES))
-    assert look.see(tmp_path / "two", openssl).issuer == "itself"
-    assert look.see(tmp_path / "none", openssl) is None
+    assert inspection.see(tmp_path / "two", openssl).issuer == "itself"
+    assert inspection.see(tmp_path / "none", openssl) is None
 
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -241,12 +244,12 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 )
 def test_the_table_says_who_renews_it_and_when(kind: str, left: int, timer: str, words: str) -> None:
     ends = NOW + timedelta(days=left)
-    seen = look.Seen("Somebody", NAMES, ends - timedelta(days=90), ends)
-    assert look.renewal(kind, seen, "720 hours", timer, NOW) == words
+    seen = inspection.Seen("Somebody", NAMES, ends - timedelta(days=90), ends)
+    assert inspection.renewal(kind, seen, "720 hours", timer, NOW) == words
 
 
 def test_a_pair_that_stands_in_is_called_so(plugin, folder: Folder, lineage: Lineage) -> None:
-    status = plugin("roles/certificate/library/certificate_status.py")
+    status = plugin("plugins/modules/certificate_status.py")
     assert status.report(folder, lineage, "acme", openssl, NOW)["renewal"].startswith("NONE YET")
     folder.place("selfsigned", {name: text.encode() for name, text in pair(make(*NAMES)).items()}, do)
     found = status.report(folder, lineage, "acme", openssl, NOW)
@@ -254,9 +257,9 @@ def test_a_pair_that_stands_in_is_called_so(plugin, folder: Folder, lineage: Lin
 
 
 def test_half_a_life_is_the_most_that_a_renewal_comes_early() -> None:
-    assert spare.asked_for(30)(90 * DAY) == 30 * DAY
-    assert spare.asked_for(30)(6 * DAY) == 3 * DAY
-    assert [spare.made_here(days * DAY) / DAY for days in (365, 60, 30)] == [365 / 3, 30, 15]
+    assert threshold.asked_for(30)(90 * DAY) == 30 * DAY
+    assert threshold.asked_for(30)(6 * DAY) == 3 * DAY
+    assert [threshold.made_here(days * DAY) / DAY for days in (365, 60, 30)] == [365 / 3, 30, 15]
 
 
 def test_the_table_is_one_line_a_site() -> None:
@@ -265,7 +268,7 @@ def test_the_table_is_one_line_a_site() -> None:
         {"site": "blog", "mode": "none", "issuer": "", "names": [], "days": -1, "renewal": ""},
     ]
     variables = {"ansible_play_hosts": ["web1"], "hostvars": {"web1": {"certificate_status": {"sites": rows}}}}
-    text = evaluate("lookup('layered', 'certificate/certificates.txt.j2')", variables)
+    text = evaluate("lookup('wsgi.sites.template', 'certificate/certificates.txt.j2')", variables)
     assert [" ".join(line.split()) for line in text.splitlines() if line.strip()] == [
         "HOST SITE MODE ISSUER NAMES DAYS LEFT RENEWAL",
         "web1 shop acme CA shop.example.com, www.shop.example.com 60 by timer",

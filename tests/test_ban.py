@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.daemons.errors import Refused
-from ansible.module_utils.daemons.kernel import nginx_version
 from conftest import PROJECT
 from nginx_rig import (
     NGINX,
@@ -30,6 +28,9 @@ from nginx_rig import (
     wait_for,
     whole_request,
 )
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import nginx_version
 
 # Stands in for fail2ban, which is on no controller: it notes what it is asked, and refuses a file that says so. The
 # real one is in the scenario `neighbours`.
@@ -196,7 +197,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, plugin) -> Place:
-    return Place(tmp_path, plugin("roles/ban/library/ban_config.py"))
+    return Place(tmp_path, plugin("plugins/modules/ban_config.py"))
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from pathlib import Path
 import module_run
 import pytest
 import yaml
-from ansible.module_utils.certificates import judge
-from ansible.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder
 from ansible_run import PROJECT, run, write_inventory
 from certificates import DAY, Made, make, make_key
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates import validity
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder
 
 NAMES = ["Shop.example.com", "*.shop.example.com", "192.0.2.7", "::1"]
 
@@ -26,7 +27,7 @@ def modules(plugin, tmp_path: Path):
     """Runs a module of the role on a host in a folder."""
 
     def module(name: str, **arguments):
-        path = f"roles/certificate/library/certificate_{name}.py"
+        path = f"plugins/modules/certificate_{name}.py"
         return module_run.run(plugin(path), site="shop", etc=str(tmp_path), **arguments)
 
     (tmp_path / "shop").mkdir()
@@ -51,65 +52,65 @@ def pair(made: Made) -> dict[str, str]:
 
 def test_a_pair_is_for_root_alone_and_nginx_finds_it_by_the_link(modules, tmp_path: Path) -> None:
     made = make(*NAMES)
-    assert modules("place", check_mode=True, **pair(made))["changed"] and files(tmp_path / "shop") == {}
-    assert modules("place", **pair(made))["changed"]
+    assert modules("install", check_mode=True, **pair(made))["changed"] and files(tmp_path / "shop") == {}
+    assert modules("install", **pair(made))["changed"]
     assert (tmp_path / "shop/tls" / FULLCHAIN).read_text() == made.pem
     assert (tmp_path / "shop/tls" / PRIVKEY).read_text() == made.key
     assert not os.readlink(tmp_path / "shop/tls").startswith("/")
     assert {mode for name, mode in files(tmp_path / "shop").items() if name.endswith(".pem")} == {0o600}
     assert {mode for name, mode in files(tmp_path / "shop").items() if not name.endswith(".pem")} == {0o700}
-    assert not modules("place", **pair(made))["changed"]
+    assert not modules("install", **pair(made))["changed"]
 
 
 def test_a_key_is_never_shown(modules) -> None:
     made = make(*NAMES)
-    said = repr(modules("place", **pair(made)))
+    said = repr(modules("install", **pair(made)))
     assert secret_line(made.key) not in said
 
 
 def test_what_somebody_has_changed_is_put_right(modules, tmp_path: Path) -> None:
     made = make(*NAMES)
-    modules("place", **pair(made))
+    modules("install", **pair(made))
     (tmp_path / "shop/tls" / PRIVKEY).write_text("x")
     (tmp_path / "shop/tls" / FULLCHAIN).chmod(0o644)
-    assert len(modules("place", **pair(made))["changes"]) == 2
+    assert len(modules("install", **pair(made))["changes"]) == 2
     assert (tmp_path / "shop/tls" / PRIVKEY).read_text() == made.key
 
 
 def test_a_run_that_was_cut_off_leaves_the_pair_in_service_whole(modules, tmp_path: Path, monkeypatch) -> None:
     old, new = make(*NAMES), make(*NAMES)
-    modules("place", **pair(old))
+    modules("install", **pair(old))
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(5, "cut off", "here")))
-    assert modules("place", **pair(new))["failed"]
+    assert modules("install", **pair(new))["failed"]
     assert (tmp_path / "shop/tls" / FULLCHAIN).read_text() == old.pem
     assert (tmp_path / "shop/tls" / PRIVKEY).read_text() == old.key
     monkeypatch.undo()
     assert [path.name for path in Folder("shop", tmp_path).spare(True)] == [".new"]
-    assert modules("place", **pair(new))["changed"]
+    assert modules("install", **pair(new))["changed"]
     assert (tmp_path / "shop/tls" / PRIVKEY).read_text() == new.key
 
 
 def test_only_the_pair_in_service_stays_and_without_https_nothing(modules, tmp_path: Path) -> None:
     old, new = make(*NAMES), make(*NAMES)
-    modules("place", **pair(old))
-    modules("place", **pair(new))
+    modules("install", **pair(old))
+    modules("install", **pair(new))
     before = files(tmp_path / "shop")
-    assert modules("tidy", mode="selfsigned", check_mode=True)["changed"] and files(tmp_path / "shop") == before
-    assert modules("tidy", mode="selfsigned")["changed"]
+    assert modules("cleanup", mode="selfsigned", check_mode=True)["changed"] and files(tmp_path / "shop") == before
+    assert modules("cleanup", mode="selfsigned")["changed"]
     assert len(list((tmp_path / "shop/certificates").iterdir())) == 1
     assert (tmp_path / "shop/tls" / FULLCHAIN).read_text() == new.pem
-    assert not modules("tidy", mode="selfsigned")["changed"]
-    assert modules("tidy", mode="none")["changed"]
+    assert not modules("cleanup", mode="selfsigned")["changed"]
+    assert modules("cleanup", mode="none")["changed"]
     assert os.listdir(tmp_path / "shop") == []
-    assert not modules("tidy", mode="none")["changed"]
+    assert not modules("cleanup", mode="none")["changed"]
 
 
 def test_a_link_that_leads_elsewhere_leaves_nothing_here(modules, tmp_path: Path) -> None:
-    modules("place", **pair(make(*NAMES)))
+    modules("install", **pair(make(*NAMES)))
     (tmp_path / "shop/tls").unlink()
     (tmp_path / "live").mkdir()
     (tmp_path / "shop/tls").symlink_to(tmp_path / "live")
-    assert modules("tidy", mode="selfsigned")["changed"]
+    assert modules("cleanup", mode="selfsigned")["changed"]
     assert os.listdir(tmp_path / "shop") == ["tls"]
 
 
@@ -131,16 +132,16 @@ def test_a_new_one_is_made_when_the_old_one_does_no_more(tmp_path: Path, made: d
     given = make(*(name.lower() for name in made.pop("names", NAMES)), **made)
     (tmp_path / FULLCHAIN).write_text(given.pem)
     (tmp_path / PRIVKEY).write_text(given.key)
-    said = judge.why_new(tmp_path, NAMES, key_type)
+    said = validity.why_new(tmp_path, NAMES, key_type)
     assert said.startswith(why) and bool(said) == bool(why)
 
 
 def test_a_new_one_is_made_when_the_pair_is_missing_damaged_or_mixed(tmp_path: Path) -> None:
-    assert judge.why_new(None, NAMES, "ecdsa") == "there is none yet"
-    assert judge.why_new(tmp_path, NAMES, "ecdsa") == "it cannot be read"
+    assert validity.why_new(None, NAMES, "ecdsa") == "there is none yet"
+    assert validity.why_new(tmp_path, NAMES, "ecdsa") == "it cannot be read"
     (tmp_path / FULLCHAIN).write_text(make(*NAMES).pem)
     (tmp_path / PRIVKEY).write_text(make().key)
-    assert judge.why_new(tmp_path, NAMES, "ecdsa") == "its key is another's"
+    assert validity.why_new(tmp_path, NAMES, "ecdsa") == "its key is another's"
 
 
 # --- The role's own tasks, with the collection's modules ------------------------------------------------------------
@@ -150,13 +151,13 @@ SITE = f"tls_test_{os.getpid()}"
 PLAY = f"""
 - hosts: all
   gather_facts: false
-  roles: [{{role: preflight, when: false}}]
+  roles: [{{role: wsgi.sites.preflight, when: false}}]
 - hosts: all
   gather_facts: false
   tasks:
-    - ansible.builtin.include_role: {{name: certificate, rolespec_validate: false}}
+    - ansible.builtin.include_role: {{name: wsgi.sites.certificate, rolespec_validate: false}}
       vars: {{site_name: {SITE}}}
-    - ansible.builtin.include_role: {{name: certificate, tasks_from: tidy, rolespec_validate: false}}
+    - ansible.builtin.include_role: {{name: wsgi.sites.certificate, tasks_from: tidy, rolespec_validate: false}}
       vars: {{site_name: {SITE}}}
       when: certificate_placed is changed
 """
@@ -195,7 +196,7 @@ class TestRole:
         certificate = x509.load_pem_x509_certificate((self.HOME / "tls" / FULLCHAIN).read_bytes())
         assert secret_line(key) not in output
         assert isinstance(load_pem_private_key(key.encode(), None), ec.EllipticCurvePrivateKey)
-        assert judge.stated(certificate) == judge._stated_by(NAMES)
+        assert validity.stated(certificate) == validity._stated_by(NAMES)
         life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         assert certificate.not_valid_before_utc < datetime.now(UTC) and life <= 825 * DAY
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

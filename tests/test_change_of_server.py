@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import steps
 from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render
 from supervised import Host, eventually
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 
 # Books what is sent, by its name, and says by which server it came.
 APP = """
@@ -63,14 +64,14 @@ class Shop:
         """Another release goes live."""
         release_id = f"r{next(self.numbers)}"
         slot = self.prepare(release_id, server)
-        steps.switch(self.host.site, slot, release_id, drain=0.5)
+        deployment.switch(self.host.site, slot, release_id, drain=0.5)
         return release_id
 
     def prepare(self, release_id: str, server: str) -> str:
         """Another release runs, and is not live yet."""
         self.host.release(release_id, server=server)
         (self.host.site.release(release_id) / "app/wsgi.py").write_text(APP.format(book=str(self.book)))
-        return steps.start(self.host.site, release_id)["slot"]
+        return deployment.start(self.host.site, release_id)["slot"]
 
 
 class Clients:
@@ -162,11 +163,11 @@ def test_a_run_that_was_killed_before_or_after_the_switch_leaves_a_site_that_ser
     shop.deploy(other)
     shop.prepare("half", server)
     assert ask(shop.port).endswith(other), "before the switch"
-    steps._point(host.site, host.site.idle_slot(), "half")
+    deployment._point(host.site, host.site.idle_slot(), "half")
     assert ask(shop.port).endswith(server), "after it, with both still running"
     shop.write(server)
     os.kill(rig.pid(), signal.SIGHUP)
     eventually(lambda: ask(shop.port).endswith(server))
-    steps.abort(host.site)
+    deployment.abort(host.site)
     assert ask(shop.port).endswith(server)
     assert not (host.site.slot(host.site.idle_slot()) / "uwsgi.sock").exists()

@@ -13,7 +13,7 @@ DAEMONS = ["nginx", "supervisor"]
 
 @pytest.fixture
 def module(plugin, daemon):
-    return plugin(f"roles/{daemon}/library/{daemon}_config.py")
+    return plugin(f"plugins/modules/{daemon}_config.py")
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)

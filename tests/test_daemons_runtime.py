@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible.module_utils.daemons import runtime
+from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
 
 
 def test_only_root_may_take_a_lock(tmp_path: Path) -> None:

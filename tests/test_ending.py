@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import ending
 from supervised import eventually
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process, termination
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, so it needs to be root")
 
@@ -24,7 +24,7 @@ def test_a_process_that_hides_is_ended_all_the_same() -> None:
     with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE) as hidden:
         try:
             assert hidden.stdout.readline()
-            ending.end_processes(uid)
+            termination.end_processes(uid)
             assert hidden.poll() == -signal.SIGTERM
         finally:
             hidden.kill()
@@ -43,9 +43,9 @@ def test_a_process_that_always_forks_is_ended_all_the_same() -> None:
         command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE, start_new_session=False
     ) as first:
         assert first.stdout.readline()
-    ending.end_processes(uid, patience=2)
-    assert ending.running(uid) == []
-    assert ending.running(os.getuid()), "nobody else was hit"
+    termination.end_processes(uid, patience=2)
+    assert termination.running(uid) == []
+    assert termination.running(os.getuid()), "nobody else was hit"
 
 
 # Stops all that it may signal, again and again, and is stopped by none of its own kind for long.
@@ -87,12 +87,12 @@ def stopper() -> Iterator[int]:
         assert first.stdout.readline()
         yield uid
         first.kill()
-        ending.kill_all(uid)
+        termination.kill_all(uid)
 
 
 def test_a_user_that_stops_whatever_it_may_signal_is_ended_all_the_same(stopper: int) -> None:
-    ending.end_processes(stopper, patience=0.3)
-    assert ending.running(stopper) == []
+    termination.end_processes(stopper, patience=0.3)
+    assert termination.running(stopper) == []
 
 
 def test_nothing_of_the_user_can_signal_or_trace_what_kills_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +118,11 @@ def test_nothing_of_the_user_can_signal_or_trace_what_kills_it(monkeypatch: pyte
     monkeypatch.setattr(os, "kill", strike)
     child = os.fork()
     if child == 0:
-        ending.kill_all(uid)
+        termination.kill_all(uid)
         os._exit(0)
     try:
         identity = os.read(said[0], 100).decode().split()
-        assert identity == [str(ending.KILLER), str(uid), str(ending.KILLER)]
+        assert identity == [str(termination.KILLER), str(uid), str(termination.KILLER)]
         (killer,) = children(child)
         done = subprocess.run(
             ["/usr/bin/python3", "-S", "-c", attack, killer],
@@ -137,24 +137,24 @@ def test_nothing_of_the_user_can_signal_or_trace_what_kills_it(monkeypatch: pyte
 
 
 def test_a_killer_that_is_held_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "STROKE", 0.2)
+    monkeypatch.setattr(termination, "STROKE", 0.2)
     kill = os.kill
     monkeypatch.setattr(os, "kill", lambda pid, sign: signal.pause() if pid == -1 else kill(pid, sign))
     uid = 61238
     with subprocess.Popen(["sleep", "600"], user=uid, group=uid, extra_groups=[], cwd="/") as left:
-        ending.kill_all(uid)
+        termination.kill_all(uid)
         assert eventually(lambda: left.poll() == -signal.SIGKILL)
 
 
 def test_what_is_left_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "kill_all", lambda uid: None)  # as if the kernel kept it
+    monkeypatch.setattr(termination, "kill_all", lambda uid: None)  # as if the kernel kept it
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
     uid, command = 61239, ["/usr/bin/python3", "-S", "-c", code]
     with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE) as left:
         try:
             assert left.stdout.readline()
-            with pytest.raises(ending.StillRunningError, match=rf"\(PID {left.pid}\).*restart the host"):
-                ending.end_processes(uid, patience=0.1)
+            with pytest.raises(termination.StillRunningError, match=rf"\(PID {left.pid}\).*restart the host"):
+                termination.end_processes(uid, patience=0.1)
         finally:
             left.kill()
 

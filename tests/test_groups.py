@@ -13,9 +13,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import groups, home, hooks, layout, steps
 from supervised import PROJECT, USER, Host, each_server, eventually, get
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, provision
+from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, process
 
 RUNAWAY = """
 import subprocess
@@ -69,20 +71,22 @@ def test_what_leaves_the_session_of_a_hook_ends_with_it(grouped: Host, seconds: 
     (ran,) = hooks.run(grouped.site, USER, "r1", [f'/usr/bin/python3 -c "{script}"'], 30)
     assert "done" in ran["said"]
     assert sleepers(seconds) == []
-    assert list((groups.top() / "shop").iterdir()) == [] or not list((groups.top() / "shop").glob("run.*"))
+    assert list((control_groups.top() / "shop").iterdir()) == [] or not list(
+        (control_groups.top() / "shop").glob("run.*")
+    )
 
 
 def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
     grouped.deploy("r1")
-    place = groups.Command("shop", {"tasks_max": "3000"})
+    place = control_groups.Command("shop", {"tasks_max": "3000"})
     with subprocess.Popen(["true"]) as ended:
         pass
-    left = groups.top() / f"shop/run.{ended.pid}.1"
+    left = control_groups.top() / f"shop/run.{ended.pid}.1"
     left.mkdir()
     grouped.deploy("r2")  # its launcher clears away what is empty
     with subprocess.Popen(["sleep", "600"], user=USER, preexec_fn=place.enter) as child:
         try:
-            assert groups.members(place.group) == [child.pid]
+            assert control_groups.members(place.group) == [child.pid]
         finally:
             place.end()
             child.kill()
@@ -91,7 +95,7 @@ def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
 
 def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(grouped: Host) -> None:
     grouped.deploy("r1")
-    place = groups.Command("shop", {"tasks_max": "3000"})
+    place = control_groups.Command("shop", {"tasks_max": "3000"})
     place.limits[resource.RLIMIT_NPROC] = None  # as where the kernel counts in the group
     place.group.rmdir()
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC))"
@@ -104,27 +108,27 @@ def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(groupe
 def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
     grouped.deploy("r1")
     slot = grouped.site.live_slot()
-    group = groups.top() / "shop" / slot
+    group = control_groups.top() / "shop" / slot
     server = get(grouped.sock)["pid"]
-    assert server in groups.members(group)
-    assert grouped.process.pid not in groups.members(groups.top())
-    for folder in (group, group.parent, groups.top(), grouped.group):
+    assert server in control_groups.members(group)
+    assert grouped.process.pid not in control_groups.members(control_groups.top())
+    for folder in (group, group.parent, control_groups.top(), grouped.group):
         assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
         escape = ["sh", "-c", f"echo $$ > {folder}/cgroup.procs"]
         assert subprocess.run(escape, user=USER, capture_output=True, check=False).returncode != 0
 
 
 def test_of_a_site_that_goes_its_groups_go(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
-    monkeypatch.setattr(home, "end_processes", lambda uid: None)  # the test's user has other things to do
+    monkeypatch.setattr(provision, "end_processes", lambda uid: None)  # the test's user has other things to do
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
-    place = groups.top() / "shop"
+    place = control_groups.top() / "shop"
     # In nobody's slot any more, as after a run that was cut off.
     (stray,) = eventually(lambda: sleepers(seconds))
     (place / "stray").mkdir()
     (place / "stray/cgroup.procs").write_text(str(stray))
-    home.Removal("shop", lambda _: (0, "", ""))._stop_all(grouped.site, None)
+    provision.Removal("shop", lambda _: (0, "", ""))._stop_all(grouped.site, None)
     assert sleepers(seconds), "the slot's group alone went"
-    home.Removal("shop", lambda _: (0, "", ""))._end(None)
+    provision.Removal("shop", lambda _: (0, "", ""))._end(None)
     assert sleepers(seconds) == []
     assert not place.exists()
 
@@ -144,12 +148,12 @@ def test_where_groups_are_read_only_a_site_runs_and_nothing_is_said(
 ) -> None:
     text = bare_host.launcher.read_text()
     bare_host.launcher.write_text(text.replace('"/sys/fs/cgroup"', f'"{read_only}"'))
-    monkeypatch.setattr(groups, "CGROUPS", read_only)
+    monkeypatch.setattr(control_groups, "CGROUPS", read_only)
     bare_host.boot()
     bare_host.deploy("r1")
     bare_host.deploy("r2")
     assert get(bare_host.sock)["release"] == "r2"
-    assert not (layout.RUN / "groups").exists()
+    assert not (paths.RUN / "groups").exists()
     assert "launcher" not in bare_host.site.log.read_text()
 
 
@@ -185,13 +189,15 @@ def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
     controlled.boot()
     controlled.deploy("r1")
     group = controlled.group
-    assert controlled.process.pid in groups.members(group / groups.DAEMON)
+    assert controlled.process.pid in control_groups.members(group / control_groups.DAEMON)
     assert (group / "cgroup.procs").read_text() == ""
-    assert (groups.top() / "shop/cgroup.subtree_control").read_text().split() == ["hugetlb"]
+    assert (control_groups.top() / "shop/cgroup.subtree_control").read_text().split() == ["hugetlb"]
     controlled.deploy("r2")
     assert get(controlled.sock)["release"] == "r2"
-    assert get(controlled.sock)["pid"] in groups.members(groups.top() / "shop" / controlled.site.live_slot())
-    assert groups.top().parent == group
+    assert get(controlled.sock)["pid"] in control_groups.members(
+        control_groups.top() / "shop" / controlled.site.live_slot()
+    )
+    assert control_groups.top().parent == group
 
 
 def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: Host) -> None:
@@ -206,15 +212,15 @@ def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: H
         f"[program:shop-queue]\ncommand = {controlled.launcher} {controlled.site.root} process queue %(process_num)d\n"
         "process_name = queue_%(process_num)d\nnumprocs = 8\nnumprocs_start = 1\nstartsecs = 0\nexitcodes = 77\n"
     )
-    slot = steps.start(controlled.site, release)["slot"]
-    steps.switch(controlled.site, slot, release, drain=0)
-    home = groups.top() / "shop"
+    slot = deployment.start(controlled.site, release)["slot"]
+    deployment.switch(controlled.site, slot, release, drain=0)
+    shop = control_groups.top() / "shop"
     names = ["blue", *(f"queue-{number}" for number in range(1, 9))]
     controlled.shut()
     controlled.launcher.write_text(text.replace("    daemon.mkdir(", "    time.sleep(0.3)\n    daemon.mkdir("))
     controlled.boot()
-    eventually(lambda: groups.members(controlled.group / groups.DAEMON) == [controlled.process.pid])
-    eventually(lambda: all(groups.members(home / name) for name in names))
+    eventually(lambda: control_groups.members(controlled.group / control_groups.DAEMON) == [controlled.process.pid])
+    eventually(lambda: all(control_groups.members(shop / name) for name in names))
 
 
 def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> None:
@@ -222,7 +228,7 @@ def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> Non
     with subprocess.Popen(["sleep", "600"], preexec_fn=controlled.enter_group) as stranger:
         controlled.deploy("r1")
         assert stranger.pid in map(int, (controlled.group / "cgroup.procs").read_text().split())
-        assert get(controlled.sock)["pid"] in groups.members(groups.top() / "shop")
+        assert get(controlled.sock)["pid"] in control_groups.members(control_groups.top() / "shop")
         stranger.kill()
 
 
@@ -247,7 +253,7 @@ def test_limits_are_written_where_the_kernel_looks(launcher: ModuleType, tmp_pat
     [("infinity", None), ("1T", 1 << 40), ("500M", 500 << 20), ("4096", 4096), (4096, 4096), ("3K", 3072)],
 )
 def test_amounts_are_read_alike(launcher: ModuleType, text: object, number: int | None) -> None:
-    assert launcher.amount(text) == groups.amount(text) == number
+    assert launcher.amount(text) == control_groups.amount(text) == number
     assert launcher.amount("90%", 1000) == 900
 
 
@@ -256,7 +262,11 @@ def test_a_server_has_its_limits_and_is_the_first_to_go(host: Host) -> None:
     pid = get(host.sock)["pid"]
     limits = {line[:26].strip(): line[26:].split()[:2] for line in Path(f"/proc/{pid}/limits").read_text().splitlines()}
     assert limits["Max file size"] == [str(2 << 30)] * 2
-    pids = groups.top() / "shop" / host.site.live_slot() / "pids.max" if groups.top() else Path("/nonexistent")
+    pids = (
+        control_groups.top() / "shop" / host.site.live_slot() / "pids.max"
+        if control_groups.top()
+        else Path("/nonexistent")
+    )
     assert (pids.read_text().split() if pids.exists() else limits["Max processes"][:1]) == ["3000"]
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "300"
     with contextlib.suppress(FileNotFoundError):

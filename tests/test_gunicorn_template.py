@@ -21,7 +21,9 @@ def config(folder: Path, **keys: Any) -> dict[str, Any]:
     site = {"server_names": ["shop.test"], "source": {"path": "app"}, **keys}
     variables = role_variables({"shop": site}, site_name="shop")
     path = folder / "gunicorn.conf.py"
-    path.write_text(evaluate("lookup('layered', 'gunicorn/gunicorn.conf.py.j2', site=site_entry)", variables))
+    path.write_text(
+        evaluate("lookup('wsgi.sites.template', 'gunicorn/gunicorn.conf.py.j2', site=site_entry)", variables)
+    )
     said = runpy.run_path(str(path))
     known = Config()
     for name in said.keys() & known.settings.keys():

@@ -9,11 +9,14 @@ import stat
 import subprocess
 
 import pytest
-from ansible.module_utils.releases import fingerprint, history, home, layout, records
-from ansible.module_utils.releases.home import Front, Home, Removal
-from ansible.module_utils.releases.lock import site_lock
-from ansible.module_utils.releases.steps import StepError
 from supervised import Host, get
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerprint
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, provision, registry
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Front, Home, Removal
 
 
 class Accounts:
@@ -23,10 +26,10 @@ class Accounts:
         self.known: set[str] = set()
         self.commands: list[str] = []
         nobody = pwd.getpwnam("nobody")
-        monkeypatch.setattr(home, "find_user", lambda name: nobody if name in self.known else None)
-        found = home.find_group
-        monkeypatch.setattr(home, "find_group", lambda name: found(name) if name == "www-data" else None)
-        monkeypatch.setattr(home, "end_processes", lambda uid: None)
+        monkeypatch.setattr(provision, "find_user", lambda name: nobody if name in self.known else None)
+        found = provision.find_group
+        monkeypatch.setattr(provision, "find_group", lambda name: found(name) if name == "www-data" else None)
+        monkeypatch.setattr(provision, "end_processes", lambda uid: None)
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         self.commands.append(command[0])
@@ -67,9 +70,9 @@ def test_a_home_is_made_once(empty_host: Host, accounts: Accounts) -> None:
     assert bring(empty_host, accounts) == would
     assert bring(empty_host, accounts) == []
     assert accounts.commands == ["useradd"]
-    paths = (site.root, site.shared, site.shared / "data", site.shared / "media", site.logs, site.log, site.record)
-    assert [mode(path) for path in paths] == ["0755", "0755", "0700", "2750", "0751", "0640", "0600"]
-    assert [os.lstat(path).st_uid for path in paths] == [0, 0, 65534, 65534, 0, 0, 0]
+    places = (site.root, site.shared, site.shared / "data", site.shared / "media", site.logs, site.log, site.record)
+    assert [mode(path) for path in places] == ["0755", "0755", "0700", "2750", "0751", "0640", "0600"]
+    assert [os.lstat(path).st_uid for path in places] == [0, 0, 65534, 65534, 0, 0, 0]
     assert (site.config / "environment").readlink() == site.live / "release/environment"
 
 
@@ -115,7 +118,7 @@ def test_another_user_or_root_is_refused_with_the_way_out(empty_host: Host, acco
     bring(empty_host, accounts)
     with pytest.raises(StepError, match=r"set up on this host with user shop, and the page says other.*state: absent"):
         Home(empty_host.site, "other", accounts.run).bring()
-    twin = layout.Layout("twin", empty_host.folder / "srv/twin")
+    twin = paths.Layout("twin", empty_host.folder / "srv/twin")
     accounts.known.clear()
     with pytest.raises(StepError, match="the user shop belongs to the site shop"):
         Home(twin, "shop", accounts.run).bring()
@@ -131,7 +134,7 @@ def test_a_site_goes_and_its_shared_files_stay(host: Host, accounts: Accounts) -
     assert get(host.sock)["pid"] == server
     removal = Removal("shop", accounts.run)
     assert len(removal.remove()) == len(would)
-    archive = layout.Path(removal.archive)
+    archive = paths.Path(removal.archive)
     assert archive.parent == host.folder / "srv/.archive"
     assert (archive / "data/words.db").read_text() == "kept"
     assert (mode(archive), mode(archive.parent), archive.stat().st_uid) == ("0700", "0700", 0)
@@ -154,7 +157,7 @@ def test_purge_deletes_at_once(empty_host: Host, accounts: Accounts) -> None:
     assert not (empty_host.folder / "srv/.archive").exists()
 
 
-def elsewhere(host: Host, link: layout.Path, name: str) -> layout.Path:
+def elsewhere(host: Host, link: paths.Path, name: str) -> paths.Path:
     """Put a folder of the site's on another disk, as an operator would, and link to it."""
     target = host.folder / "disk" / name
     target.parent.mkdir(exist_ok=True)
@@ -181,7 +184,7 @@ def test_purge_deletes_what_a_link_leads_to(empty_host: Host, accounts: Accounts
     assert bring(empty_host, accounts) == []
     if archived_before:
         removal = removed(accounts, purge=False)
-        assert layout.Path(removal.archive, "data/words.db").exists()
+        assert paths.Path(removal.archive, "data/words.db").exists()
         assert [(path.stat().st_uid, mode(path)) for path in disk.iterdir()] == [(0, "0700")] * 2
     removal = removed(accounts)
     assert f"delete {disk}/data" in removal.changes
@@ -194,7 +197,7 @@ def test_a_relative_link_leads_to_the_same_place_from_the_archive(empty_host: Ho
     bring(empty_host, accounts)
     elsewhere(empty_host, empty_host.site.root, "site")
     disk = elsewhere(empty_host, empty_host.site.shared, "shared")
-    assert layout.Path(removed(accounts, purge=False).archive).resolve() == disk
+    assert paths.Path(removed(accounts, purge=False).archive).resolve() == disk
     removed(accounts)
     assert os.listdir(disk.parent) == []
 
@@ -262,10 +265,10 @@ def test_modes_do_not_go_by_the_umask(empty_host: Host, accounts: Accounts, umas
     finally:
         os.umask(before)
     folder = empty_host.folder
-    made = (empty_host.site.root, layout.LIBRARY, folder / "new", folder / "new/deep")
+    made = (empty_host.site.root, paths.LIBRARY, folder / "new", folder / "new/deep")
     assert [mode(path) for path in made] == ["0755"] * 4
-    layout.LIBRARY.chmod(0o750)
-    assert bring(empty_host, accounts) == [f"correct owner and mode of {layout.LIBRARY}"]
+    paths.LIBRARY.chmod(0o750)
+    assert bring(empty_host, accounts) == [f"correct owner and mode of {paths.LIBRARY}"]
 
 
 def test_a_history_is_read_by_root_and_the_site_alone(empty_host: Host, accounts: Accounts) -> None:
@@ -288,7 +291,7 @@ def test_a_history_is_read_by_root_and_the_site_alone(empty_host: Host, accounts
     assert bring(empty_host, accounts) == []
 
 
-def old_release(host: Host, name: str, aliases: dict | None) -> layout.Path:
+def old_release(host: Host, name: str, aliases: dict | None) -> paths.Path:
     """A release as an older bundle has built it."""
     folder = host.site.release(name)
     door = folder / "venv/lib/python3.11/site-packages/shop/static"
@@ -348,10 +351,10 @@ def test_of_a_site_on_another_disk_nothing_stays(empty_host: Host, accounts: Acc
 def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
     bring(host, accounts)
-    monkeypatch.setattr(home, "end_processes", lambda _: host.site.shared.joinpath("last-words").touch())
+    monkeypatch.setattr(provision, "end_processes", lambda _: host.site.shared.joinpath("last-words").touch())
     removal = Removal("shop", accounts.run)
     removal.remove()
-    assert layout.Path(removal.archive, "last-words").exists()
+    assert paths.Path(removal.archive, "last-words").exists()
 
 
 def test_the_lock_is_there_until_all_else_is_gone(
@@ -380,7 +383,7 @@ def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, 
     bring(empty_host, accounts)
     precious = empty_host.folder / "precious"
     precious.mkdir()
-    (layout.REGISTRY / "shop.archives").write_text(json.dumps([str(precious)]))
+    (paths.REGISTRY / "shop.archives").write_text(json.dumps([str(precious)]))
     Removal("shop", accounts.run, purge=True).remove()
     assert precious.exists()
 
@@ -389,13 +392,13 @@ def test_two_sites_at_once_write_the_console_each_under_a_name_of_its_own(
     empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used, replace = [], os.replace
-    monkeypatch.setattr(os, "replace", lambda old, new: (used.append(layout.Path(old).name), replace(old, new)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (used.append(paths.Path(old).name), replace(old, new)))
     for name in ("shop", "blog"):
-        (layout.LIBRARY / "console").unlink(missing_ok=True)
-        Home(layout.Layout(name, empty_host.folder / "srv" / name), name, accounts.run)._console()
+        (paths.LIBRARY / "console").unlink(missing_ok=True)
+        Home(paths.Layout(name, empty_host.folder / "srv" / name), name, accounts.run)._console()
     ours = [path for path in used if "console" in path]
     assert len(ours) == len(set(ours)) == 2
-    assert os.access(layout.LIBRARY / "console", os.X_OK)
+    assert os.access(paths.LIBRARY / "console", os.X_OK)
 
 
 def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Accounts) -> None:
@@ -435,7 +438,7 @@ def test_where_nginx_is_alone_there_is_neither_user_nor_place_for_releases(
     assert removal.remove()
     assert accounts.commands == []
     assert (site.root / "of-somebody-else").exists()
-    assert not any(path.exists() for path in (site.logs, site.config, site.record, home.console("shop")))
+    assert not any(path.exists() for path in (site.logs, site.config, site.record, provision.console("shop")))
     assert Removal("shop", accounts.run).remove() == []
 
 
@@ -443,8 +446,8 @@ def test_where_the_servers_are_is_kept_for_the_status(empty_host: Host, accounts
     front(empty_host, accounts)
     moved = Front(empty_host.site, "shop", accounts.run, front={**ELSEWHERE, "servers": ["192.0.2.22:8443"]})
     assert moved.bring() == [f"record the site in {empty_host.site.record}"]
-    assert records.recorded_fronts()["shop"]["servers"] == ["192.0.2.22:8443"]
-    assert records.recorded_sites() == []
+    assert registry.recorded_fronts()["shop"]["servers"] == ["192.0.2.22:8443"]
+    assert registry.recorded_sites() == []
 
 
 def test_a_server_does_not_come_or_go_by_a_word_on_the_page(empty_host: Host, accounts: Accounts) -> None:

@@ -47,7 +47,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path, plugin, monkeypatch) -> Host:
-    return Host(tmp_path, plugin("roles/host/library/host_authorities.py"), monkeypatch)
+    return Host(tmp_path, plugin("plugins/modules/host_authorities.py"), monkeypatch)
 
 
 def test_an_authority_gets_into_the_systems_bundle_once(host: Host, authority):

@@ -55,7 +55,7 @@ class Fake:
 
 @pytest.fixture
 def host(tmp_path, plugin) -> Fake:
-    return Fake(tmp_path, plugin("roles/host/library/host_inspect.py"))
+    return Fake(tmp_path, plugin("plugins/modules/host_inspect.py"))
 
 
 def only(found: list[str]) -> str:
@@ -211,7 +211,7 @@ def test_everything_comes_at_once(host: Fake):
 
 
 def test_a_real_listener_on_this_machine_is_found(plugin):
-    inspect = plugin("roles/host/library/host_inspect.py")
+    inspect = plugin("plugins/modules/host_inspect.py")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

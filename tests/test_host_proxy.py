@@ -15,13 +15,13 @@ from ansible_run import write_inventory
 from forward_proxy import PASSWORD, USER, proxy, served
 from module_run import run
 
-MODULE = "roles/host/library/host_apt_proxy.py"
+MODULE = "plugins/modules/host_apt_proxy.py"
 CANARY = "canary-71c0"
 PROXY = f"http://fetcher:{CANARY}@127.0.0.1:3128"
 ROLE = """
 - hosts: all
   gather_facts: false
-  roles: [preflight, host] # the lookups are of preflight
+  roles: [wsgi.sites.preflight, wsgi.sites.host]
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 from forward_proxy import PASSWORD, USER, proxy, served
 from module_run import run
 
-MODULE = "roles/host/library/host_uv.py"
+MODULE = "plugins/modules/host_uv.py"
 
 
 def digest(content: bytes) -> str:

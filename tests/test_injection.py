@@ -8,11 +8,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import page_reading
 import pytest
 import yaml
-from ansible.module_utils.releases.environment import format_environment, parse_environment
 from nginx_rig import PROJECT, evaluate, role_variables, trusted
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
+    format_environment,
+    parse_environment,
+)
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import reading
 
 # Each alone, before, after and within a value that is right.
 HOSTILE = [
@@ -69,7 +73,7 @@ WITHOUT = {
 
 def spec() -> dict[str, Any]:
     text = (PROJECT / "roles/site/meta/argument_specs.yml").read_text()
-    return page_reading.site_spec(yaml.safe_load(text)["argument_specs"])
+    return reading.site_spec(yaml.safe_load(text)["argument_specs"])
 
 
 def texts(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -105,7 +109,7 @@ def part(dotted: str, value: str) -> Any:
     return {key: part(rest, value)}
 
 
-class Rules(page_reading.Reading):
+class Rules(reading.Reading):
     """What preflight says of settings by their keys alone."""
 
     def _read(self) -> None:
@@ -236,7 +240,7 @@ def site_with(kind: str, values: Mapping[str, str]) -> dict[str, Any]:
     site = {**BASE, **KINDS[kind]}
     for dotted, value in values.items():
         if dotted.partition(".")[0] not in WITHOUT[kind] and not dotted.endswith(".@"):
-            site = page_reading.merge(site, part(dotted, value))
+            site = reading.merge(site, part(dotted, value))
     for dotted, value in values.items():
         key = dotted.partition(".")[0]
         if dotted.endswith(".@") and key not in WITHOUT[kind] and value != RIGHT[dotted]:

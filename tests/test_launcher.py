@@ -17,9 +17,11 @@ import termios
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import slots, supervisor
 from supervised import GROUP, USER, Host, each_server, eventually, get
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import slots
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import supervisor
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
 
 def launch(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:

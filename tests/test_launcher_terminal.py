@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
 from supervised import Host, eventually
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
 # Root's shell: what it runs, and what it reads afterwards. "ready" comes when all is as it was.
 SHELL = """

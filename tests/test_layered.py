@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_run import run, write_inventory
-from nginx_rig import find_plugins
+
+from ansible_collections.wsgi.sites.plugins.lookup import template
 
 SECRET = "s3cr3t-hunter2-canary"
 
@@ -16,7 +17,6 @@ def layered(plugin):
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar, trust_as_template
 
-    find_plugins()
     # Values that a page would bring: only those are templates.
     page = {
         "server_names": ["a.example", trust_as_template("{{ site_name }}.example")],
@@ -26,14 +26,14 @@ def layered(plugin):
     }
 
     def render(root, term, expression="site=site_entry", site_name="shop"):
-        import ansible.plugins.loader as loader
-
-        module = loader.lookup_loader.get("layered", class_only=True).run.__globals__
         variables = {"site_name": site_name, "site_entry": page, "inventory_hostname": "web1", "colour": "blue"}
         templar = Templar(loader=DataLoader(), variables=variables)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(module, "PROJECT", root)
-            return templar.template(trust_as_template(f"{{{{ lookup('layered', '{term}', {expression}) }}}}"))
+            patch.setattr(template, "PROJECT", root)
+            patch.setattr(template, "ROLES", root / "roles")
+            return templar.template(
+                trust_as_template(f"{{{{ lookup('wsgi.sites.template', '{term}', {expression}) }}}}")
+            )
 
     return render
 
@@ -185,7 +185,7 @@ def test_a_playbook_renders_through_it_and_shows_no_value_of_a_broken_override(t
                 {
                     "hosts": "all",
                     "gather_facts": False,
-                    "roles": ["preflight"],
+                    "roles": ["wsgi.sites.preflight"],
                     "vars": {
                         "operator_templates": str(tmp_path / "overrides"),
                         "site_name": "shop",
@@ -195,7 +195,8 @@ def test_a_playbook_renders_through_it_and_shows_no_value_of_a_broken_override(t
                     "tasks": [
                         {
                             "ansible.builtin.debug": {
-                                "msg": f"{{{{ lookup('layered', 'web/{name}.j2', site=site_entry, slot='blue') }}}}"
+                                "msg": f"{{{{ lookup('wsgi.sites.template', 'web/{name}.j2', "
+                                "site=site_entry, slot='blue') }}"
                             }
                         }
                         for name in ("fine", "never")

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import logs
 from nginx_rig import evaluate
 from supervised import Host, eventually
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site import logs
 
 pytest_plugins = ["supervised"]
 
@@ -27,7 +28,7 @@ SITE = {
 
 def rendered(template: str, **variables: str) -> str:
     return evaluate(
-        f"lookup('layered', '{template}', site=site, slot=slot | default(''))",
+        f"lookup('wsgi.sites.template', '{template}', site=site, slot=slot | default(''))",
         {"site": SITE, "site_name": "shop", **variables},
     )
 

@@ -10,12 +10,21 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.releases import archive, closing, console, history, home, layout, status
-from ansible.module_utils.releases.layout import Layout
 from ansible_run import run as playbook
 from ansible_run import write_inventory
 from module_run import run as run_module
 from nginx_rig import render
+
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
+from ansible_collections.wsgi.sites.plugins.module_utils.site import (
+    cli,
+    cli_archive,
+    maintenance,
+    paths,
+    provision,
+    status,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
 PAGE = {
     "shop": {"server_names": ["shop.test"], "source": {"path": "app"}},
@@ -30,8 +39,8 @@ Shut = Callable[..., dict[str, Any]]
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A host with two sites of one name on record, and nginx's files for them."""
     for name in ("REGISTRY", "RUN", "LOGS", "CONFIG", "COMMANDS", "LIBRARY", "PROGRAMS"):
-        monkeypatch.setattr(layout, name, tmp_path / name.lower())
-    monkeypatch.setattr(closing, "NGINX", tmp_path / "etc/nginx")
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    monkeypatch.setattr(maintenance, "NGINX", tmp_path / "etc/nginx")
     monkeypatch.setenv("SITES_RUN", json.dumps(ME))
     (tmp_path / "registry").mkdir()
     for name in PAGE:
@@ -48,7 +57,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 @pytest.fixture
 def shut(site: Layout, plugin: Callable[[str], ModuleType]) -> Shut:
     """Runs the module: `shut("shut", reason=…)`."""
-    module = plugin("roles/release/library/release_shut.py")
+    module = plugin("plugins/modules/site_maintenance.py")
     return lambda state, **more: run_module(module, **{"site": site.name, "state": state, **more})
 
 
@@ -83,10 +92,10 @@ def test_nginx_finds_the_flag_whatever_the_umask(site: Layout, shut: Shut) -> No
 
 def test_another_reason_keeps_since_when_and_by_whom(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
     shut("shut", reason="one")
-    since = closing.note(site)["since"]
+    since = maintenance.note(site)["since"]
     monkeypatch.setenv("SITES_RUN", json.dumps({**ME, "who": "bob"}))
     assert shut("shut", reason="two")["changed"]
-    assert closing.note(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
+    assert maintenance.note(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
 
 
 def test_check_mode_says_what_it_would_do_and_does_nothing(site: Layout, shut: Shut) -> None:
@@ -104,21 +113,21 @@ def test_a_file_that_somebody_has_laid_down_by_hand_is_told_as_well(
 ) -> None:
     site.shut.parent.mkdir()
     site.shut.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert closing.words(closing.note(site)).startswith("shut since ")
+    assert maintenance.words(maintenance.note(site)).startswith("shut since ")
     assert shut("open")["changed"] and not site.shut.exists()
 
 
 @pytest.mark.parametrize("name", list(PAGE))
 @pytest.mark.parametrize("file", ["sites-available/shop.conf", "sites-below/shop/blog.conf"])
 def test_where_nginx_would_not_look_it_is_not_shut(site: Layout, shut: Shut, name: str, file: str) -> None:
-    path = closing.NGINX / file
+    path = maintenance.NGINX / file
     path.write_text(path.read_text().replace("$sites_shut", "$other"))
     if (name, file) == ("shop", "sites-below/shop/blog.conf"):
         assert shut("shut", site=name)["changed"]
         return
     done = shut("shut", site=name)
     assert done["failed"] and "run playbooks/deploy.yml" in done["msg"]
-    assert not (layout.REGISTRY / "shut" / name).exists()
+    assert not (paths.REGISTRY / "shut" / name).exists()
 
 
 def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
@@ -128,7 +137,7 @@ def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
 
 def test_a_site_that_is_taken_away_comes_back_open(site: Layout, shut: Shut) -> None:
     shut("shut")
-    removal = home.Removal("shop", lambda _: (0, "", ""), purge=True)
+    removal = provision.Removal("shop", lambda _: (0, "", ""), purge=True)
     assert f"remove {site.shut}" in removal.remove() and not site.shut.exists()
 
 
@@ -137,13 +146,13 @@ def test_somebody_on_the_host_does_the_same(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "carol")
-    assert "ansible.module_utils.releases.closing" in archive.needed()
-    assert console.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
+    assert "ansible_collections.wsgi.sites.plugins.module_utils.site.maintenance" in cli_archive.needed()
+    assert cli.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
     assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
-    console.main(["shop-ctl", "status"])
+    cli.main(["shop-ctl", "status"])
     assert "maintenance shut since " in capsys.readouterr().out
-    assert console.main(["shop-ctl", "open", "now"]) == 1
-    assert console.main(["shop-ctl", "open"]) == console.main(["shop-ctl", "open"]) == 0
+    assert cli.main(["shop-ctl", "open", "now"]) == 1
+    assert cli.main(["shop-ctl", "open"]) == cli.main(["shop-ctl", "open"]) == 0
     assert capsys.readouterr().out == "shop: open\nshop: open, as it was\n" and not site.shut.exists()
 
 
@@ -160,4 +169,4 @@ def test_somebody_on_the_host_does_the_same(
 def test_the_playbook_refuses_what_it_does_not_understand(tmp_path: Path, arguments: list[str], words: str) -> None:
     inventory = write_inventory(tmp_path, {"sites": PAGE, "ansible_become": False})
     said = " ".join(playbook("playbooks/maintenance.yml", "-i", inventory, *arguments, check=False).split())
-    assert words in said and "release_shut" not in said
+    assert words in said and "site_maintenance" not in said

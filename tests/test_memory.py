@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import memory, slots, steps
 from supervised import Host, get
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, slots
+from ansible_collections.wsgi.sites.plugins.module_utils.system import memory
 
 MB = 1 << 20
 # Takes 64 MB, and has two children that share them.
@@ -102,12 +104,12 @@ def test_no_second_server_starts_where_there_is_no_room_for_it(host: Host, scarc
     host.deploy("r1")  # of the first one nothing is known
     before = get(host.sock)["pid"]
     words = r"shop: what is live uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"
-    with pytest.raises(steps.StepError, match=words):
-        steps.start(host.site, host.release("r2"))
+    with pytest.raises(deployment.StepError, match=words):
+        deployment.start(host.site, host.release("r2"))
     assert slots.traces(host.site, "green") == []
     assert get(host.sock)["pid"] == before
     # A way back may be what frees it.
-    assert get(host.site.socket(steps.start(host.site, "r2", needs_room=False)["slot"]))["release"] == "r2"
+    assert get(host.site.socket(deployment.start(host.site, "r2", needs_room=False)["slot"]))["release"] == "r2"
     # The remedy that it names.
-    slot = steps.start(host.site, host.release("r3", going_live="replace"))["slot"]
+    slot = deployment.start(host.site, host.release("r3", going_live="replace"))["slot"]
     assert get(host.site.socket(slot))["release"] == "r3"

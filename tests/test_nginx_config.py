@@ -13,10 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible.module_utils.daemons.nginx import workers
-from ansible.module_utils.daemons.process import Process
 from certificates import make, place
 from nginx_rig import Rig, free_port, needs_nginx, private_nginx, talk, wait_for
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx import workers
+from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
 
 pytestmark = needs_nginx
 MADE = "# Made from roles/nginx/templates/x.j2; edits here are lost.\n"
@@ -29,7 +30,7 @@ def rig():
 
 @pytest.fixture
 def nginx(plugin):
-    return plugin("roles/nginx/library/nginx_config.py")
+    return plugin("plugins/modules/nginx_config.py")
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases.packed import Packing
 from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Packing
 
 pytestmark = needs_nginx
 

@@ -12,12 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons.kernel import nginx_version
-from ansible.module_utils.releases import front as releases_front
-from ansible.module_utils.releases import steps
 from certificates import Made, make
 from nginx_rig import NGINX, Rig, ask, free_port, needs_nginx, private_nginx, render, wait_for
 from supervised import Host
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
+from ansible_collections.wsgi.sites.plugins.module_utils.site import remote_upstream as releases_front
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import nginx_version
 
 NAME = "app.shop.example.com"
 
@@ -253,8 +254,8 @@ def test_a_server_changes_over_with_a_new_certificate_and_no_request_is_lost(hos
 
     def deploy(release: str) -> None:
         options = [f"--certfile={tls}/server.pem", f"--keyfile={tls}/server.key"]
-        slot = steps.start(host.site, host.release(release, listen=[address], tls=True, options=options))["slot"]
-        steps.switch(host.site, slot, release, drain=1)
+        slot = deployment.start(host.site, host.release(release, listen=[address], tls=True, options=options))["slot"]
+        deployment.switch(host.site, slot, release, drain=1)
 
     def shown() -> bytes:
         context = ssl.create_default_context(cadata=authority.pem)

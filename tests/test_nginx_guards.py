@@ -16,7 +16,6 @@ from typing import Any
 
 import certificates
 import pytest
-from ansible.module_utils.daemons.kernel import nginx_version
 from hostile import FORGED, SHAPES, over_http2
 from http2 import Conversation, pseudo
 from nginx_rig import (
@@ -35,6 +34,8 @@ from nginx_rig import (
     wait_for,
     whole_request,
 )
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import nginx_version
 
 pytestmark = needs_nginx
 

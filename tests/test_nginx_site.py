@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import PROJECT, load
+from conftest import PROJECT
 
-settings = load("roles/nginx/lookup_plugins/nginx_site.py").settings
+from ansible_collections.wsgi.sites.plugins.lookup.nginx_site import settings
+
 DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text())["site_keys"]
 
 

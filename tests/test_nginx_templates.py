@@ -297,6 +297,6 @@ class TestServing:
 def test_a_site_never_comes_to_a_port_without_the_answer_to_unknown_names() -> None:
     task = yaml.safe_load((PROJECT / "roles/nginx/tasks/site.yml").read_text())[0]
     variables = role_variables({"shop": {**SHOP, "http_port": 8088}}, site_name="shop")
-    files = evaluate(task["nginx_config"]["files"].strip("{} "), variables)
+    files = evaluate(task["wsgi.sites.nginx_config"]["files"].strip("{} "), variables)
     assert "listen 8088 default_server;" in files["/etc/nginx/conf.d/unknown-names.conf"], "deploy.yml alone opens it"
     assert "listen 8088;" in files["/etc/nginx/sites-available/shop.conf"]

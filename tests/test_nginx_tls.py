@@ -9,9 +9,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from ansible.module_utils.daemons.kernel import nginx_version
 from certificates import make, place
 from nginx_rig import NGINX, Rig, Upstream, ask, client, free_port, needs_nginx, private_nginx, render, say, talk
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import nginx_version
 
 NAMES = ["shop.example.com", "www.shop.example.com"]
 CIPHERS = {

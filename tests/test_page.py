@@ -6,14 +6,13 @@ import re
 import shutil
 from datetime import timedelta
 
-import page_checks
-import page_reading
-import page_rules
 import pytest
 import yaml
 from ansible_run import PROJECT, preflight, run, write_inventory
 from certificates import make
 from nginx_rig import evaluate
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import checks, reading, rules
 
 SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
@@ -50,8 +49,8 @@ def test_every_key_is_described():
 
 
 def test_every_rule_belongs_to_a_key():
-    known = set(page_reading.dotted_keys(page_reading.site_spec({"main": {"options": options()}})))
-    assert {rule.removesuffix(".*").removesuffix(".@") for rule in page_rules.RULES} <= known
+    known = set(reading.dotted_keys(reading.site_spec({"main": {"options": options()}})))
+    assert {rule.removesuffix(".*").removesuffix(".@") for rule in rules.RULES} <= known
 
 
 def test_every_default_passes_its_own_rule():
@@ -59,8 +58,8 @@ def test_every_default_passes_its_own_rule():
         for key, value in values.items():
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
-            elif prefix + key in page_rules.RULES and "{{" not in str(value):
-                assert page_rules.RULES[prefix + key](value) is None, prefix + key
+            elif prefix + key in rules.RULES and "{{" not in str(value):
+                assert rules.RULES[prefix + key](value) is None, prefix + key
 
     walk(of_spec(spec(), "default"))
 
@@ -315,12 +314,12 @@ RULES = {
 
 
 def test_every_rule_has_examples():
-    assert set(RULES) == set(page_rules.RULES)
+    assert set(RULES) == set(rules.RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
-    check = page_rules.RULES[rule]
+    check = rules.RULES[rule]
     good, bad = RULES[rule]
     assert [value for value in good if check(value)] == []
     assert [value for value in bad if not check(value)] == []
@@ -345,7 +344,7 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
     ],
 )
 def test_an_identifier_that_would_collide_or_break_is_refused(name):
-    assert page_rules.identifier(name)
+    assert rules.identifier(name)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +362,7 @@ def test_an_identifier_that_would_collide_or_break_is_refused(name):
 )
 def test_a_lock_without_hashes_is_seen(tmp_path, text, bad):
     (tmp_path / "requirements.txt").write_text(text)
-    assert bool(page_checks.wrong_with_lock(tmp_path, "requirements.txt")) is bad
+    assert bool(checks.wrong_with_lock(tmp_path, "requirements.txt")) is bad
 
 
 # --- The whole, through Ansible ------------------------------------------------------------------------------------

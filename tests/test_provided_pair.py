@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import provided_pair
 import pytest
 from certificates import DAY, Made, make, make_key
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files
 
 NAMES = ["shop.example.com", "www.shop.example.com", "192.0.2.7", "2001:db8::7"]
 
@@ -28,7 +29,9 @@ def good(between: Made) -> Made:
 
 def judge(certificate: str, key: str, chain: str = "", names: list[str] | None = None) -> list[tuple[str, str]]:
     tls = {"certificate": certificate, "chain": chain, "key": key}
-    found = list(provided_pair.problems(tls, NAMES if names is None else names, lambda path: Path(path).read_text()))
+    found = list(
+        certificate_files.problems(tls, NAMES if names is None else names, lambda path: Path(path).read_text())
+    )
     for _, words in found:
         assert "BEGIN" not in words and not any(line in words for line in key.splitlines() if len(line) > 20)
     return found
@@ -45,7 +48,7 @@ def test_a_good_pair_is_taken_in_every_way_of_giving_it(good: Made, between: Mad
     certificate, key = good.put(tmp_path, "good")
     assert judge(certificate, key, between.pem) == []
     tls = {"certificate": good.key + good.pem, "chain": between.pem, "key": key}
-    pair = provided_pair.read(tls, lambda path: Path(path).read_text())
+    pair = certificate_files.read(tls, lambda path: Path(path).read_text())
     assert pair.fullchain == good.pem + between.pem, "a key in the certificate's file goes nowhere"
     assert "BEGIN" not in repr(pair)
 

@@ -22,16 +22,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import environment, fingerprint, layout, store, trees, venv
-from ansible.module_utils.releases.runas import run_as
 from conftest import load
 from supervised import eventually, uwsgi_files
 
-action = load("roles/release/action_plugins/release_build.py")
-module = load("roles/release/library/release_build.py")
-
-from release_inputs import InputError, bounds  # noqa: E402
+from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import environment, fingerprint, store, venv
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process, trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
+from ansible_collections.wsgi.sites.plugins.modules import release_build as module
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, limits
 
 NASTY = {
     "PLAIN": "hello",
@@ -191,14 +191,14 @@ def test_a_file_that_is_exchanged_before_it_is_packed_is_not_read(source: Path, 
 
 @EXCHANGED
 def test_a_file_that_is_exchanged_after_it_was_listed_is_not_read(source: Path, monkeypatch, kind: str) -> None:
-    real = bounds.open_below
+    real = limits.open_below
 
     def late(top: Path, name: str) -> int:
         if name == "static/style.css":
             exchange(source / name, kind)
         return real(top, name)
 
-    monkeypatch.setattr(bounds, "open_below", late)
+    monkeypatch.setattr(limits, "open_below", late)
     with pytest.raises(InputError, match="changed while it was packed"):
         action.collect(source)
 
@@ -206,7 +206,7 @@ def test_a_file_that_is_exchanged_after_it_was_listed_is_not_read(source: Path, 
 def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source: Path, monkeypatch) -> None:
     (source.parent / "secrets").mkdir()
     (source.parent / "secrets/key").write_text("secret", encoding="utf-8")
-    real = bounds.open_folder
+    real = limits.open_folder
 
     def late(top: Path, name: str) -> int:
         if name == "static":
@@ -214,7 +214,7 @@ def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source:
             (source / name).symlink_to(source.parent / "secrets")
         return real(top, name)
 
-    monkeypatch.setattr(bounds, "open_folder", late)
+    monkeypatch.setattr(limits, "open_folder", late)
     with pytest.raises(InputError, match="static changed while it was packed"):
         action.collect(source)
 
@@ -231,11 +231,11 @@ def test_a_file_that_grows_is_not_packed_without_an_end(source: Path) -> None:
 
 def test_a_source_is_as_bounded_as_what_is_fetched(source: Path, monkeypatch) -> None:
     (source / "sparse").touch()
-    os.truncate(source / "sparse", bounds.BYTES + 1)
+    os.truncate(source / "sparse", limits.BYTES + 1)
     with pytest.raises(InputError, match="its files are more than"):
         action.collect(source)
     (source / "sparse").unlink()
-    monkeypatch.setattr(bounds, "FILES", 5)
+    monkeypatch.setattr(limits, "FILES", 5)
     with pytest.raises(InputError, match="more than 5 files and folders"):
         action.collect(source)
 
@@ -617,20 +617,20 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
     before = fingerprint.venv_digest(release / "venv")
     aliases = {"/static/": "packages/shop/static", "/media/": "shared/media"}
 
-    def readers(group: int, *paths: Path) -> list[bool]:
+    def readers(group: int, *files: Path) -> list[bool]:
         code = "import os, sys; print([os.access(each, os.R_OK) for each in sys.argv[1:]])"
         done = subprocess.run(
-            ["/usr/bin/python3", "-I", "-c", code, *map(str, paths)],
+            ["/usr/bin/python3", "-I", "-c", code, *map(str, files)],
             user=61236, group=group, extra_groups=[], capture_output=True, text=True, check=True, cwd="/",
         )  # fmt: skip
         return json.loads(done.stdout.lower())
 
     site, stranger = 61240, 61241
-    paths = (release / "packages/shop/static/css/a.css", code, own, hidden, release / "venv/pyvenv.cfg")
+    files = (release / "packages/shop/static/css/a.css", code, own, hidden, release / "venv/pyvenv.cfg")
     store.own(release, site, store.release_mode(aliases))
     store.set_venv_modes(release, site, aliases)
-    assert readers(site, *paths) == [True] * 5
-    assert readers(stranger, *paths) == [True, False, False, False, False]
+    assert readers(site, *files) == [True] * 5
+    assert readers(stranger, *files) == [True, False, False, False, False]
     assert (cache / "six.py").stat().st_mode & 0o777 == 0o644, "the cache is other sites' as well"
     assert os.path.samefile(served, cache / "a.css"), "what is served stays one with the cache"
     assert fingerprint.venv_digest(release / "venv") != before
@@ -640,11 +640,11 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
 
     store.own(release, site, store.release_mode({}))
     store.set_venv_modes(release, site, {})
-    assert readers(site, *paths) == [True] * 5
-    assert readers(stranger, *paths, release) == [False] * 6
+    assert readers(site, *files) == [True] * 5
+    assert readers(stranger, *files, release) == [False] * 6
 
 
-def test_folders_in_each_other_by_the_thousand_are_refused_and_removed(site: layout.Layout, tmp_path: Path) -> None:
+def test_folders_in_each_other_by_the_thousand_are_refused_and_removed(site: paths.Layout, tmp_path: Path) -> None:
     deep = "app/" + "/".join("d" * 129)
     with pytest.raises(store.UnpackError, match="more than 128 deep"):
         store.unpack(archive((deep, tarfile.DIRTYPE, b"")), "app", tmp_path / "app")
@@ -675,21 +675,21 @@ def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch) -> layout.Layout:
+def site(tmp_path: Path, monkeypatch) -> paths.Layout:
     """A site on a host that is nothing but a folder."""
-    monkeypatch.setattr(layout, "RUN", tmp_path / "run")
-    monkeypatch.setattr(layout, "PROGRAMS", tmp_path / "programs")
+    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
+    monkeypatch.setattr(paths, "PROGRAMS", tmp_path / "programs")
     (tmp_path / "programs").mkdir()
     monkeypatch.setattr(module, "healthy", lambda *_: (True, ""))
     if os.geteuid() != 0:
         monkeypatch.setattr(os, "fchown", lambda *_: None)
-    return layout.Layout("shop", tmp_path / "srv")
+    return paths.Layout("shop", tmp_path / "srv")
 
 
 PARTS = {"code": "c" * 64, "requirements": "r", "config": "s", "environment": "e", "python": "3.11"}
 
 
-def lay_down(site: layout.Layout, name: str, parts: dict, slot: str | None = None, complete: bool = True) -> Path:
+def lay_down(site: paths.Layout, name: str, parts: dict, slot: str | None = None, complete: bool = True) -> Path:
     """Lay down a release, and make it live if a slot is named."""
     release = site.release(name)
     (release / "app").mkdir(parents=True)
@@ -702,18 +702,18 @@ def lay_down(site: layout.Layout, name: str, parts: dict, slot: str | None = Non
         (release / fingerprint.COMPLETE).touch()
     if slot:
         site.slot(slot).mkdir(parents=True, exist_ok=True)
-        layout.replace_link(site.slot(slot) / "release", f"../../releases/{name}")
-        layout.replace_link(site.live, f"slots/{slot}")
+        paths.replace_link(site.slot(slot) / "release", f"../../releases/{name}")
+        paths.replace_link(site.live, f"slots/{slot}")
         site.program(slot).write_text("blue", encoding="utf-8")
     return release
 
 
-def test_the_first_release_is_needed(site: layout.Layout) -> None:
+def test_the_first_release_is_needed(site: paths.Layout) -> None:
     decision = module.decide(site, PARTS)
     assert (decision.build, decision.reason, decision.slot) == (True, "first release", "blue")
 
 
-def test_nothing_is_needed_when_all_is_as_it_should_be(site: layout.Layout) -> None:
+def test_nothing_is_needed_when_all_is_as_it_should_be(site: paths.Layout) -> None:
     lay_down(site, "20260101T000000Z-cccccccc", PARTS, "blue")
     decision = module.decide(site, PARTS)
     assert (decision.needed, decision.release, decision.slot) == (False, "20260101T000000Z-cccccccc", "blue")
@@ -725,14 +725,14 @@ def test_nothing_is_needed_when_all_is_as_it_should_be(site: layout.Layout) -> N
     ({"code": "x", "config": "x", "environment": "x"}, "code, server config and environment changed"),
     ({"python": "3.13"}, "the host's Python is now 3.13 (was 3.11)"),
 ])  # fmt: skip
-def test_the_reason_names_the_changed_part(site: layout.Layout, change: dict, reason: str) -> None:
+def test_the_reason_names_the_changed_part(site: paths.Layout, change: dict, reason: str) -> None:
     lay_down(site, "A", PARTS, "blue")
     decision = module.decide(site, {**PARTS, **change})
     assert (decision.build, decision.reason, decision.slot) == (True, reason, "green")
 
 
 @pytest.mark.parametrize("file", ["app/wsgi.py", "venv/lib/flask.py", "program-blue.conf"])
-def test_files_changed_on_the_host_are_noticed(site: layout.Layout, file: str) -> None:
+def test_files_changed_on_the_host_are_noticed(site: paths.Layout, file: str) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     with (release / file).open("a", encoding="utf-8") as stream:
         stream.write("# mended by hand\n")
@@ -741,7 +741,7 @@ def test_files_changed_on_the_host_are_noticed(site: layout.Layout, file: str) -
     assert decision.suspicious_cache is file.startswith("venv")
 
 
-def test_a_mode_changed_on_the_host_and_a_new_file_are_noticed(site: layout.Layout) -> None:
+def test_a_mode_changed_on_the_host_and_a_new_file_are_noticed(site: paths.Layout) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").chmod(0o666)
     assert module.decide(site, PARTS).build
@@ -751,7 +751,7 @@ def test_a_mode_changed_on_the_host_and_a_new_file_are_noticed(site: layout.Layo
     assert module.decide(site, PARTS).build
 
 
-def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: layout.Layout, monkeypatch) -> None:
+def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: paths.Layout, monkeypatch) -> None:
     lay_down(site, "A", PARTS, "blue")
     monkeypatch.setattr(module, "healthy", lambda *_: (False, "answers 500"))
     decision = module.decide(site, PARTS)
@@ -759,7 +759,7 @@ def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: l
     assert decision.reason == "slot blue is not healthy: answers 500"
 
 
-def test_an_intact_release_is_started_again_when_its_program_is_gone_or_other(site: layout.Layout) -> None:
+def test_an_intact_release_is_started_again_when_its_program_is_gone_or_other(site: paths.Layout) -> None:
     lay_down(site, "A", PARTS, "blue")
     site.program("blue").write_text("edited", encoding="utf-8")
     decision = module.decide(site, PARTS)
@@ -769,14 +769,14 @@ def test_an_intact_release_is_started_again_when_its_program_is_gone_or_other(si
     assert (decision.release, decision.reason.endswith("is missing")) == ("A", True)
 
 
-def test_a_release_that_was_built_but_not_started_is_not_built_twice(site: layout.Layout) -> None:
+def test_a_release_that_was_built_but_not_started_is_not_built_twice(site: paths.Layout) -> None:
     lay_down(site, "A", PARTS, "blue")
     lay_down(site, "B", {**PARTS, "code": "x"})
     decision = module.decide(site, {**PARTS, "code": "x"})
     assert (decision.needed, decision.release, decision.reason) == (True, "B", "code changed")
 
 
-def test_what_replaces_a_damaged_release_is_not_built_twice(site: layout.Layout) -> None:
+def test_what_replaces_a_damaged_release_is_not_built_twice(site: paths.Layout) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").write_text("", encoding="utf-8")
     assert module.decide(site, PARTS).build
@@ -787,7 +787,7 @@ def test_what_replaces_a_damaged_release_is_not_built_twice(site: layout.Layout)
 # Releases on the disk
 
 
-def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: layout.Layout) -> None:
+def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: paths.Layout) -> None:
     lay_down(site, "A", PARTS, "blue", complete=False)
     lay_down(site, "B", PARTS)
     lay_down(site, "C", PARTS, complete=False)
@@ -796,7 +796,7 @@ def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: layout.La
     assert sorted(path.name for path in site.releases.iterdir()) == ["A", "B"]
 
 
-def test_pruning_keeps_the_newest_the_live_the_previous_and_what_clients_may_still_ask_for(site: layout.Layout) -> None:
+def test_pruning_keeps_the_newest_the_live_the_previous_and_what_clients_may_still_ask_for(site: paths.Layout) -> None:
     for name in "BCDEFG":
         lay_down(site, name, PARTS)
     lay_down(site, "A", PARTS, "blue")
@@ -806,7 +806,7 @@ def test_pruning_keeps_the_newest_the_live_the_previous_and_what_clients_may_sti
     assert store.complete(site) == ["A", "C", "D", "F", "G"]
 
 
-def test_an_id_is_never_taken_twice(site: layout.Layout) -> None:
+def test_an_id_is_never_taken_twice(site: paths.Layout) -> None:
     assert store.new_id(site, "1a2b3c4d5e", NOW) == "20261121T031500Z-1a2b3c4d"
     site.release("20261121T031500Z-1a2b3c4d").mkdir(parents=True)
     assert store.new_id(site, "1a2b3c4d5e", NOW) == "20261121T031500Z-1a2b3c4d-2"
@@ -815,7 +815,7 @@ def test_an_id_is_never_taken_twice(site: layout.Layout) -> None:
 # The build
 
 
-def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
+def params(site: paths.Layout, payload: Path | None, **more: object) -> dict:
     """The module's arguments as Ansible would complete them."""
     return {
         "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
@@ -831,11 +831,11 @@ def params(site: layout.Layout, payload: Path | None, **more: object) -> dict:
     }  # fmt: skip
 
 
-def test_check_mode_writes_nothing_on_a_bare_host(site: layout.Layout) -> None:
+def test_check_mode_writes_nothing_on_a_bare_host(site: paths.Layout) -> None:
     result = module.perform(params(site, None), check_mode=True)
     assert (result["needed"], result["build"], result["reason"]) == (True, True, "first release")
     assert not site.root.exists()
-    assert not layout.RUN.exists()
+    assert not paths.RUN.exists()
 
 
 def payload_of(
@@ -857,7 +857,7 @@ def payload_of(
 
 @pytest.mark.parametrize("problem", ["uv is not there", "disk", "ENOSPC"])
 def test_a_failed_build_leaves_nothing_behind(
-    site: layout.Layout, source: Path, tmp_path: Path, monkeypatch, problem: str
+    site: paths.Layout, source: Path, tmp_path: Path, monkeypatch, problem: str
 ) -> None:
     payload, tools = payload_of(source, tmp_path, NASTY), venv.Toolbox(uv=tmp_path / "no-uv")
     words = f"{tmp_path}/no-uv is not there"
@@ -905,7 +905,7 @@ def test_what_it_leaves_in_the_background_holds_nobody_up_and_ends() -> None:
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
 def test_a_release_is_built_checked_and_then_found_to_be_right(
-    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, server: str
+    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, server: str
 ) -> None:
     """The whole of it, with real packages; needs the package index once."""
     passable(tmp_path)
@@ -963,7 +963,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
 
 
 def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
-    site: layout.Layout, source: Path, tmp_path: Path
+    site: paths.Layout, source: Path, tmp_path: Path
 ) -> None:
     live = lay_down(site, "A", PARTS)
     (live / "venv/lib/other.py").write_text("other = 1\n", encoding="utf-8")
@@ -971,8 +971,8 @@ def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
     venv.compile_bytecode(python, [live / "venv/lib"])
     (live / fingerprint.FILE).write_text(fingerprint.record(live, PARTS), encoding="utf-8")
     site.slot("blue").mkdir(parents=True)
-    layout.replace_link(site.slot("blue") / "release", "../../releases/A")
-    layout.replace_link(site.live, "slots/blue")
+    paths.replace_link(site.slot("blue") / "release", "../../releases/A")
+    paths.replace_link(site.live, "slots/blue")
     payload = payload_of(source, tmp_path, {})
 
     def compiled(name: str) -> dict[str, Path]:
@@ -1007,7 +1007,7 @@ def passable(tmp_path: Path) -> None:
 
 
 def test_a_wheelhouse_needs_no_network_on_the_host(
-    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
+    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
     server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
@@ -1063,7 +1063,7 @@ class Index(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_release_that_loses_its_network_half_way_is_no_candidate(
-    site: layout.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
+    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
     server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()

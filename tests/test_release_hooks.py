@@ -7,16 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import steps
-from ansible.module_utils.releases.environment import format_environment
-from ansible.module_utils.releases.steps import StepError
 from conftest import load
 from module_run import run
 from supervised import Host
 
-module = load("roles/release/library/release_hooks.py")
-release_choose = load("roles/release/library/release_choose.py")
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import format_environment
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.modules import release_choose
+from ansible_collections.wsgi.sites.plugins.modules import release_hooks as module
+
 SECRET = "canary 100% 'of' it"
 
 
@@ -93,22 +94,22 @@ def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_ru
         found = run(release_choose, site="shop", root=str(host.site.root), user="nobody", wanted="r1")
         return {key: found[key] for key in ("needed", "after_live")}
 
-    slot = steps.start(host.site, host.release("r1"), after_live=True)["slot"]
+    slot = deployment.start(host.site, host.release("r1"), after_live=True)["slot"]
     assert not host.site.owes_hooks(), "it is not live yet"
-    steps.switch(host.site, slot, "r1")
+    deployment.switch(host.site, slot, "r1")
     assert choose() == {"needed": False, "after_live": True}
-    steps.switch(host.site, steps.start(host.site, "r1")["slot"], "r1", drain=0)
+    deployment.switch(host.site, deployment.start(host.site, "r1")["slot"], "r1", drain=0)
     assert choose() == {"needed": False, "after_live": True}, "a restart in between loses it not"
     assert "failed with exit code 1" in hooks(["false"])["msg"]
     assert choose() == {"needed": False, "after_live": False}, "it was told; once is enough"
     # One that never went live owes nothing.
-    steps.start(host.site, host.release("r2"), after_live=True)
-    steps.abort(host.site)
-    steps.switch(host.site, steps.start(host.site, "r2")["slot"], "r2", drain=0)
+    deployment.start(host.site, host.release("r2"), after_live=True)
+    deployment.abort(host.site)
+    deployment.switch(host.site, deployment.start(host.site, "r2")["slot"], "r2", drain=0)
     assert not host.site.owes_hooks()
 
 
 def test_in_check_mode_nothing_runs(host: Host) -> None:
     given = {"site": "shop", "root": str(host.site.root), "user": "nobody", "release": "r1", "commands": ["false"]}
-    answer = run(load("roles/release/library/release_hooks.py"), check_mode=True, **given)
+    answer = run(load("plugins/modules/release_hooks.py"), check_mode=True, **given)
     assert (answer["changed"], answer["ran"]) == (True, [])

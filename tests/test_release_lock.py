@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.releases import fingerprint, history, hooks, kept, layout, lock, run
-from ansible.module_utils.releases.layout import Layout
-from ansible.module_utils.releases.lock import Busy, site_lock
-from ansible.module_utils.releases.run import Run
 from ansible_run import run as ansible
 from ansible_run import write_inventory
-from conftest import PROJECT, load
+from conftest import PROJECT
 
-this_run = load("roles/preflight/lookup_plugins/this_run.py")
-release_choose = load("roles/release/library/release_choose.py")
+from ansible_collections.wsgi.sites.plugins.lookup import run_identity as this_run
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerprint, hooks, retained
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, lock, run_identity
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import Run
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.modules import release_choose
 
 ALICE = Run("a1", "deploy", "alice", "laptop", 1795230000.9, "m1", "10:1", frozenset({"10:1"}))
 BOB = Run("b1", "rollback", "bob", "desk", 1795230001.0, "m2", "20:1", frozenset({"20:1"}))
@@ -34,7 +36,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A site's root and the host's folder for notes."""
     if os.geteuid() != 0:
         pytest.skip("writes files of root's")
-    monkeypatch.setattr(layout, "RUN", tmp_path / "run")
+    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     (tmp_path / "shop").mkdir()
     return Layout("shop", tmp_path / "shop")
 
@@ -177,16 +179,16 @@ def test_the_step_at_work_is_known_by_the_kernel_alone(site: Layout) -> None:
 
 
 def test_a_step_reads_its_run_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(run.VARIABLE, raising=False)
-    assert run.current() is None
-    assert run.author() == ""
+    monkeypatch.delenv(run_identity.VARIABLE, raising=False)
+    assert run_identity.current() is None
+    assert run_identity.author() == ""
     values = this_run.identity(os.getpid()) | {"action": "deploy", "patience": 5, "take": False}
-    monkeypatch.setenv(run.VARIABLE, json.dumps(values))
-    me = run.current()
+    monkeypatch.setenv(run_identity.VARIABLE, json.dumps(values))
+    me = run_identity.current()
     assert me is not None
     assert me.author == f"{values['who']}@{values['controller']}"
     assert abs(me.began - time.time()) < 3600
-    assert run.moment() == me.moment
+    assert run_identity.moment() == me.moment
 
 
 def test_the_answer_is_the_same_in_every_task_of_a_run() -> None:
@@ -218,7 +220,7 @@ def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
 
 def test_the_default_of_the_patience_stands_in_step() -> None:
     defaults = yaml.safe_load((PROJECT / "roles/release/defaults/main.yml").read_text())
-    assert defaults["release_lock_patience"] == run.PATIENCE
+    assert defaults["release_lock_patience"] == run_identity.PATIENCE
 
 
 SAID = """
@@ -226,12 +228,12 @@ SAID = """
   gather_facts: false
   tasks:
     - name: Know the role's plugins
-      ansible.builtin.import_role: {name: preflight, tasks_from: choose, rolespec_validate: false}
+      ansible.builtin.import_role: {name: wsgi.sites.preflight, tasks_from: choose, rolespec_validate: false}
       when: false
     - ansible.builtin.debug:
-        msg: "said: {{ query('command_line', 'release', 'schema') | join('/') }}/{{ run.take }}."
+        msg: "said: {{ query('wsgi.sites.extra_var', 'release', 'schema') | join('/') }}/{{ run.take }}."
       vars:
-        run: "{{ lookup('this_run', 'deploy') | from_json }}"
+        run: "{{ lookup('wsgi.sites.run_identity', 'deploy') | from_json }}"
 """
 
 
@@ -314,7 +316,7 @@ def releases(site: Layout) -> Layout:
     ],
 )
 def test_a_word_means_a_release(releases: Layout, wanted: str, found: str) -> None:
-    assert kept.choose(releases, wanted) == found
+    assert retained.choose(releases, wanted) == found
 
 
 @pytest.mark.parametrize(
@@ -328,43 +330,47 @@ def test_a_word_means_a_release(releases: Layout, wanted: str, found: str) -> No
 def test_a_word_that_means_none_is_answered_with_those_that_there_are(
     releases: Layout, wanted: str, words: str
 ) -> None:
-    with pytest.raises(kept.StepError) as caught:
-        kept.choose(releases, wanted)
+    with pytest.raises(retained.StepError) as caught:
+        retained.choose(releases, wanted)
     assert words in str(caught.value)
 
 
 def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
     (releases.release("20261102T000000Z-bbbb") / ".complete").unlink()
-    with pytest.raises(kept.StepError, match="the previous release 20261102T000000Z-bbbb is gone"):
-        kept.choose(releases, "previous")
+    with pytest.raises(retained.StepError, match="the previous release 20261102T000000Z-bbbb is gone"):
+        retained.choose(releases, "previous")
     releases.previous.unlink()
-    with pytest.raises(kept.StepError, match="no release was live before 20261103T000000Z-aaaa"):
-        kept.choose(releases, "previous")
+    with pytest.raises(retained.StepError, match="no release was live before 20261103T000000Z-aaaa"):
+        retained.choose(releases, "previous")
 
 
 def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout) -> None:
     releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
-    with pytest.raises(kept.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"):
-        kept.choose(releases, "previous")
+    with pytest.raises(
+        retained.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"
+    ):
+        retained.choose(releases, "previous")
 
 
 @pytest.mark.parametrize("wanted", ["previous", "bbbb"])
 def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, wanted: str) -> None:
     folder = releases.release("20261102T000000Z-bbbb")
     (folder / "app.py").write_text("edited by hand")
-    with pytest.raises(kept.StepError) as caught:
-        kept.choose(releases, wanted)
+    with pytest.raises(retained.StepError) as caught:
+        retained.choose(releases, wanted)
     assert "the files of the release 20261102T000000Z-bbbb are no longer as they were" in str(caught.value)
     assert "Choose another one, or deploy its version again. There are: 20261101" in str(caught.value)
     (folder / "release.json").unlink()
-    with pytest.raises(kept.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"):
-        kept.choose(releases, wanted)
+    with pytest.raises(
+        retained.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"
+    ):
+        retained.choose(releases, wanted)
 
 
 def test_what_is_live_may_be_restarted_as_it_is(releases: Layout) -> None:
     (releases.release("20261103T000000Z-aaaa") / "app.py").write_text("edited by hand")
-    assert kept.choose(releases, "live") == "20261103T000000Z-aaaa"
-    assert kept.choose(releases, "20261103") == "20261103T000000Z-aaaa"
+    assert retained.choose(releases, "live") == "20261103T000000Z-aaaa"
+    assert retained.choose(releases, "20261103") == "20261103T000000Z-aaaa"
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x"), KeyError("no such user: shop")])
@@ -377,14 +383,16 @@ def test_what_goes_wrong_while_one_looks_is_said_in_words(
     params = {"site": "shop", "root": str(releases.root), "user": "shop", "schema": "check", "timeout": 5}
     for place, name in ((hooks, "check_schema"), (fingerprint, "damage")):
         monkeypatch.setattr(place, name, fails)
-        with pytest.raises(kept.StepError, match=r"shop: the release 20261102T000000Z-bbbb cannot be .*Nothing was st"):
+        with pytest.raises(
+            retained.StepError, match=r"shop: the release 20261102T000000Z-bbbb cannot be .*Nothing was st"
+        ):
             release_choose.perform(params | {"wanted": "previous"}, False)
 
 
 def test_the_report_tells_who_put_what_live(releases: Layout) -> None:
     history.append(releases, "deploy", "ok", by="alice@laptop", release="20261102T000000Z-bbbb")
     history.append(releases, "deploy", "failed", by="bob@desk", release="20261103T000000Z-aaaa")
-    found = kept.report(releases)
+    found = retained.report(releases)
     assert [(it["mark"], it["by"]) for it in found["releases"]] == [
         ("live", "eve@pc"), ("previous", "alice@laptop"), ("", "eve@pc"),
     ]  # fmt: skip

@@ -19,13 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import builder
-from ansible.module_utils.releases import lockfile, trees, venv
-from conftest import load
 
-action = load("roles/release/action_plugins/release_build.py")
-
-from release_inputs import InputError, wheels  # noqa: E402
+from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
 HASH = f"--hash=sha256:{'0' * 64}"
@@ -248,7 +247,7 @@ def test_uv_runs_as_nobody_and_what_it_built_is_roots(tools: venv.Toolbox, tmp_p
         assert not stat.S_ISLNK(status.st_mode) or path.parent.name in ("bin", "venv"), path
     assert (tmp_path / "A").stat().st_mode & 0o777 == 0o750
     cache = tmp_path / "cache"
-    assert (cache.stat().st_mode & 0o777, cache.stat().st_uid) == (0o700, builder.account("nobody").uid)
+    assert (cache.stat().st_mode & 0o777, cache.stat().st_uid) == (0o700, build_account.account("nobody").uid)
     assert any(packages.joinpath("good.py").samefile(path) for path in cache.glob("archive-v*/*/good.py"))
 
 
@@ -269,15 +268,15 @@ def test_a_wheel_that_leads_elsewhere_brings_nothing_there(tools: venv.Toolbox, 
 def test_a_link_that_the_account_laid_is_not_taken_over(tmp_path: Path) -> None:
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv/x.py").symlink_to("/etc/shadow")
-    who = builder.account("nobody")
-    with pytest.raises(builder.BuilderError, match="leads out of the venv"):
-        builder.take_over(tmp_path / "venv", who, tmp_path / "cache", Path("/usr/bin/python3"))
+    who = build_account.account("nobody")
+    with pytest.raises(build_account.BuilderError, match="leads out of the venv"):
+        build_account.take_over(tmp_path / "venv", who, tmp_path / "cache", Path("/usr/bin/python3"))
     (tmp_path / "cache/archive-v0").mkdir(parents=True)
     (tmp_path / "cache/archive-v0/x").symlink_to("/etc/shadow")
     (tmp_path / "venv/x.py").unlink()
     (tmp_path / "venv/x.py").symlink_to(tmp_path / "cache/archive-v0/x")
-    with pytest.raises((builder.BuilderError, OSError)):
-        builder.take_over(tmp_path / "venv", who, tmp_path / "cache", Path("/usr/bin/python3"))
+    with pytest.raises((build_account.BuilderError, OSError)):
+        build_account.take_over(tmp_path / "venv", who, tmp_path / "cache", Path("/usr/bin/python3"))
     assert Path("/etc/shadow").stat().st_uid == 0 and not Path("/etc/shadow").stat().st_mode & 0o4
 
 
@@ -285,7 +284,7 @@ def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: venv.Toolbox, 
     monkeypatch.setattr(venv, "LOCK_PATIENCE", 1)
     (tmp_path / "cache").mkdir(mode=0o700)
     if os.geteuid() == 0:
-        os.chown(tmp_path / "cache", builder.account("nobody").uid, -1)
+        os.chown(tmp_path / "cache", build_account.account("nobody").uid, -1)
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "good", {})
@@ -302,7 +301,7 @@ def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: venv.Toolbox, 
 
 @as_root
 def test_an_old_cache_for_all_to_lock_becomes_the_accounts_alone(tmp_path: Path) -> None:
-    cache, who = tmp_path / "cache", builder.account("nobody")
+    cache, who = tmp_path / "cache", build_account.account("nobody")
     (cache / "archive-v0/x").mkdir(parents=True)
     (cache / "archive-v0/x/code.py").touch()
     (cache / "simple-v0").mkdir()
@@ -312,7 +311,7 @@ def test_an_old_cache_for_all_to_lock_becomes_the_accounts_alone(tmp_path: Path)
     (cache / ".lock").chmod(0o666)
     with (cache / ".lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        builder.private_cache(cache, who)
+        build_account.private_cache(cache, who)
         assert not (cache / ".lock").exists(), "the next one is another file"
     assert (cache.stat().st_mode & 0o777, cache.stat().st_uid) == (0o700, who.uid)
     owners = {path.name: path.stat().st_uid for path in cache.rglob("*")}
@@ -341,17 +340,17 @@ def owned(top: Path, user: str, kind: str) -> int:
 
 @as_root
 def test_folders_in_each_other_by_the_thousand_are_handed_over(tmp_path: Path) -> None:
-    cache, who = tmp_path / "cache", builder.account("nobody")
+    cache, who = tmp_path / "cache", build_account.account("nobody")
     (cache / "archive-v0").mkdir(parents=True)
     try:
         package, other = nested(cache / "archive-v0/x", 1100), nested(cache / "sdists-v9", 1100)
         (cache / "archive-v0/link").symlink_to("/etc")
-        builder.private_cache(cache, who)
+        build_account.private_cache(cache, who)
         assert (cache.stat().st_mode & 0o777, cache.stat().st_uid) == (0o700, who.uid)
         assert (owned(package, "nobody", "d"), owned(package, "nobody", "f")) == (1101, 0)
         assert (owned(other, "nobody", "d"), owned(other, "nobody", "f")) == (1101, 1)
         given = nested(tmp_path / "given", 1100)
-        builder.give(given, who)
+        build_account.give(given, who)
         assert (owned(given, "nobody", "d"), owned(given, "nobody", "f")) == (1101, 1)
         assert Path("/etc").stat().st_uid == 0
     finally:

@@ -9,8 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import packed
-from ansible.module_utils.releases.packed import Packing
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import compression
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Packing
 
 TEXT = b"body { color: #123456; }\n" * 200
 ALIASES = {"/static/": "app/static", "/lib/": "packages/lib/static", "/media/": "shared/media"}
@@ -162,5 +163,5 @@ def test_brotli_makes_it_smaller_still(tmp_path: Path) -> None:
 def test_a_host_without_brotli_is_told_what_to_do(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     release = lay_down(tmp_path / "one", {"app/static/style.css": TEXT})
-    with pytest.raises(packed.BuildError, match=r"run the whole site\.yml"):
+    with pytest.raises(compression.BuildError, match=r"run the whole site\.yml"):
         packs(release, ways=("brotli",))

@@ -11,12 +11,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import home, jobs, layout, processes, steps
-from ansible.module_utils.releases.status import status
-from ansible.module_utils.releases.supervisor import Supervisor, SupervisorError
 from nginx_rig import evaluate
 from supervised import Host, eventually
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import jobs, processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, provision
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
 # Says who and what it is, where everybody may look; on its own signal it ends its work first, if it is told to.
 WORKER = """
@@ -101,8 +104,8 @@ class Works:
 
     def again(self, release_id: str) -> list[str]:
         """Put a release live that lies there."""
-        slot = steps.start(self.site, release_id)["slot"]
-        complaints = steps.switch(self.site, slot, release_id, drain=0.2)["complaints"]
+        slot = deployment.start(self.site, release_id)["slot"]
+        complaints = deployment.switch(self.site, slot, release_id, drain=0.2)["complaints"]
         programs = self.site.manifest(release_id)["processes"].values()
         sound = [it for it in programs if it["kind"] == "process" and it["manner"] != "broken"]
         # Up for supervisor is not yet at work.
@@ -132,7 +135,7 @@ class Works:
 def rendered(template: str, **variables: object) -> str:
     site = {"name": "shop", "root": "/srv/shop", "start_retries": 20}
     return evaluate(
-        f"lookup('layered', 'supervisor/{template}', site=site, "
+        f"lookup('wsgi.sites.template', 'supervisor/{template}', site=site, "
         + ", ".join(f"{name}={name}" for name in variables)
         + ")",
         {"site": site, "site_name": "shop", **variables},
@@ -205,21 +208,21 @@ def test_a_failed_deploy_leaves_them(works: Works) -> None:
     manifest = json.loads((works.site.release("r2") / "release.json").read_text())
     manifest["health"] |= {"status": 418, "timeout": 1}
     (works.site.release("r2") / "release.json").write_text(json.dumps(manifest))
-    with pytest.raises(steps.StepError):
-        steps.start(works.site, "r2")
-    steps.abort(works.site)
+    with pytest.raises(deployment.StepError):
+        deployment.start(works.site, "r2")
+    deployment.abort(works.site)
     assert works.alive() == before
 
 
 def test_a_change_over_that_was_cut_off_is_made_good(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     works.deploy("r1", queue=kept(), old=kept())
     works.release("r2", queue=kept(), nightly=job())
-    slot = steps.start(works.site, "r2")["slot"]
+    slot = deployment.start(works.site, "r2")["slot"]
     for cut in ("ask_to_stop", "bring"):
         with monkeypatch.context() as patch:
             patch.setattr(processes, cut, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
-                steps.switch(works.site, slot, "r2", drain=0)
+                deployment.switch(works.site, slot, "r2", drain=0)
     assert works.site.live_release() == "r2"
     planned = processes.bring(works.site, check_mode=True)
     assert len(planned.changes) == 4, planned.changes
@@ -255,7 +258,7 @@ def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str
 def test_a_run_that_finds_nothing_to_build_mends_them(
     works: Works, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build, choose = (plugin(f"roles/release/library/release_{word}.py") for word in ("build", "choose"))
+    build, choose = (plugin(f"plugins/modules/release_{word}.py") for word in ("build", "choose"))
     slot = works.host.deploy("r0")
     monkeypatch.setattr(build, "decide", lambda *_: build.Decision(False, "as it should be", slot, "r1"))
     monkeypatch.setattr(build.venv, "host_python", lambda _: "3")
@@ -320,8 +323,8 @@ def test_one_that_supervisord_does_not_take_costs_no_other_one(works: Works, mon
 
     monkeypatch.setattr(Supervisor, "add", fussy)
     works.release("r1", mail=kept(), queue=kept(), nightly=job())
-    slot = steps.start(works.site, "r1")["slot"]
-    (complaint,) = steps.switch(works.site, slot, "r1", drain=0.2)["complaints"]
+    slot = deployment.start(works.site, "r1")["slot"]
+    (complaint,) = deployment.switch(works.site, slot, "r1", drain=0.2)["complaints"]
     assert "supervisord does not take shop-mail" in complaint
     eventually(lambda: works.releases() == ["r1"])
     assert works.states().keys() == {"shop-queue:shop-queue", "shop-nightly:shop-nightly"}
@@ -335,36 +338,36 @@ def test_one_that_supervisord_does_not_take_costs_no_other_one(works: Works, mon
 def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(works: Works) -> None:
     works.deploy("r1")
     works.site.program("queue").write_text("[program:shop-queue]\ncommand = /bin/sleep 600\n")
-    with pytest.raises(steps.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
+    with pytest.raises(deployment.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
         works.deploy("r2", queue=kept())
     assert processes.present(works.site) == set()
     works.site.program("queue").unlink()
     works.release("r3", queue=kept())
     (works.site.release("r3") / "program-queue.conf").write_text("[program:other]\ncommand = /bin/true\n")
-    with pytest.raises(steps.StepError, match=r"must define \[program:shop-queue\]"):
-        steps.start(works.site, "r3")
+    with pytest.raises(deployment.StepError, match=r"must define \[program:shop-queue\]"):
+        deployment.start(works.site, "r3")
     assert works.site.live_release() == "r1"
 
 
 def test_jobs_need_a_cron(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "CRON", works.host.folder / "none")
-    with pytest.raises(steps.StepError, match=r"this host has no cron; run the whole site.yml once"):
+    with pytest.raises(deployment.StepError, match=r"this host has no cron; run the whole site.yml once"):
         works.deploy("r1", nightly=job())
 
 
 def test_what_the_bundle_itself_runs_has_to_be_on_the_host(works: Works) -> None:
     works.release("r1", scaler=kept())
     manifest = works.site.manifest("r1")
-    manifest["processes"]["scaler"]["command"] = [f"{layout.LIBRARY}/scaler"]
+    manifest["processes"]["scaler"]["command"] = [f"{paths.LIBRARY}/scaler"]
     (works.site.release("r1") / "release.json").write_text(json.dumps(manifest))
-    with pytest.raises(steps.StepError, match=r"its scaler needs .*/scaler, .* run the whole site.yml once"):
-        steps.start(works.site, "r1")
+    with pytest.raises(deployment.StepError, match=r"its scaler needs .*/scaler, .* run the whole site.yml once"):
+        deployment.start(works.site, "r1")
 
 
 def test_a_site_that_goes_takes_them_along(works: Works) -> None:
     works.deploy("r1", queue=kept(), nightly=job())
     works.site.record.write_text(json.dumps({"name": "shop", "root": str(works.site.root), "user": "no-such-user"}))
-    changes = home.Removal("shop", lambda _: (0, "", "")).remove()
+    changes = provision.Removal("shop", lambda _: (0, "", "")).remove()
     assert "stop shop-queue" in changes
     assert f"remove {works.site.crontab}" in changes
     assert works.states() == {}

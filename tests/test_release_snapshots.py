@@ -13,11 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import hooks, snapshots, trees
-from ansible.module_utils.releases.environment import format_environment
-from ansible.module_utils.releases.layout import Layout
-from ansible.module_utils.releases.steps import StepError
 from conftest import load
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks, sqlite_backup
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import format_environment
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -57,7 +59,7 @@ def rows(path: str | Path) -> int:
 
 
 def take(site: Layout, name: str, **options: int) -> list[str]:
-    return snapshots.take(site, "nobody", name, **options).copies
+    return sqlite_backup.take(site, "nobody", name, **options).copies
 
 
 def test_every_database_is_copied_by_its_header(site: Layout) -> None:
@@ -128,7 +130,7 @@ def test_without_a_database_nothing_is_made(site: Layout) -> None:
 
 
 def test_without_room_it_says_how_much_is_missing(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "SCRIPT", snapshots.SCRIPT.replace("ROOM = 16 << 20", "ROOM = 1 << 50"))
+    monkeypatch.setattr(sqlite_backup, "SCRIPT", sqlite_backup.SCRIPT.replace("ROOM = 16 << 20", "ROOM = 1 << 50"))
     with pytest.raises(StepError, match=r"MB are free and \d+ MB are needed, so \d+ MB are missing.* No hook ran.*=no"):
         take(site, "r1")
 
@@ -143,7 +145,7 @@ def claims(path: Path, pages: int, size: int) -> None:
 
 
 def test_a_file_of_holes_hinders_nothing_and_fills_no_disk(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "TIMEOUT", 20)  # should it fill the disk, then not for long
+    monkeypatch.setattr(sqlite_backup, "TIMEOUT", 20)  # should it fill the disk, then not for long
     data = site.shared / "data"
     claims(data / "huge.db", (4 << 40) // 4096 - 1, 4 << 40)
     (data / "head.db").write_bytes(b"SQLite format 3\0")
@@ -151,7 +153,7 @@ def test_a_file_of_holes_hinders_nothing_and_fills_no_disk(site: Layout, monkeyp
     (data / "zeros.db").write_bytes(b"SQLite format 3\0" + bytes(4080))
     claims(data / "honest.db", 2, 4 << 40)
     own(site.shared)
-    taken = snapshots.take(site, "nobody", "r1")
+    taken = sqlite_backup.take(site, "nobody", "r1")
     top = data / ".snapshots/r1"
     assert sorted(taken.copies) == [f"{top}/b.sqlite", f"{top}/deep/a ?#%.db", f"{top}/honest.db"]
     assert [re.search(r"(\w+)\.db", words)[1] for words in sorted(taken.left_out)] == ["head", "huge", "zeros"]
@@ -178,7 +180,7 @@ def test_a_log_that_makes_a_database_grow_without_end_is_cut_off(site: Layout) -
         content[at + 16 : at + 24] = b"".join(each.to_bytes(4, "big") for each in checksum)
     Path(site.shared / "data/b2.sqlite-wal").write_bytes(content)
     own(site.shared)
-    taken = snapshots.take(site, "nobody", "r1")
+    taken = sqlite_backup.take(site, "nobody", "r1")
     assert [Path(copy).name for copy in taken.copies] == ["b.sqlite", "a ?#%.db"]
     assert "b2.sqlite" in taken.left_out[0]
 
@@ -215,7 +217,7 @@ def test_folders_in_each_other_by_the_thousand_are_told_and_hinder_nothing(site:
         nested(top / ".new-r0", 2100)
         for folder in (top, top / "r0", top / ".new-r0"):
             os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
-        taken = snapshots.take(site, "nobody", "r1", keep=1)
+        taken = sqlite_backup.take(site, "nobody", "r1", keep=1)
         assert len(taken.copies) == 2
         assert len(taken.left_out) == 1
         assert re.search(r"/d/d…?.*", taken.left_out[0])
@@ -243,21 +245,21 @@ def test_what_is_no_file_holds_nothing_up(site: Layout) -> None:
 def test_an_answer_of_somebody_elses_is_no_traceback(
     site: Layout, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr(snapshots, "SCRIPT", f"print({answer!r})")
+    monkeypatch.setattr(sqlite_backup, "SCRIPT", f"print({answer!r})")
     with pytest.raises(StepError, match=r"answered nonsense.*-e snapshots=no"):
         take(site, "r1")
 
 
 def test_of_many_words_a_few_are_said(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "import json; print(json.dumps({'copies': [], 'left_out': ['x' * 5000] * 2000}))"
-    monkeypatch.setattr(snapshots, "SCRIPT", script)
-    said = snapshots.take(site, "nobody", "r1").left_out
+    monkeypatch.setattr(sqlite_backup, "SCRIPT", script)
+    said = sqlite_backup.take(site, "nobody", "r1").left_out
     assert len("".join(said)) < 5000
     assert said[-1] == "and 1990 more"
 
 
 def test_the_operator_can_go_on_without(site: Layout) -> None:
-    perform = load("roles/release/library/release_hooks.py").perform
+    perform = load("plugins/modules/release_hooks.py").perform
     (site.release("r1") / "app").mkdir(parents=True)
     (site.release("r1") / "environment").write_text("")
     params = {"site": "shop", "root": str(site.root), "user": "nobody", "release": "r1", "commands": [], "timeout": 9}
@@ -267,7 +269,7 @@ def test_the_operator_can_go_on_without(site: Layout) -> None:
 
 
 def test_a_database_that_is_locked_for_good_stops_it(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "SCRIPT", snapshots.SCRIPT.replace("PATIENCE = 30", "PATIENCE = 0"))
+    monkeypatch.setattr(sqlite_backup, "SCRIPT", sqlite_backup.SCRIPT.replace("PATIENCE = 30", "PATIENCE = 0"))
     with closing(sqlite3.connect(site.shared / "data/b.sqlite", isolation_level=None)) as base:
         base.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StepError, match=r"database is locked\. No hook ran"):

@@ -24,13 +24,11 @@ from pathlib import Path
 
 import pytest
 from ansible_run import run, write_inventory
-from conftest import load
 
-action = load("roles/release/action_plugins/release_build.py")
-
-from release_inputs import InputError, archive, bounds, git, tree, words  # noqa: E402
-from release_inputs.once import once  # noqa: E402
-from release_inputs.source import source_folder  # noqa: E402
+from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, archive, git, limits, tree, urls
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.cache import once
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.source import source_folder
 
 CANARY = "canary-5ecret"
 WHEN = 1_700_000_000
@@ -552,8 +550,8 @@ def test_gits_errors_come_with_a_remedy(said: str, remedy: str) -> None:
     (f"ssh://me:{CANARY}@h/b.git", "ssh://h/b.git"),
 ])  # fmt: skip
 def test_a_url_is_shown_without_what_is_secret(url: str, shown: str) -> None:
-    assert words.clean_url(url) == shown
-    assert CANARY not in words.masked(f"fatal: {url}: {CANARY}", url)
+    assert urls.clean_url(url) == shown
+    assert CANARY not in urls.masked(f"fatal: {url}: {CANARY}", url)
 
 
 # What one site fetched is nothing to another
@@ -899,12 +897,12 @@ def test_a_commit_of_too_many_files_or_bytes_is_refused_before_it_is_written(
         with pytest.raises(InputError, match="more than 1 MB of names"):
             fetch(git=work.url, version="bomb")
     with monkeypatch.context() as patched:
-        patched.setattr(bounds, "FILES", 2)
+        patched.setattr(limits, "FILES", 2)
         with pytest.raises(InputError, match="more than 2 files and folders"):
             fetch(git=work.url, version="main", run="files")
     work.commit(big__bin="x" * 5000)
     with monkeypatch.context() as patched:
-        patched.setattr(bounds, "BYTES", 4999)
+        patched.setattr(limits, "BYTES", 4999)
         patched.setattr(git, "write", lambda *_: pytest.fail("written"))
         with pytest.raises(InputError, match=r"its files are more than"):
             fetch(git=work.url, version="main", run="bytes")
@@ -934,7 +932,7 @@ def test_submodules_are_so_many_and_no_more(work: Work, fetch, tmp_path: Path, m
         work.git("submodule", "--quiet", "add", "../library", name)
     work.commit()
     assert (fetch(git=work.url, version="main")[0] / "two/lib.py").exists()
-    monkeypatch.setattr(bounds, "SUBMODULES", 1)
+    monkeypatch.setattr(limits, "SUBMODULES", 1)
     with pytest.raises(InputError, match="more than 1 submodules"):
         fetch(git=work.url, version="main", run="later")
 
@@ -1174,11 +1172,11 @@ def test_xz_gets_so_much_memory_and_no_more(tmp_path: Path, fetch) -> None:
 
 
 def test_an_archive_of_too_many_or_too_deep_files_is_refused(tmp_path: Path, fetch, monkeypatch) -> None:
-    deep, long = "/".join(["d"] * (bounds.DEEP + 1)), "/".join(["n" * 200] * 6)
+    deep, long = "/".join(["d"] * (limits.DEEP + 1)), "/".join(["n" * 200] * 6)
     for number, name in enumerate((deep, long, "n" * 256, "a/" + "ü" * 200)):
         with pytest.raises(InputError, match="shorten it"):
             fetch(**tarball(tmp_path / f"{number}.tar.gz", (member(name), b"")), run=f"run{number}")
-    monkeypatch.setattr(bounds, "FILES", 3)
+    monkeypatch.setattr(limits, "FILES", 3)
     many = tarball(tmp_path / "many.tar.gz", *((member(f"a/{number}"), b"") for number in range(4)))
     with pytest.raises(InputError, match="more than 3 files and folders"):
         fetch(**many)
@@ -1188,7 +1186,7 @@ def test_an_archive_of_too_many_or_too_deep_files_is_refused(tmp_path: Path, fet
 
 
 def test_a_hard_link_is_counted_as_the_copy_that_it_becomes(tmp_path: Path, fetch, monkeypatch) -> None:
-    monkeypatch.setattr(bounds, "BYTES", 100_000)
+    monkeypatch.setattr(limits, "BYTES", 100_000)
     copies = [(member(f"a/{number}", HARD, "a/x"), b"") for number in range(20)]
     with pytest.raises(InputError, match="its files are more than"):
         fetch(**tarball(tmp_path / "a.tar.gz", (member("a/x"), os.urandom(10_000)), *copies))
@@ -1263,10 +1261,10 @@ PLAY = """
   gather_facts: false
   tasks:
     - name: Know the role's plugins
-      ansible.builtin.import_role: {name: release, tasks_from: install, rolespec_validate: false}
+      ansible.builtin.import_role: {name: wsgi.sites.release, tasks_from: install, rolespec_validate: false}
       when: false
     - name: Build
-      release_build:
+      wsgi.sites.release_build:
         site: shop
         root: "{{ inventory_dir }}/{{ inventory_hostname }}"
         user: root

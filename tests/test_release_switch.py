@@ -19,16 +19,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import gate, history, layout, ports, slots, steps, supervisor
-from ansible.module_utils.releases.lock import Busy, site_lock
-from ansible.module_utils.releases.status import status
-from conftest import load
 from module_run import run
 from supervised import USER, Host, SlotConnection, each_server, eventually, get
 
-release_choose = load("roles/release/library/release_choose.py")
-release_switch = load("roles/release/library/release_switch.py")
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, health, slots
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, supervisor
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
+from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, process
+from ansible_collections.wsgi.sites.plugins.modules import release_choose, release_switch
 
 
 def at_rest(host: Host, release_id: str) -> None:
@@ -76,11 +76,11 @@ class Clients:
 @each_server
 def test_the_first_release_goes_live(host: Host) -> None:
     release_id = host.release("r1")
-    started = steps.start(host.site, release_id)
+    started = deployment.start(host.site, release_id)
     assert started.pop("took") > 0
     assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200", "away": 0}
     assert host.site.live_slot() is None
-    switched = steps.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first
+    switched = deployment.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first
     assert switched == {"changed": True, "slot": "blue", "previous": "", "away": 0, "complaints": []}
     assert host.site.live.readlink() == Path("slots/blue")
     at_rest(host, "r1")
@@ -115,8 +115,8 @@ def test_a_request_under_way_is_ended_by_the_old_server(host: Host) -> None:
 def test_a_restart_is_the_same_release_in_the_other_slot(host: Host) -> None:
     host.deploy("r1")
     before = get(host.sock)["pid"]
-    slot = steps.start(host.site, "r1")["slot"]
-    steps.switch(host.site, slot, "r1", drain=0)
+    slot = deployment.start(host.site, "r1")["slot"]
+    deployment.switch(host.site, slot, "r1", drain=0)
     assert get(host.sock)["pid"] != before
     at_rest(host, "r1")
 
@@ -132,18 +132,18 @@ def test_the_release_before_stays_within_reach(host: Host) -> None:
     host.deploy("r2")
     assert before() == "r1"
     for number in (1, 2):  # new processes, in either slot
-        steps.switch(host.site, steps.start(host.site, "r2")["slot"], "r2", drain=0)
+        deployment.switch(host.site, deployment.start(host.site, "r2")["slot"], "r2", drain=0)
         assert before() == "r1", f"after {number} restarts"
-    steps.switch(host.site, steps.start(host.site, "r1")["slot"], "r1", drain=0)
+    deployment.switch(host.site, deployment.start(host.site, "r1")["slot"], "r1", drain=0)
     assert before() == "r2", "after the way back"
 
 
 def test_an_aborted_start_leaves_no_link_to_the_release_before(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     link = host.site.slot("green") / "before"
-    assert str(link) in steps.abort(host.site, check_mode=True)["removed"]["green"]
-    steps.abort(host.site)
+    assert str(link) in deployment.abort(host.site, check_mode=True)["removed"]["green"]
+    deployment.abort(host.site)
     assert not link.is_symlink()
     link.symlink_to("../../releases/r1")
     assert slots.traces(host.site, "green") == [str(link)], "also when nothing else is left"
@@ -151,8 +151,10 @@ def test_an_aborted_start_leaves_no_link_to_the_release_before(host: Host) -> No
 
 def test_the_gate_asks_as_nginx_would(host: Host) -> None:
     host.deploy("r1", top="import builtins", health={"scheme": "https", "body": '"proto": "https"'})
-    with pytest.raises(steps.StepError, match=r"without the text '\"proto\": \"http\"'"):
-        steps.start(host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 3}))
+    with pytest.raises(deployment.StepError, match=r"without the text '\"proto\": \"http\"'"):
+        deployment.start(
+            host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 3})
+        )
     host.deploy("r3", health={"body": '"host": "shop.example.com"'})
 
 
@@ -162,8 +164,8 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
     release_id = host.release(
         "r2", status="503 Not Now", health={"timeout": 3}, top='print("says open-sesame!", flush=True)'
     )
-    with pytest.raises(steps.StepError) as caught:
-        steps.start(host.site, release_id)
+    with pytest.raises(deployment.StepError) as caught:
+        deployment.start(host.site, release_id)
     message = str(caught.value)
     assert "shop: release r2 did not get healthy in slot green: /healthz answered 503, not 200" in message
     assert "Release r1 stays live." in message
@@ -177,23 +179,23 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
 @each_server
 def test_a_release_that_cannot_be_imported_is_given_up_before_the_timeout(host: Host) -> None:
     release_id = host.release("r1", top="import no_such_thing", health={"timeout": 600})
-    with pytest.raises(steps.StepError, match=r"(?s)the server ended 3 times.*No module named 'no_such_thing'"):
-        steps.start(host.site, release_id)
+    with pytest.raises(deployment.StepError, match=r"(?s)the server ended 3 times.*No module named 'no_such_thing'"):
+        deployment.start(host.site, release_id)
     assert host.programs() == []
 
 
 def test_a_half_built_release_is_no_candidate(host: Host) -> None:
     (host.site.release(host.release("r1")) / ".complete").unlink()
-    with pytest.raises(steps.StepError, match="r1 is not on this host or not whole"):
-        steps.start(host.site, "r1")
+    with pytest.raises(deployment.StepError, match="r1 is not on this host or not whole"):
+        deployment.start(host.site, "r1")
 
 
 def test_check_mode_changes_nothing(host: Host) -> None:
-    assert steps.start(host.site, "never-built", check_mode=True)["slot"] == "blue"
+    assert deployment.start(host.site, "never-built", check_mode=True)["slot"] == "blue"
     release_id = host.release("r1")
-    assert steps.start(host.site, release_id, check_mode=True)["changed"]
-    assert steps.switch(host.site, "blue", release_id, check_mode=True)["changed"]
-    assert not steps.abort(host.site, check_mode=True)["changed"]
+    assert deployment.start(host.site, release_id, check_mode=True)["changed"]
+    assert deployment.switch(host.site, "blue", release_id, check_mode=True)["changed"]
+    assert not deployment.abort(host.site, check_mode=True)["changed"]
     assert host.programs() == []
     assert not host.site.slot("blue").exists()
 
@@ -209,7 +211,7 @@ def test_check_mode_writes_no_history(host: Host) -> None:
 
 def test_a_choice_that_takes_away_what_was_left_has_changed_something(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     asked = {"site": "shop", "root": str(host.site.root), "user": "nobody", "wanted": "r1"}
     assert run(release_choose, **asked)["changed"]
     at_rest(host, "r1")
@@ -224,17 +226,17 @@ def test_a_neighbours_broken_file_is_named(host: Host, monkeypatch: pytest.Monke
     # Seen before anything is placed, not only by the reread.
     with (
         monkeypatch.context() as patch,
-        pytest.raises(steps.StepError, match=r"cannot read this one: \S+/blog.conf: ") as caught,
+        pytest.raises(deployment.StepError, match=r"cannot read this one: \S+/blog.conf: ") as caught,
     ):
         patch.delattr(supervisor.Supervisor, "add")
-        steps.start(host.site, host.release("r2"))
+        deployment.start(host.site, host.release("r2"))
     assert "mail.conf" not in str(caught.value)
     at_rest(host, "r1")
     # It must not keep a deploy from ending, either.
     neighbour.unlink()
-    slot = steps.start(host.site, "r2")["slot"]
+    slot = deployment.start(host.site, "r2")["slot"]
     neighbour.write_text("this is no ini file\n")
-    steps.switch(host.site, slot, "r2", drain=0)
+    deployment.switch(host.site, slot, "r2", drain=0)
     at_rest(host, "r2")
 
 
@@ -272,15 +274,15 @@ def test_neighbours_are_not_touched(host: Host) -> None:
 )
 def test_a_broken_program_file_is_never_placed(host: Host, text: str, words: str) -> None:
     (host.site.release(host.release("r1")) / "program-blue.conf").write_text(text)
-    with pytest.raises(steps.StepError, match=words):
-        steps.start(host.site, "r1")
+    with pytest.raises(deployment.StepError, match=words):
+        deployment.start(host.site, "r1")
     assert host.programs() == []
 
 
 def test_a_host_without_supervisord_says_what_to_do(bare_host: Host) -> None:
     bare_host.release("r1")
-    with pytest.raises(steps.StepError, match=r"supervisord is not running.*systemctl start supervisor"):
-        steps.start(bare_host.site, "r1")
+    with pytest.raises(deployment.StepError, match=r"supervisord is not running.*systemctl start supervisor"):
+        deployment.start(bare_host.site, "r1")
     (bare_host.folder / "sock").touch()
     assert not supervisor.Supervisor().running()
 
@@ -289,14 +291,16 @@ def test_a_port_that_another_holds_is_named(host: Host) -> None:
     host.deploy("r1")
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(steps.StepError, match=rf"\(PID {os.getpid()}\) already listens on 127.0.0.1 port {port}"):
-            steps.start(host.site, host.release("r2", listen=[f"0.0.0.0:{port}"]))
+        with pytest.raises(
+            deployment.StepError, match=rf"\(PID {os.getpid()}\) already listens on 127.0.0.1 port {port}"
+        ):
+            deployment.start(host.site, host.release("r2", listen=[f"0.0.0.0:{port}"]))
     at_rest(host, "r1")
 
 
 def test_an_address_of_another_host_is_refused(host: Host) -> None:
-    with pytest.raises(steps.StepError, match=r"cannot listen on 192.0.2.1:8000: Cannot assign requested address"):
-        steps.start(host.site, host.release("r1", listen=["192.0.2.1:8000"]))
+    with pytest.raises(deployment.StepError, match=r"cannot listen on 192.0.2.1:8000: Cannot assign requested address"):
+        deployment.start(host.site, host.release("r1", listen=["192.0.2.1:8000"]))
 
 
 @each_server
@@ -315,9 +319,9 @@ def test_clients_of_a_port_meet_only_what_is_live(host: Host) -> None:
 
     host.deploy("r1", listen=[f"127.0.0.1:{port}"])
     for old, new in (("r1", "r2"), ("r2", "r3")):
-        slot = steps.start(host.site, host.release(new, listen=[f"127.0.0.1:{port}"]))["slot"]
+        slot = deployment.start(host.site, host.release(new, listen=[f"127.0.0.1:{port}"]))["slot"]
         assert asked() == {old}
-        steps.switch(host.site, slot, new, drain=0)
+        deployment.switch(host.site, slot, new, drain=0)
         assert asked() == {new}
 
 
@@ -462,7 +466,9 @@ def test_a_new_port_that_a_neighbour_has_is_refused_with_its_name(host: Host) ->
             assert "`blog-ctl restart`" in words
             if way != "listening":
                 continue
-            with pytest.raises(steps.StepError, match=rf"PID {blog.pid}\) of the site blog \(user games\) listens"):
+            with pytest.raises(
+                deployment.StepError, match=rf"PID {blog.pid}\) of the site blog \(user games\) listens"
+            ):
                 host.deploy("r3", listen=[f"127.0.0.1:{port}"])
             assert blog.poll() is None
     at_rest(host, "r1")
@@ -538,40 +544,40 @@ def test_a_tls_server_is_asked_over_tls(host: Host) -> None:
         options=[f"--certfile={certificate}", f"--keyfile={key}"],
         health={"scheme": "https", "body": '"tls": "https"'},
     )
-    assert steps.start(host.site, release_id)["health"] == "/healthz answered 200"
+    assert deployment.start(host.site, release_id)["health"] == "/healthz answered 200"
 
 
 def test_a_run_cut_off_before_the_switch_is_made_good(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     assert host.programs() == ["shop-blue.conf", "shop-green.conf"]
     assert set(status(host.site)["unfinished"]) == {"green"}
-    assert steps.abort(host.site)["changed"]
+    assert deployment.abort(host.site)["changed"]
     at_rest(host, "r1")
-    assert steps.abort(host.site) == {"changed": False, "removed": {}, "remark": "", "away": 0}
+    assert deployment.abort(host.site) == {"changed": False, "removed": {}, "remark": "", "away": 0}
 
 
 @each_server
 def test_a_run_cut_off_after_the_rename_is_made_good(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy("r1")
-    slot = steps.start(host.site, host.release("r2"))["slot"]
+    slot = deployment.start(host.site, host.release("r2"))["slot"]
 
     def killed(_: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps.time, "sleep", killed)
+        patch.setattr(deployment.time, "sleep", killed)
         with pytest.raises(KeyboardInterrupt):
-            steps.switch(host.site, slot, "r2", drain=1)
+            deployment.switch(host.site, slot, "r2", drain=1)
     assert host.programs() == ["shop-blue.conf", "shop-green.conf"]
-    assert steps.switch(host.site, slot, "r2")["changed"]
+    assert deployment.switch(host.site, slot, "r2")["changed"]
     at_rest(host, "r2")
-    assert not steps.switch(host.site, slot, "r2")["changed"]
+    assert not deployment.switch(host.site, slot, "r2")["changed"]
 
 
 def test_the_next_deploy_clears_what_a_cut_off_one_left(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     assert host.deploy("r3") == "green"
     at_rest(host, "r3")
 
@@ -579,13 +585,13 @@ def test_the_next_deploy_clears_what_a_cut_off_one_left(host: Host) -> None:
 @each_server
 def test_after_a_restart_of_supervisord_in_mid_switch_only_live_runs(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     host.shut()
     host.boot()
     eventually(lambda: get(host.sock)["release"] == "r1")
     eventually(lambda: host.state("green") == "EXITED")
     assert not host.site.socket("green").exists() or get_fails(host.site.socket("green"))
-    steps.abort(host.site)
+    deployment.abort(host.site)
     at_rest(host, "r1")
 
 
@@ -600,24 +606,24 @@ def get_fails(path: Path) -> bool:
 
 def test_an_orphan_in_the_idle_slot_is_ended(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     orphan = get(host.site.socket("green"))["pid"]
     host.shut(signal.SIGKILL)
     host.boot()
     eventually(lambda: get(host.sock))
-    steps.abort(host.site)
+    deployment.abort(host.site)
     assert process.is_gone(orphan)
     at_rest(host, "r1")
 
 
 def test_a_dead_slot_is_not_switched_to(host: Host) -> None:
     host.deploy("r1")
-    steps.start(host.site, host.release("r2"))
+    deployment.start(host.site, host.release("r2"))
     supervisor.Supervisor().remove("shop-green")
-    with pytest.raises(steps.StepError, match="slot green is unknown to supervisord, so nothing was switched"):
-        steps.switch(host.site, "green", "r2")
-    with pytest.raises(steps.StepError, match="slot green does not hold release r9"):
-        steps.switch(host.site, "green", "r9")
+    with pytest.raises(deployment.StepError, match="slot green is unknown to supervisord, so nothing was switched"):
+        deployment.switch(host.site, "green", "r2")
+    with pytest.raises(deployment.StepError, match="slot green does not hold release r9"):
+        deployment.switch(host.site, "green", "r9")
     assert get(host.sock)["release"] == "r1"
 
 
@@ -660,13 +666,13 @@ def test_status_tells_what_is_live(host: Host) -> None:
 def test_one_status_tells_of_all_sites_and_waits_for_them_side_by_side(
     bare_host: Host, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = plugin("roles/release/library/release_status.py")
+    module = plugin("plugins/modules/release_status.py")
     for name in ("b", "a"):
         record = {"name": name, "root": str(bare_host.folder / name)}
         (bare_host.folder / f"registry/{name}.json").write_text(json.dumps(record))
     both = threading.Barrier(2, timeout=60)
 
-    def asked(site: layout.Layout, timeout: float) -> dict:
+    def asked(site: paths.Layout, timeout: float) -> dict:
         both.wait()  # breaks unless the other one is asked meanwhile
         return {"site": site.name, "root": str(site.root), "timeout": timeout}
 
@@ -697,7 +703,7 @@ def test_an_answer_that_drips_in_holds_the_gate_no_longer(tmp_path: Path, head: 
         server.bind(str(tmp_path / "sock"))
         server.listen()
         threading.Thread(target=serve, daemon=True).start()
-        assert gate.ask(tmp_path / "sock", manifest, 0.5) == (False, "the server did not end its answer in time")
+        assert health.ask(tmp_path / "sock", manifest, 0.5) == (False, "the server did not end its answer in time")
 
 
 def test_what_is_no_http_is_not_quoted(tmp_path: Path) -> None:
@@ -711,18 +717,18 @@ def test_what_is_no_http_is_not_quoted(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "sock"))
         server.listen()
         threading.Thread(target=serve, daemon=True).start()
-        answer = gate.ask(tmp_path / "sock", {"health": {"path": "/healthz", "status": 200}}, 5)
+        answer = health.ask(tmp_path / "sock", {"health": {"path": "/healthz", "status": 200}}, 5)
     assert answer == (False, "no answer: BadStatusLine")
 
 
 def test_healthy_sees_a_server_that_does_not_answer(host: Host) -> None:
     host.deploy("r1")
     manifest = host.site.manifest("r1")
-    assert gate.healthy(host.site, "blue", manifest, timeout=5) == (True, "/healthz answered 200")
+    assert health.healthy(host.site, "blue", manifest, timeout=5) == (True, "/healthz answered 200")
     os.kill(get(host.sock)["pid"], signal.SIGSTOP)
     manifest["health"]["status"] = 204
-    well, words = gate.healthy(host.site, "blue", manifest, timeout=0.2)
+    well, words = health.healthy(host.site, "blue", manifest, timeout=0.2)
     assert not well
     assert "answered 200, not 204" in words
-    well, words = gate.healthy(host.site, "green", manifest, timeout=5)
+    well, words = health.healthy(host.site, "green", manifest, timeout=5)
     assert (well, words) == (False, "supervisord does not run a program shop-green")

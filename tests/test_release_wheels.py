@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import venv
-from conftest import PROJECT, load
+from conftest import PROJECT
 from packaging.markers import default_environment
 from packaging.tags import platform_tags
 
-action = load("roles/release/action_plugins/release_build.py")
-
-from release_inputs import InputError, wheels  # noqa: E402
+from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
 GUNICORN = (PROJECT / "roles/release/files/gunicorn.txt").read_text(encoding="utf-8")

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.daemons.kernel import nginx_version
 from ansible_run import PROJECT, run
 from certificates import make, place
 from gunicorn.app.wsgiapp import WSGIApplication
 from nginx_rig import NGINX, needs_nginx
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import nginx_version
 
 HOSTS = ("web1", "web2", "staging1")
 PARSE = "import sys; from supervisor.options import ServerOptions; ServerOptions().realize(['-c', sys.argv[1]])"

@@ -16,7 +16,7 @@ SECRET = 'SECRET_KEY="canary"\n'
 @pytest.fixture
 def render(plugin, tmp_path: Path, monkeypatch) -> ModuleType:
     """The plugin, with a build folder of the test's own, for a user whose umask closes nothing."""
-    module = plugin("roles/preflight/action_plugins/render_files.py")
+    module = plugin("plugins/action/render_files.py")
     monkeypatch.setattr(module, "BUILD", tmp_path / "build")
     before = os.umask(0)
     yield module

@@ -9,17 +9,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.releases import console, history, layout, replacing, steps, supervisor
-from ansible.module_utils.releases.status import status
-from conftest import load
 from module_run import run
 from supervised import Host, eventually, get
 
-release_abort = load("roles/release/library/release_abort.py")
-release_choose = load("roles/release/library/release_choose.py")
-release_start = load("roles/release/library/release_start.py")
-release_switch = load("roles/release/library/release_switch.py")
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, replacement
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, supervisor
+from ansible_collections.wsgi.sites.plugins.module_utils.site import cli, paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.modules import release_abort, release_choose, release_start, release_switch
 
 # What two servers at once cannot both have.
 ALONE = """
@@ -47,8 +45,8 @@ class Alone:
         eventually(lambda: get(self.host.sock)["release"] == release_id)
         assert self.host.programs() == [f"shop-{slot}.conf"]
         assert self.host.state("green" if slot == "blue" else "blue") == "absent"
-        assert replacing.read(self.site) is None
-        assert not list(layout.RUN.glob("*.token"))
+        assert replacement.read(self.site) is None
+        assert not list(paths.RUN.glob("*.token"))
 
 
 @pytest.fixture
@@ -65,7 +63,7 @@ def asked(alone: Alone, **arguments: object) -> dict:
 def killed(alone: Alone, release_id: str) -> None:
     """Start a release that hangs as it is imported, and kill the step when the old one is stopped."""
     alone.release(release_id, top="import time\ntime.sleep(600)")
-    step = multiprocessing.get_context("fork").Process(target=steps.start, args=(alone.site, release_id))
+    step = multiprocessing.get_context("fork").Process(target=deployment.start, args=(alone.site, release_id))
     step.start()
     slot = alone.site.live_slot()
     eventually(lambda: alone.host.state(slot) == "STOPPED")
@@ -77,17 +75,19 @@ def test_side_by_side_it_would_not_get_well(alone: Alone) -> None:
     alone.host.release("r2", top=alone.top, health={"timeout": 30})
     manifest = alone.site.release("r1") / "release.json"
     manifest.write_text(manifest.read_text().replace('"replace"', '"overlap"'))
-    with pytest.raises(steps.StepError, match="Address already in use"):
-        steps.start(alone.site, "r2")
+    with pytest.raises(deployment.StepError, match="Address already in use"):
+        deployment.start(alone.site, "r2")
     alone.at_rest("r1")
 
 
 def test_the_old_one_stops_before_the_new_one_starts(alone: Alone) -> None:
     alone.release("r2")
-    started = steps.start(alone.site, "r2")
+    started = deployment.start(alone.site, "r2")
     assert get(alone.host.sock)["release"] == "r2", "nobody else is there to answer"
     assert started["away"] > 0
-    switched = steps.switch(alone.site, started["slot"], "r2", drain=60)  # it is stopped: there is nothing to drain
+    switched = deployment.switch(
+        alone.site, started["slot"], "r2", drain=60
+    )  # it is stopped: there is nothing to drain
     assert switched == {"changed": True, "slot": "green", "previous": "r1", "away": started["away"], "complaints": []}
     assert alone.site.previous_release() == "r1"
     alone.at_rest("r2")
@@ -96,16 +96,16 @@ def test_the_old_one_stops_before_the_new_one_starts(alone: Alone) -> None:
 @pytest.mark.parametrize("older", ["overlap", "replace"])
 def test_it_holds_for_both_ways_if_one_of_the_two_says_so(alone: Alone, older: str) -> None:
     other = {"overlap": "replace", "replace": "overlap"}[older]
-    slot = steps.start(alone.site, alone.release("r2", going_live=older))["slot"]
-    steps.switch(alone.site, slot, "r2")
-    started = steps.start(alone.site, alone.release("r3", going_live=other))
+    slot = deployment.start(alone.site, alone.release("r2", going_live=older))["slot"]
+    deployment.switch(alone.site, slot, "r2")
+    started = deployment.start(alone.site, alone.release("r3", going_live=other))
     assert started["away"] > 0
 
 
 def test_what_does_not_get_well_lets_the_old_one_come_back(alone: Alone) -> None:
     alone.release("r2", status="503 Not Now", health={"timeout": 3})
-    with pytest.raises(steps.StepError) as caught:
-        steps.start(alone.site, "r2")
+    with pytest.raises(deployment.StepError) as caught:
+        deployment.start(alone.site, "r2")
     first, *rest = str(caught.value).splitlines()
     assert "shop: release r2 did not get healthy in slot green: /healthz answered 503, not 200" in first
     assert "Release r1 stays live. It was stopped and runs again; the site was away for " in first
@@ -121,13 +121,13 @@ def test_what_can_be_known_before_is_known_before_anything_stops(alone: Alone, f
     alone.release("r2", listen=["192.0.2.1:8000"] if fault == "port" else [])
     if fault == "program":
         (alone.site.release("r2") / "program-green.conf").write_text("[program:shop-green]\nstartsecs = soon\n")
-    with pytest.raises(steps.StepError):
-        steps.start(alone.site, "r2")
+    with pytest.raises(deployment.StepError):
+        deployment.start(alone.site, "r2")
     assert get(alone.host.sock)["pid"] == before
 
 
 def test_a_first_release_has_nobody_to_stop(host: Host) -> None:
-    assert steps.start(host.site, host.release("r1", going_live="replace"))["away"] == 0
+    assert deployment.start(host.site, host.release("r1", going_live="replace"))["away"] == 0
     assert host.site.live_slot() is None
 
 
@@ -144,7 +144,7 @@ def test_the_next_run_brings_back_what_a_killed_one_has_stopped(
         said = str(answer) + capsys.readouterr().err
         assert "release r1 is live. It was stopped and runs again" in said
     elif healer == "start":
-        steps.switch(alone.site, steps.start(alone.site, "r1")["slot"], "r1")
+        deployment.switch(alone.site, deployment.start(alone.site, "r1")["slot"], "r1")
     else:
         assert run(release_abort, **asked(alone))["changed"]
     alone.at_rest("r1")
@@ -156,13 +156,13 @@ def test_a_boot_brings_back_what_a_killed_run_has_stopped(alone: Alone) -> None:
     alone.site.stopped.unlink()  # as /run does
     alone.host.boot()
     eventually(lambda: get(alone.host.sock)["release"] == "r1")
-    steps.abort(alone.site)
+    deployment.abort(alone.site)
     alone.at_rest("r1")
 
 
 def test_a_run_killed_after_the_switch_leaves_the_new_one_live(alone: Alone) -> None:
-    steps.start(alone.site, alone.release("r2"))
-    assert steps.recover(alone.site) == "", "nothing was away"
+    deployment.start(alone.site, alone.release("r2"))
+    assert deployment.recover(alone.site) == "", "nothing was away"
     alone.at_rest("r2")
 
 
@@ -179,7 +179,7 @@ def test_a_killed_supervisords_server_ends_before_its_successor_starts(alone: Al
 
 
 def test_when_another_host_is_not_ready_all_of_it_is_undone(alone: Alone) -> None:
-    steps.switch(alone.site, steps.start(alone.site, alone.release("r2"))["slot"], "r2")
+    deployment.switch(alone.site, deployment.start(alone.site, alone.release("r2"))["slot"], "r2")
     alone.release("r3")
     assert run(release_start, **asked(alone, release="r3"))["away"] > 0
     answer = run(release_abort, **asked(alone, release="r3", reason="not ready: west"))
@@ -200,7 +200,7 @@ def test_the_history_keeps_how_long_nobody_answered(alone: Alone) -> None:
 def test_restart_on_the_host_follows_it(alone: Alone, capsys: pytest.CaptureFixture) -> None:
     alone.site.record.write_text(json.dumps({"name": "shop", "root": str(alone.site.root), "user": "nobody"}))
     before = get(alone.host.sock)["pid"]
-    assert console.main(["shop-ctl", "restart"]) == 0
+    assert cli.main(["shop-ctl", "restart"]) == 0
     assert "nobody answered for " in capsys.readouterr().out
     assert get(alone.host.sock)["pid"] != before
     assert "away" in history.read(alone.site)[-1]
@@ -209,9 +209,9 @@ def test_restart_on_the_host_follows_it(alone: Alone, capsys: pytest.CaptureFixt
 
 def test_without_supervisord_nothing_is_stopped_and_all_is_said(alone: Alone) -> None:
     alone.host.shut()
-    with pytest.raises(steps.StepError, match="supervisord is not running"):
-        steps.start(alone.site, alone.release("r2"))
-    assert replacing.read(alone.site) is None
+    with pytest.raises(deployment.StepError, match="supervisord is not running"):
+        deployment.start(alone.site, alone.release("r2"))
+    assert replacement.read(alone.site) is None
 
 
 def test_a_program_that_is_stopping_is_waited_for(alone: Alone) -> None:

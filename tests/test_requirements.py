@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
-import ansible_collections
+import ansible
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-BUNDLED = Path(next(iter(ansible_collections.__path__)))
+BUNDLED = Path(ansible.__file__).parents[1] / "ansible_collections"
 NAMED = {
     entry["name"]: entry["version"]
     for entry in yaml.safe_load((PROJECT / "requirements.yml").read_text())["collections"]

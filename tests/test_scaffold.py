@@ -37,14 +37,14 @@ LAYOUTS = {
 
 @pytest.fixture
 def insert(plugin):
-    return plugin("roles/scaffold/action_plugins/add_entry.py").insert
+    return plugin("plugins/action/add_entry.py").insert
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_site_is_added(insert, layout, plugin):
     text = LAYOUTS[layout]
     new = insert(text, ["sites"], "shop", ENTRY)
-    loader = plugin("roles/scaffold/action_plugins/add_entry.py")._Loader
+    loader = plugin("plugins/action/add_entry.py")._Loader
     old = yaml.load(text, loader) or {}  # noqa: S506 - a SafeLoader
     old["sites"] = {**(old.get("sites") or {}), "shop": {"names": ["a"]}}
     assert yaml.load(new, loader) == old  # noqa: S506
@@ -77,7 +77,7 @@ def test_what_cannot_be_added_to_is_left_alone(insert, text, says):
 
 
 def test_a_result_that_says_anything_else_is_not_written(plugin):
-    verified = plugin("roles/scaffold/action_plugins/add_entry.py").verified
+    verified = plugin("plugins/action/add_entry.py").verified
     with pytest.raises(ValueError, match="nothing was changed"):
         verified("sites: {one: 1}\n", "sites: {one: 2, shop: {}}\n", ["sites"], "shop", "shop: {}\n")
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.releases import orphans, steps
 from nginx_rig import PROJECT, Rig, ask, evaluate, needs_nginx, private_nginx, role_variables, trusted
 from slow_database import SlowDatabase, slow_database
 from supervised import Host, eventually
 from test_change_of_server import APP, Clients, Shop, booked
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans
 
 
 @pytest.fixture
@@ -221,7 +223,7 @@ class Busy(Shop):
         (folder / "app/wsgi.py").write_text(self.app.format(book=str(self.book)))
         for name in ("gunicorn.conf.py", "program-scaler.conf"):
             (folder / name).write_text(self.local(self.files[name]))
-        return steps.start(self.host.site, release_id)["slot"]
+        return deployment.start(self.host.site, release_id)["slot"]
 
     def master(self, slot: str) -> int:
         """PID of a slot's master."""
@@ -297,7 +299,7 @@ def test_it_goes_on_after_a_switch_and_after_a_crash_of_either(host: Host, rig: 
         slot = shop.prepare("next")
         assert eventually(lambda: shop.workers(slot) == 3), "the next release begins with as many"
         served(asked, database)
-        steps.switch(host.site, slot, "next", drain=0.2)
+        deployment.switch(host.site, slot, "next", drain=0.2)
         eventually(lambda: shop.workers() == 1)
 
         pid = orphans.orphan(host.site, "scaler-1")

@@ -32,12 +32,14 @@ PAGE = {
 PRINT = """
 - hosts: all
   gather_facts: false
-  roles: [preflight]
+  roles: [wsgi.sites.preflight]
   tasks:
     - name: Write what lookups give
       ansible.builtin.copy:
-        content: "{{ {'shop': lookup('site_environment', 'shop', env), 'own': lookup('site_environment', 'own', mine),
-                      'masked': lookup('site_environment', 'own', mine, mask=true)} | to_json }}"
+        content: >-
+          {{ {'shop': lookup('wsgi.sites.site_environment', 'shop', env),
+              'own': lookup('wsgi.sites.site_environment', 'own', mine),
+              'masked': lookup('wsgi.sites.site_environment', 'own', mine, mask=true)} | to_json }}
         dest: "{{ target }}"
         mode: "0600"
       no_log: true
@@ -157,7 +159,7 @@ def test_an_inventory_that_is_no_file_has_no_place_for_secrets(tmp_path):
 
 
 def test_an_interrupted_write_leaves_the_old_file(plugin, tmp_path, monkeypatch):
-    module = plugin("roles/preflight/action_plugins/secrets.py")
+    module = plugin("plugins/action/secrets.py")
     path = tmp_path / ".secrets.yml"
     path.write_text("old")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -205,7 +207,7 @@ def held(path: Path, user: int = os.geteuid()) -> Iterator[subprocess.Popen[byte
 
 @pytest.fixture
 def secrets_plugin(plugin) -> ModuleType:
-    return plugin("roles/preflight/action_plugins/secrets.py")
+    return plugin("plugins/action/secrets.py")
 
 
 def keeper(module: ModuleType, check_mode: bool = False):

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.daemons import runtime, units
 from nginx_rig import evaluate, trusted
 from supervised import DISTRIBUTION, PROJECT, SUPERVISORD, end, eventually
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import units
+from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
 
 pytestmark = pytest.mark.skipif(
     SUPERVISORD is None or os.geteuid() != 0, reason="needs the distribution's supervisor, and root for its socket"
@@ -30,7 +32,7 @@ MADE = "; Made from roles/supervisor/templates/x.j2; edits here are lost.\n"
 def parser(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the distribution's supervisor is not installed, the tests' own lock has one."""
     if not DISTRIBUTION:
-        monkeypatch.setattr(plugin("roles/supervisor/library/supervisor_config.py"), "PYTHON", sys.executable)
+        monkeypatch.setattr(plugin("plugins/modules/supervisor_config.py"), "PYTHON", sys.executable)
 
 
 class Host:
@@ -87,7 +89,7 @@ class Host:
 def host(plugin) -> Iterator[Host]:
     folder = Path(tempfile.mkdtemp(prefix="supervisor", dir="/tmp"))  # a unix socket's path may have 107 bytes
     (folder / "etc").mkdir()
-    made = Host(folder, plugin("roles/supervisor/library/supervisor_config.py"))
+    made = Host(folder, plugin("plugins/modules/supervisor_config.py"))
     yield made
     if made.process is not None:
         end(made.process)
@@ -262,7 +264,7 @@ def test_check_mode_says_what_would_only_be_pending(host: Host):
 
 
 def test_check_mode_works_on_a_bare_host(host: Host, plugin):
-    module = plugin("roles/supervisor/library/supervisor_config.py")
+    module = plugin("plugins/modules/supervisor_config.py")
     folder = host.folder / "none"
     bare = module.Places(config=folder / "x.conf", binary=folder / "no", socket=folder / "s", state_dir=folder / "run")
     params = {"files": {f"{folder}/x.conf": host.text("x\nbroken")}, "restart": False}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.releases.status import version as version_of
 from nginx_rig import PROJECT, evaluate
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import version as version_of
 
 COMMIT = "3f2a9c1d" + "0" * 32
 FOUND = {

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.daemons import process
-from ansible.module_utils.daemons.text import TAIL, visible, visible_all
-from ansible.module_utils.releases import front, history, logs, venv
-from ansible.module_utils.releases.layout import Layout
-from ansible.module_utils.releases.runas import run_as
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
+from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL, visible, visible_all
 
 # What a site would do to a process of root's that reads all that it has printed.
 HUGE = """
@@ -41,18 +44,14 @@ def test_what_would_steer_a_terminal_is_made_visible() -> None:
     assert len(venv.last_lines("x" * 10_000_000)) == venv.LINE_LENGTH
 
 
-def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path: Path) -> None:
+def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path: Path, project: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; sys.path[:0] = sys.argv[3].split(':')\n"
-        "import ansible.module_utils; ansible.module_utils.__path__[:0] = sys.argv[3].split(':')\n"
-        "from ansible.module_utils.releases.runas import run_as\n"
+        "import resource, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as\n"
         "done = run_as(sys.argv[1], ['/usr/bin/python3', '-c', sys.argv[2]], cwd=Path('/'), environment={})\n"
         "print(done.returncode, len(done.stdout), done.stdout[-8:], resource.getrusage(0).ru_maxrss)"
     )
-    import ansible.module_utils
-
-    folders = ":".join(ansible.module_utils.__path__)
-    words = [sys.executable, "-c", code, getpass.getuser(), HUGE, folders]
+    words = [sys.executable, "-c", code, getpass.getuser(), HUGE, str(project / "collections")]
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))  # noqa: E731 - the old way took 3 GB
     done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=limit)
     code, length, *said, most = done.stdout.split()
@@ -112,7 +111,7 @@ def test_of_what_a_process_calls_itself_the_beginning_is_read(plugin) -> None:
         it.stdout.readline()
         try:
             assert len(process.command(it.pid)) <= TAIL
-            seen = plugin("roles/host/library/host_inspect.py").Host().process(f"/proc/{it.pid}")
+            seen = plugin("plugins/modules/host_inspect.py").Host().process(f"/proc/{it.pid}")
             assert len(seen.command) < 2 * TAIL and "\\x1b]2;title\\x07" in seen.command and "\x1b" not in seen.command
         finally:
             it.kill()
@@ -164,7 +163,7 @@ def test_a_server_of_another_host_says_little_and_not_for_long(drips: bool) -> N
         thread.start()
         health = {"path": "/", "status": 200, "body": "well", "host": "shop.example.com"}
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        words = front.ask(address, {"ca": "", "name": "", "health": health}, timeout=0.5)
+        words = remote_upstream.ask(address, {"ca": "", "name": "", "health": health}, timeout=0.5)
         ended.set()
         thread.join()
     assert words and "\x1b" not in words and len(words) < 1500

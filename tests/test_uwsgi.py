@@ -71,7 +71,7 @@ def lay(folder: Path, **keys: Any) -> None:
     (folder / "app").mkdir(exist_ok=True)
     (folder / "app/wsgi.py").write_text(APP)
     for name in ("uwsgi.ini", "uwsgi_app.py"):
-        text = evaluate(f"lookup('layered', 'uwsgi/{name}.j2', site=site_entry)", variables)
+        text = evaluate(f"lookup('wsgi.sites.template', 'uwsgi/{name}.j2', site=site_entry)", variables)
         (folder / name).write_text(text.replace("/srv/shop", str(folder)))
 
 

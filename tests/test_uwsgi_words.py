@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import load
 
-words = load("roles/nginx/lookup_plugins/uwsgi_words.py").words
+from ansible_collections.wsgi.sites.plugins.lookup.uwsgi_directives import words
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[tuple[int,
     site = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "http_port": port, **keys}
     root = rig.site("shop")
     config = evaluate(
-        "lookup('layered', 'gunicorn/gunicorn.conf.py.j2', site=site_entry)",
+        "lookup('wsgi.sites.template', 'gunicorn/gunicorn.conf.py.j2', site=site_entry)",
         role_variables({"shop": site}, site_name="shop"),
     )
     (root / "live/release/gunicorn.conf.py").write_text(config)

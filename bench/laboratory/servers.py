@@ -60,7 +60,7 @@ def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = la
         **changes,
     )
     for name in files:
-        text = evaluate(f"lookup('layered', '{name}.j2', site=site_entry)", variables)
+        text = evaluate(f"lookup('wsgi.sites.template', '{name}.j2', site=site_entry)", variables)
         (place / Path(name).name).write_text(text)
     if not uwsgi:
         with (place / "gunicorn.conf.py").open("a") as lines:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.releases import steps as deploy
-from ansible.module_utils.releases import supervisor
 from hammer import Hammer, Times
 from measuring.commands import ROOT, command
 from nginx_rig import free_port, render
 from supervised import GROUP, SUPERVISORD, USER, Host, made_host
 
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment as deploy
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import supervisor
 from laboratory import chart
 from laboratory.bench import Bench, Row
 from laboratory.fronts import nginx

@@ -44,7 +44,7 @@ PLAUSIBLE: dict[str, Any] = {
     "host_uv": {"changed": False},
     "supervisor_config": {**DAEMON, "restarted": False, "pending": False},
     "nginx_config": {**DAEMON, "reloaded": False},
-    "site_home": {
+    "site_provision": {
         "changed": True, "changes": ["all"], "jailed": False, "spare": [],
         "ansible_facts": {"ansible_sites_ipv6": True, "ansible_sites_nginx": "1.26.3"},
     },
@@ -61,7 +61,7 @@ PLAUSIBLE: dict[str, Any] = {
     },
     "release_status": {"changed": False, "sites": [ROW, {**ROW, "site": "wordbook"}]},
     "release_report": {"changed": False, "sites": [{"site": "mole", "releases": [], "history": []}]},
-    "release_logs": {"changed": False, "text": "red \x1b[31m {{ lookup('ansible.builtin.pipe', 'touch /tmp/mole') }}"},
+    "site_logs": {"changed": False, "text": "red \x1b[31m {{ lookup('ansible.builtin.pipe', 'touch /tmp/mole') }}"},
     "certificate_status": {"changed": False, "sites": []},
 }  # fmt: skip
 

@@ -1,0 +1,157 @@
+"""Read the site config of every host in the play, once, and refuse it with all that is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, readable, site_spec
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import version
+from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
+
+SITE_ROLE = ROLES / "site"
+
+
+def misplaced_version(extra: Mapping[str, Any], in_git: set[str]) -> list[str]:
+    """What is wrong with a version that the command line asks for (a variable of the inventory may be called so)."""
+    if "version" not in extra:
+        return []
+    if "site" not in extra:
+        return ["-e version=…: is the version of one site; name it with -e site=…"]
+    problem = version(extra["version"])
+    if extra["site"] not in in_git:
+        problem = "only a site whose source is in git has versions; leave it out"
+    return [f"-e version=…: {problem}"] if problem else []
+
+
+class ActionModule(ActionBase):
+    """``preflight:`` reads the site config of every host in the play, and gives it back to be registered.
+
+    With ``only: site`` nothing is refused but an ``-e site=…`` that names no site, and with ``only: one_site`` it also
+    wants one to be named if there are several: a way back must not depend on a site config without faults. These two
+    read nothing again that was registered as ``preflight_config``.
+    """
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check every host's site config; an error names no value, and what is given back is shown nowhere."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        hosts = list(variables["ansible_play_hosts_all"])
+        if only := self._task.args.get("only"):
+            return {**result, **self._choose(variables, hosts, one=only == "one_site")}
+
+        pages = {host: self._read(Page, host, variables["hostvars"]) for host in hosts}
+        found: dict[str, list[str]] = {}
+        known: dict[str, None] = {}
+        in_git: set[str] = set()
+        for host, page in pages.items():
+            page.check_together()
+            known.update(dict.fromkeys(page.names))
+            in_git.update(page.in_git())
+            for line in page.errors:
+                found.setdefault(line, []).append(host)
+
+        # All of a site stands together, in the order of the page.
+        order = {name: number for number, name in enumerate(known, 1)}
+        lines = [
+            line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})"
+            for line, where in sorted(found.items(), key=lambda item: order.get(re.split(r"[.:]", item[0])[0], 0))
+        ]
+        extra = load_extra_vars(self._loader)
+        lines += misplaced_version(extra, in_git)
+        chosen = self._wanted(extra)
+        if chosen:
+            lines += self._unknown_selection(chosen, list(known))
+        self._warn_of_stray_overrides(variables, known)
+        if lines:
+            things = "one thing" if len(lines) == 1 else f"{len(lines)} things"
+            head = f"The page needs {things} mended; no host was touched.\n"
+            return {**result, "failed": True, "msg": head + "\n".join(f"  {line}" for line in lines)}
+        return {**result, **self._copy(pages, chosen)}
+
+    def _read(self, kind: type[Reading], host: str, hostvars: Any) -> Reading:
+        """What the inventory says of a host, before anything that the host may say."""
+        site_config.guard_first(hostvars, host, self._loader)
+        own = {**hostvars.raw_get(host), "hostvars": hostvars}
+        argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
+        keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
+        return kind(own, self._loader, site_spec(argument_specs), keys)
+
+    @staticmethod
+    def _copy(pages: Mapping[str, Reading], chosen: str) -> dict[str, Any]:
+        """What every later step goes by. It has secrets in it."""
+        hosts = {
+            host: {
+                "names": page.names,
+                "sites": {name: readable(site) for name, site in page.sites.items()},
+                "digests": site_config.digests(page.variables),
+            }
+            for host, page in pages.items()
+        }
+        return {"changed": False, "hosts": hosts, "chosen": chosen, "_ansible_no_log": True}
+
+    def _choose(self, variables: Mapping[str, Any], hosts: list[str], *, one: bool) -> dict[str, Any]:
+        """The same, with the site that is meant as ``chosen``, empty for all."""
+        hostvars = variables["hostvars"]
+        before = self._registered(variables)
+        if before is not None and before["hosts"].keys() >= set(hosts):
+            # A host that has changed a variable since is refused by its own next step, and costs no other one a thing.
+            copy = {**before, "_ansible_no_log": True}
+        else:
+            copy = self._copy({host: self._read(Reading, host, hostvars) for host in hosts}, "")
+        known = list(dict.fromkeys(name for host in hosts for name in copy["hosts"][host]["names"]))
+        chosen = self._wanted(load_extra_vars(self._loader))
+        if chosen:
+            problems = self._unknown_selection(chosen, known)
+        elif one and len(known) != 1:
+            problems = [f"-e site=…: say which site is meant. There are: {', '.join(known) or 'none'}"]
+        else:
+            chosen, problems = (known[0] if one else ""), []
+        if problems:
+            return {"failed": True, "changed": False, "msg": problems[0]}
+        return {**copy, "chosen": chosen}
+
+    def _registered(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The copy that an earlier task has registered; a fact of that name is somebody's lie."""
+        if site_config.VARIABLE in (variables.get("ansible_facts") or {}):
+            site_config.refuse(str(variables["inventory_hostname"]), [site_config.VARIABLE])
+        before = variables.get(site_config.VARIABLE)
+        return dict(before) if isinstance(before, Mapping) and "hosts" in before else None
+
+    def _wanted(self, extra: Mapping[str, Any]) -> str:
+        """The site of ``-e site=…``; no other variable of that name is meant."""
+        return str(self._templar.template(extra["site"])) if "site" in extra else ""
+
+    @staticmethod
+    def _unknown_selection(wanted: object, known: list[str]) -> list[str]:
+        if wanted in known:
+            return []
+        close = difflib.get_close_matches(str(wanted), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return [f"-e site=…: there is no such site on these hosts; {hint}There are: {', '.join(known) or 'none'}"]
+
+    def _warn_of_stray_overrides(self, variables: Mapping[str, Any], known: Mapping[str, None]) -> None:
+        """A folder for a site that nobody knows is probably a typo, and would silently do nothing."""
+        folder = PROJECT / str(self._templar.template(variables.get("operator_templates", "templates")))
+        folders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+        strays = sorted(set(folders) - set(known))
+        if strays:  # a run with --limit does not know every site, so ask the other hosts too
+            hostvars = variables["hostvars"]
+            everywhere = {str(name) for host in hostvars for name in self._names(hostvars.raw_get(host))}
+            strays = sorted(set(strays) - everywhere)
+        for stray in strays:
+            self._display.warning(f"{folder.name}/{stray}/ overrides nothing: no site has that name.")
+
+    @staticmethod
+    def _names(variables: Mapping[str, Any]) -> list[Any]:
+        sites = variables.get("sites")
+        return list(sites) if isinstance(sites, Mapping) else []

@@ -1,0 +1,169 @@
+"""The run of ansible-playbook that asks, told from every other one: the same answer in each of its tasks."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.vars import load_extra_vars
+
+DOCUMENTATION = """
+name: run_identity
+short_description: This run of ansible-playbook, as the steps of role release want to know it
+description:
+  - As JSON, for the variable C(SITES_RUN) in the environment of a step's module. Nothing in it is secret.
+  - It names the run by the controller's process, so that nothing has to be kept from task to task. Where processes
+    cannot be listed (no /proc, or one that hides those of other users), a run that was cut off is known by its silence
+    alone.
+  - C(-e lock=take) on the command line takes a site's lock from whoever has it.
+options:
+  _terms:
+    description: What the run does to a site, such as C(deploy).
+    required: true
+  release_lock_patience:
+    description: Seconds without a sign of life after which another controller's run counts as dead.
+    type: float
+    default: 600
+    vars:
+      - name: release_lock_patience
+  silence:
+    description: Seconds that the run may give no sign of life on a host while it is at work on others.
+    type: float
+    default: 0
+"""
+
+EXAMPLES = """
+- name: Tell each step whose it is
+  environment:
+    SITES_RUN: "{{ lookup('wsgi.sites.run_identity', 'deploy') }}"
+  block:
+    - name: Do the steps
+      ansible.builtin.include_tasks: steps.yml
+"""
+
+RETURN = """
+_raw:
+  description: The run, as JSON.
+  type: list
+  elements: str
+"""
+
+PROC = Path("/proc")
+
+
+class LookupModule(LookupBase):
+    """``lookup('wsgi.sites.run_identity', 'deploy')``."""
+
+    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: object) -> list[str]:
+        """Answer the lookup."""
+        self.set_options(var_options=variables, direct=kwargs)
+        # Tasks are worked out in processes of their own, which end with them; the run is their parent.
+        parent = multiprocessing.parent_process()
+        pid = parent.pid if parent else os.getpid()
+        values = {
+            **identity(pid),
+            "patience": self.get_option("release_lock_patience"),
+            "silence": self.get_option("silence"),
+            "take": self.taken(),
+        }
+        return [json.dumps({**values, "action": str(term)}, sort_keys=True) for term in terms]
+
+    def taken(self) -> bool:
+        """Whether the command line says to take the lock; the inventory must not say so for every run."""
+        word = load_extra_vars(self._loader).get("lock", "wait")
+        if word not in ("wait", "take"):
+            raise AnsibleError("-e lock=…: the only word is `take`, which takes a site's lock from whoever has it")
+        return word == "take"
+
+
+def identity(pid: int) -> dict[str, Any]:
+    """Who runs this process, where, since when; and which other processes here may be runs."""
+    process, alive = named(pid), runs()
+    host = socket.gethostname()
+    machine = digest(*map(text, ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")), link("self/ns/pid"), host)
+    known = process in alive and others_seen()
+    return {
+        "id": digest(machine, process or f"{pid} {started(pid)}"),
+        "who": os.environ.get("SUDO_USER") or user(),
+        "controller": host.split(".")[0],
+        "began": began(process) or started(pid),
+        # Without these a run of this machine cannot tell whether this one has ended, and waits for its silence.
+        "machine": machine if known else "",
+        "process": process if known else "",
+        "alive": sorted(alive),
+    }
+
+
+def named(pid: int | str) -> str:
+    """``PID:START``: an ID may come back, with its start time (clock ticks since boot) it does not."""
+    fields = text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return f"{pid}:{fields[19]}" if len(fields) > 19 and fields[0] != "Z" else ""
+
+
+def runs() -> set[str]:
+    """Every process that could be a run of Ansible."""
+    pids = [path.name for path in PROC.iterdir() if path.name.isdigit()] if PROC.is_dir() else []
+    return {named(pid) for pid in pids if "ansible" in text(f"/proc/{pid}/cmdline")} - {""}
+
+
+def others_seen() -> bool:
+    """Whether processes of other users can be seen: where /proc is mounted with hidepid, only root sees them."""
+    return os.geteuid() == 0 or text("/proc/1/cmdline") != ""
+
+
+def began(process: str) -> float:
+    """When the run began, in seconds since 1970: from the kernel's own figures, so that every task says the same."""
+    boot = [line.split()[1] for line in text("/proc/stat").splitlines() if line.startswith("btime ")]
+    if not process or not boot:
+        return 0.0
+    return int(boot[0]) + int(process.partition(":")[2]) / os.sysconf("SC_CLK_TCK")
+
+
+def started(pid: int) -> float:
+    """When a process began, where there is no /proc to tell (macOS): to the second, as `ps` says it."""
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+        return time.mktime(time.strptime(said.stdout.strip(), "%a %b %d %H:%M:%S %Y"))
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return time.time()
+
+
+def user() -> str:
+    """Who runs it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user ID without a name, as in some containers
+        return str(os.getuid())
+
+
+def text(path: str) -> str:
+    """A file of the kernel's; empty where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def link(name: str) -> str:
+    """Where a link of /proc leads; empty where there is none."""
+    try:
+        return os.readlink(PROC / name)
+    except OSError:
+        return ""
+
+
+def digest(*parts: str) -> str:
+    """A short name for all of these together."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

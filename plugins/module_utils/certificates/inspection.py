@@ -1,0 +1,76 @@
+"""What somebody who looks at a site's certificate wants to know, by the host's own openssl."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import LOG
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.threshold import made_here
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+# How long certbot's timer may go on trying before somebody has to be told.
+TRIES = timedelta(days=3)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A certificate as it says of itself."""
+
+    issuer: str
+    names: list[str]
+    begins: datetime
+    ends: datetime
+
+    def days(self, now: datetime) -> int:
+        """Whole days that are left."""
+        return (self.ends - now).days
+
+
+def see(folder: Path, run: Run) -> Seen | None:
+    """The certificate in a folder; None if there is none to be read."""
+    wanted = ["-subject", "-issuer", "-dates", "-ext", "subjectAltName", "-nameopt", "RFC2253", "-dateopt", "iso_8601"]
+    code, said, _ = run(["openssl", "x509", "-noout", "-in", str(folder / FULLCHAIN), *wanted])
+    if code != 0:
+        return None
+    said = visible(said)
+    told = dict(re.findall(r"^(\w+)=(.*)$", said, re.MULTILINE))
+    issuer = dict(re.findall(r"(?:^|(?<!\\),)(O|CN)=((?:\\.|[^,\\])*)", told["issuer"]))
+    return Seen(
+        issuer="itself"
+        if told["issuer"] == told["subject"]
+        else " ".join(issuer[key] for key in ("O", "CN") if key in issuer),
+        names=re.findall(r"(?:DNS|IP Address):([^\s,]+)", said),
+        begins=_time(told["notBefore"]),
+        ends=_time(told["notAfter"]),
+    )
+
+
+def renewal(kind: str, seen: Seen, interval: str, timer: str, now: datetime) -> str:
+    """Who renews it and when.
+
+    :param kind: where the pair in use comes from
+    :param interval: certbot's, in its words
+    :param timer: what calls certbot; empty if nothing does
+    """
+    if kind == "provided":
+        return "by you" if seen.ends > now else "ENDED: provide a new one"
+    if kind == "selfsigned":
+        return _by("by a run", seen.ends - made_here(seen.ends - seen.begins), now)
+    due = seen.ends - timedelta(hours=int(interval.partition(" ")[0] or 0))
+    if not timer:
+        return f"BY NOBODY: neither certbot.timer nor cron runs; due {due:%Y-%m-%d}"
+    return f"OVERDUE since {due:%Y-%m-%d}: see {LOG}" if now > due + TRIES else _by(f"by {timer}", due, now)
+
+
+def _by(whom: str, due: datetime, now: datetime) -> str:
+    return f"{whom} from {due:%Y-%m-%d}" if due > now else f"{whom}, now due"
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC)

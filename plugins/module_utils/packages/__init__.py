@@ -1,0 +1,1 @@
+"""Lock files, and how pip and uv run."""

@@ -1,0 +1,1 @@
+"""Releases and slots: build, check, start, switch."""

@@ -1,0 +1,298 @@
+"""The steps that put a built release live: start the idle slot, switch, abort.
+
+Each step may be cut off anywhere (a killed run, a reboot); the next run's steps start by clearing what is not live, so
+they never rely on how far another one came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import health, replacement
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.slots import clear_slot, end_rest, traces, write_token
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import noted, orphan, owner
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import (
+    Supervisor,
+    SupervisorError,
+    check_program,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.site import logs
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, replace_link, write_file
+from ansible_collections.wsgi.sites.plugins.module_utils.system import memory, ports
+
+
+class StepError(Exception):
+    """Why a step could not be done: the site, what happened, the remedy."""
+
+
+def is_whole(site: Layout, release_id: str) -> bool:
+    """Whether a release was built to its end."""
+    return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
+
+
+def _before(site: Layout, release_id: str) -> str | None:
+    """The release that pages fetched before the switch are of; new processes of the live one leave it as it was."""
+    live = site.live_slot()
+    return site.before_in(live) if site.release_in(live) == release_id else site.release_in(live)
+
+
+def start(
+    site: Layout, release_id: str, after_live: bool = False, needs_room: bool = True, check_mode: bool = False
+) -> dict:
+    """Start a release in the idle slot and wait until it is healthy; otherwise leave no trace of it.
+
+    Of a site that may not run twice at once the live slot stops before that, and comes back if the new one does not get
+    well. If it does, it is live at once, since nobody else is there to answer; `switch` ends that, `go_back` undoes it.
+
+    :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
+    :param needs_room: whether to ask for memory before; not for what may be the very thing that frees it
+    :returns: ``{"changed", "slot", "health", "away", "took"}``; it took so many seconds to get healthy
+    """
+    slot = site.idle_slot()
+    result = {"changed": True, "slot": slot, "health": "", "away": 0.0, "took": 0.0}
+    if not is_whole(site, release_id):
+        if check_mode:  # the build before this one wrote nothing either
+            return result
+        raise StepError(f"{site.name}: the release {release_id} is not on this host or not whole; deploy again")
+    manifest = site.manifest(release_id)
+    supervisor = Supervisor()
+    try:
+        supervisord = supervisor.pid()
+        check_program(
+            f"{site.name}-{slot}", site.release(release_id) / f"program-{slot}.conf", site.program(slot), supervisord
+        )
+        processes.check(site, release_id, supervisord)
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: {error}") from error
+    if check_mode:
+        return result
+    recover(site)
+    try:
+        clear_slot(site, slot)
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: {error}") from error
+    _check_ports(site, manifest)
+    alone = replacement.wanted(site, release_id)
+    if needs_room and not alone:
+        _check_memory(site, supervisord)
+    seen, last_words = logs.position(site.log), ""
+    try:
+        site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
+        replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
+        if before := _before(site, release_id):
+            replace_link(site.slot(slot) / "before", f"../../releases/{before}")
+        # New processes of the same release owe what the old ones do.
+        if after_live or (site.live_release() == release_id and site.owes_hooks()):
+            write_file(site.owed(slot), "", 0o600)
+        write_token(site, slot, supervisord)
+        program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
+        write_file(site.program(slot), program, 0o640)
+        if alone:
+            stop_live(site)
+        began = time.monotonic()
+        supervisor.add(f"{site.name}-{slot}")
+        well, words = health.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
+        if not well:
+            last_words = " Correct it and deploy again."
+            last_words += logs.last_words(site.log, seen, site.release(release_id) / "environment")
+            raise StepError(f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}")
+        took = time.monotonic() - began
+        away = _replace_live(site, slot, release_id)
+    except BaseException as error:
+        try:
+            go_back(site)
+            with contextlib.suppress(SupervisorError):
+                clear_slot(site, slot)
+        finally:
+            back = bring_back(site)
+        if isinstance(error, (StepError, SupervisorError, OSError)):
+            raise StepError(f"{site.name}: {error}{back.words}{last_words}") from error
+        raise
+    return result | {"health": words, "away": away, "took": took}
+
+
+def stop_live(site: Layout) -> None:
+    """Stop what is live, for a release that may not run beside it. Its program's file stays, so a boot starts it."""
+    slot = site.live_slot() or ""
+    note = replacement.Stopped(slot, site.live_release() or "", site.previous_release(), time.monotonic())
+    replacement.write(site, note)
+    server = noted(site, slot)
+    Supervisor().stop(f"{site.name}-{slot}")
+    end_rest(site, slot, server)
+
+
+def _replace_live(site: Layout, slot: str, release_id: str) -> float:
+    """Make a slot live for which the live one was stopped; for how many seconds nobody answered."""
+    if (stopped := replacement.read(site)) is None:
+        return 0.0
+    away = time.monotonic() - stopped.since
+    replacement.write(site, replace(stopped, away=away))
+    _point(site, slot, release_id)
+    return away
+
+
+def _point(site: Layout, slot: str, release_id: str) -> None:
+    """The switch itself.
+
+    The way back is written before the rename, so that no run cut off between the two loses it. New processes of the
+    same release leave it as it is.
+    """
+    before = site.live_release() or ""
+    if before and before != release_id:
+        write_file(site.previous, before + "\n", 0o644)
+    replace_link(site.live, f"slots/{slot}")
+    site.token(slot).unlink(missing_ok=True)
+
+
+def go_back(site: Layout) -> None:
+    """Name the slot live again that was stopped for another one; `bring_back` starts it, once the other is gone."""
+    stopped = replacement.read(site)
+    if stopped is None or stopped.slot == site.live_slot() or site.release_in(stopped.slot) != stopped.release:
+        return
+    if stopped.previous:
+        write_file(site.previous, stopped.previous + "\n", 0o644)
+    else:
+        site.previous.unlink(missing_ok=True)
+    replacement.write(site, replace(stopped, since=time.monotonic() - stopped.away))  # meanwhile the other one answered
+    replace_link(site.live, f"slots/{stopped.slot}")
+
+
+@dataclass(frozen=True)
+class Back:
+    """What came of a stopped slot, in words, and for how many seconds nobody answered."""
+
+    words: str = ""
+    away: float = 0.0
+
+
+def bring_back(site: Layout) -> Back:
+    """Start the live slot again if it was stopped for another one, and wait until it is healthy."""
+    stopped = replacement.read(site)
+    if stopped is None:
+        return Back()
+    if stopped.slot != site.live_slot():  # the other one is live by now
+        site.stopped.unlink(missing_ok=True)
+        return Back()
+    manifest = site.manifest(stopped.release)
+    try:
+        Supervisor().resume(f"{site.name}-{stopped.slot}")
+        site.stopped.unlink(missing_ok=True)
+        well, words = health.healthy(site, stopped.slot, manifest, timeout=manifest["health"]["timeout"])
+    except (SupervisorError, KeyError) as error:
+        well, words = False, str(error)
+    away = max(0.0, time.monotonic() - stopped.since)
+    if well:
+        return Back(f" It was stopped and runs again; the site was away for {away:.1f} s.", away)
+    return Back(f" BUT IT WAS STOPPED AND DOES NOT ANSWER AGAIN: {words}; supervisor goes on trying.", away)
+
+
+def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_mode: bool = False) -> dict:
+    """Make a started slot live with one rename, let the old one end its requests, and take that away.
+
+    Then the release's processes take the place of the older one's.
+
+    :returns: ``{"changed", "slot", "previous", "away", "complaints"}``; complaints are of processes that do not run
+    """
+    old = site.live_slot()
+    before = site.live_release() or ""
+    result = {"changed": True, "slot": slot, "previous": before, "away": 0.0, "complaints": []}
+    if old == slot:  # its start had to come this far already, or an earlier run did
+        if site.live_release() != release_id:
+            raise StepError(f"{site.name}: slot {slot} is live with release {before}, not {release_id}; deploy again")
+        stopped = replacement.read(site)
+        result["previous"], result["away"] = (stopped.release, stopped.away) if stopped else ("", 0.0)
+        cleared, brought = abort(site, check_mode)["changed"], processes.bring(site, check_mode)
+        return result | {"changed": cleared or bool(brought.changes), "complaints": brought.complaints}
+    if check_mode:
+        return result
+    if site.release_in(slot) != release_id:
+        raise StepError(
+            f"{site.name}: slot {slot} does not hold release {release_id}; deploy again. {_what_serves(site)}"
+        )
+    try:
+        info = Supervisor().info(f"{site.name}-{slot}")
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: not switched: {error}") from error
+    if info is None or info["statename"] not in ("STARTING", "RUNNING"):
+        state = "unknown to supervisord" if info is None else info["statename"]
+        raise StepError(
+            f"{site.name}: slot {slot} is {state}, so nothing was switched. {_what_serves(site)} Deploy again"
+        )
+    _point(site, slot, release_id)
+    processes.ask_to_stop(site)
+    if old:
+        time.sleep(drain)
+    try:
+        clear_slot(site, "blue" if slot == "green" else "green")
+    except SupervisorError as error:
+        # The processes have been asked to stop; somebody has to take their places all the same.
+        words = [f"release {release_id} is live, but the old slot is not gone: {error}"]
+        raise StepError(f"{site.name}: " + "\n".join(words + processes.bring(site).complaints)) from error
+    return result | {"complaints": processes.bring(site).complaints}
+
+
+def abort(site: Layout, check_mode: bool = False) -> dict:
+    """Take away whatever a run that did not end left behind: all slots but the live one, and every token.
+
+    If it had stopped the live one, that starts again.
+
+    :returns: ``{"changed", "removed": {slot: what there was}, "remark", "away"}``
+    """
+    live = site.live_slot()
+    removed: dict[str, list[str]] = {}
+    for slot in SLOTS:
+        if slot != live:
+            found = traces(site, slot)
+            if found and not check_mode:
+                try:
+                    clear_slot(site, slot)
+                except SupervisorError as error:
+                    raise StepError(f"{site.name}: {error}") from error
+        else:
+            # Live needs no token; one that stays would be true again for nobody, but it is not ours to keep.
+            found = [str(site.token(slot))] if site.token(slot).exists() else []
+            if found and not check_mode:
+                site.token(slot).unlink(missing_ok=True)
+        if found:
+            removed[slot] = found
+    back = Back()
+    if stopped := replacement.read(site):
+        if stopped.slot == live:
+            removed.setdefault(live, []).append("stopped for another release")
+        if not check_mode:
+            back = bring_back(site)
+    remark = f"{site.name}: release {site.live_release()} is live.{back.words}" if back.words else ""
+    return {"changed": bool(removed), "removed": removed, "remark": remark, "away": back.away}
+
+
+def recover(site: Layout) -> str:
+    """Heal what a run that was cut off has stopped, before anything else is done; in words, if anything was.
+
+    Only that: what else it left is taken away when its time comes, or serves as it is.
+    """
+    return abort(site)["remark"] if replacement.read(site) else ""
+
+
+def _what_serves(site: Layout) -> str:
+    release_id = site.live_release()
+    return f"Release {release_id} stays live." if release_id else "Nothing was live before."
+
+
+def _check_ports(site: Layout, manifest: dict) -> None:
+    uid = owner(manifest)
+    live = site.manifest(site.live_release() or "").get("listen", [])
+    # What the live release listens on is the site's, whoever sits there while it is down.
+    ports.take_back([address for address in manifest.get("listen", []) if address in live], uid)
+    problems = [ports.problem(address, uid, live) for address in manifest.get("listen", [])]
+    if any(problems):
+        raise StepError(f"{site.name}: {'; '.join(filter(None, problems))}. {_what_serves(site)}")
+
+
+def _check_memory(site: Layout, supervisord: int) -> None:
+    """Two at once need memory for two; what runs tells how much that is."""
+    server = orphan(site, site.live_slot() or "")
+    if server and (words := memory.shortage(server, supervisord)):
+        raise StepError(f"{site.name}: {words}. Nothing was started. {_what_serves(site)}")

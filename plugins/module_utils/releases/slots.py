@@ -1,0 +1,100 @@
+"""What there is of a slot on a host, and how it is taken away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pwd
+import signal
+import time
+
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import (
+    end_group,
+    end_orphan,
+    noted,
+    orphan,
+    owner,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
+from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, ports, process, runtime
+
+
+def write_token(site: Layout, slot: str, supervisord: int) -> None:
+    """Allow the launcher of this very supervisord to start a slot that is not live yet."""
+    daemon = process.find(supervisord)
+    token = {"supervisord_pid": supervisord, "supervisord_start": daemon.start if daemon else None}
+    runtime.make_folder(paths.RUN)
+    write_file(site.token(slot), json.dumps(token), 0o600)
+
+
+def traces(site: Layout, slot: str) -> list[str]:
+    """What there is of a slot on this host; empty when it is clean."""
+    found = []
+    with contextlib.suppress(SupervisorError):
+        if Supervisor().info(f"{site.name}-{slot}") is not None:
+            found.append("program in supervisord")
+    if orphan(site, slot):
+        found.append("process")
+    links = (site.slot(slot) / "release", site.slot(slot) / "before")
+    for path in (site.program(slot), site.token(slot), *links, *site.sockets(slot)):
+        if path.is_symlink() or path.exists():
+            found.append(str(path))
+    return found
+
+
+def end_leftovers(site: Layout, slot: str) -> None:
+    """End what a stopped slot's code has left behind on the TCP ports that it shared with the live slot."""
+    manifest = site.manifest(site.release_in(slot) or "")
+    live = site.live_slot()
+    server = orphan(site, live) if live and live != slot else None
+    if not manifest.get("listen") or (server is None and live not in (None, slot)):
+        return  # without the live server's PID nobody can tell its sockets from the others
+    try:
+        account = pwd.getpwnam(manifest["user"])
+    except KeyError:
+        return
+    deadline = time.monotonic() + 5
+    while (pids := ports.leftovers(manifest["listen"], account, server)) and time.monotonic() < deadline:
+        for pid in pids:
+            process.signal_if(pid, signal.SIGKILL, lambda pid: process.user(pid) == account.pw_uid)
+        time.sleep(0.05)
+
+
+def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
+    """End what supervisord does not see of a slot that it has stopped."""
+    end_orphan(site, slot)
+    end_group(owner(site.manifest(site.release_in(slot) or "")), server.pid if server else None)
+    control_groups.end(site.name, slot)
+    end_leftovers(site, slot)
+
+
+def clear_slot(site: Layout, slot: str) -> bool:
+    """Stop what runs in a slot and take away all that would start it again. True if there was anything.
+
+    The order matters: as long as the program's file is there, a supervisord that starts meanwhile knows the program,
+    and the launcher refuses it, because the slot is neither live nor has a token.
+    """
+    found = bool(traces(site, slot))
+    site.token(slot).unlink(missing_ok=True)
+    supervisor, server = Supervisor(), noted(site, slot)
+    try:
+        supervisor.remove(f"{site.name}-{slot}")
+    except SupervisorError:
+        # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
+        if supervisor.running():
+            # A process of this slot can keep the server's end from supervisord (by ptrace), and goes with the rest.
+            control_groups.end(site.name, slot)
+            supervisor.remove(f"{site.name}-{slot}", patience=10)
+    end_rest(site, slot, server)
+    if site.program(slot).exists():
+        site.program(slot).unlink()
+        with contextlib.suppress(SupervisorError):
+            supervisor.reread()
+    for path in site.sockets(slot):
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.new").unlink(missing_ok=True)
+    for name in ("release", ".release.new", "before", ".before.new", "after_live"):
+        (site.slot(slot) / name).unlink(missing_ok=True)
+    return found

@@ -1,0 +1,284 @@
+"""The releases that lie on a host: unpack one, set owners and modes, remove old and half-built ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerprint
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.fingerprint import COMPLETE
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, write_file
+from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
+
+# Folders inside of each other, in the code and in packages; more than that is no code, and hinders what reads it.
+DEEPEST = 128
+# Its values are the launcher's alone to hand out: an old release's may be secrets that were changed since.
+ENVIRONMENT_MODE = 0o600
+MANIFEST_MODE = 0o640
+
+
+class UnpackError(Exception):
+    """The payload holds something that no release may hold."""
+
+
+def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
+    """Unpack what lies under ``prefix`` in the payload: folders, files, and links that stay inside.
+
+    By hand and not by ``tarfile``'s data filter, which Debian 12's Python does not have: one way for every host.
+    """
+    top = Path(os.path.realpath(destination))
+    times: list[tuple[Path, float]] = []
+    links: list[Path] = []
+    for member in payload:
+        name = PurePosixPath(member.name)
+        if not name.parts or name.parts[0] != prefix:
+            continue
+        if name.is_absolute() or ".." in name.parts:
+            raise UnpackError(f"{member.name!r} leads out of the release")
+        if len(name.parts) > DEEPEST:
+            raise UnpackError(f"{str(name)[:80]}…: folders lie more than {DEEPEST} deep in each other")
+        path = destination.joinpath(*name.parts[1:])
+        # The parent as it is on disk: a link unpacked before must not take us elsewhere.
+        parent = Path(os.path.realpath(path.parent))
+        if name.parts[1:] and parent != top and top not in parent.parents:
+            raise UnpackError(f"{member.name!r} leads out of the release")
+        if member.isdir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif member.isfile():
+            stream = payload.extractfile(member)
+            if stream is None:
+                raise UnpackError(f"{member.name!r} cannot be read")
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with stream, os.fdopen(descriptor, "wb") as target:
+                shutil.copyfileobj(stream, target)
+                os.fchmod(target.fileno(), 0o700 if member.mode & 0o100 else 0o600)
+            # nginx makes its ETags of a file's time and size: all hosts must agree on them.
+            times.append((path, member.mtime))
+        elif member.issym():
+            path.symlink_to(member.linkname)
+            links.append(path)
+        else:
+            raise UnpackError(f"{member.name!r} is neither a file, a folder nor a link")
+    # At the end, when every link that a link may lead through is there.
+    for path in links:
+        end = Path(os.path.realpath(path))
+        if path.readlink().is_absolute() or (end != top and top not in end.parents):
+            raise UnpackError(f"the link {path.relative_to(destination)} leads out of the release")
+    for path, mtime in times:
+        os.utime(path, (mtime, mtime))
+
+
+def own(path: Path, gid: int, mode: int | None = None) -> None:
+    """Give a path to root and a group; a unit test that is not root keeps its own."""
+    if os.geteuid() == 0:
+        os.chown(path, 0, gid, follow_symlinks=False)
+    if mode is not None:
+        path.chmod(mode)
+
+
+def set_modes(app: Path, gid: int, public: Iterable[str]) -> None:
+    """Give the code to root and the site's group; only the ``public`` folders (of aliases) are for nginx as well.
+
+    Another site's user can pass through a folder, to reach the public ones below, but neither list it nor read code.
+    """
+    top = os.path.realpath(app)
+    doors = [os.path.realpath(app / name) for name in public]
+    doors = [door for door in doors if door == top or door.startswith(top + os.sep)]
+
+    def is_public(path: str) -> bool:
+        return any(path == door or path.startswith(door + os.sep) for door in doors)
+
+    for folder, directories, files in trees.walk(app):
+        own(Path(folder), gid, 0o755 if is_public(os.path.realpath(folder)) else 0o751)
+        for name in directories + files:
+            path = Path(folder, name)
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                own(path, gid)
+            elif stat.S_ISREG(status.st_mode):
+                mode = 0o644 if is_public(os.path.realpath(path)) else 0o640
+                if status.st_mode & 0o100:
+                    mode |= (mode & 0o444) >> 2
+                own(path, gid, mode)
+
+
+def app_folders(aliases: Mapping[str, str]) -> list[str]:
+    """The folders of the code, relative to ``app/``, that aliases let nginx serve."""
+    paths = [PurePosixPath(target) for target in aliases.values()]
+    return [str(PurePosixPath(*path.parts[1:])) for path in paths if path.parts[:1] == ("app",)]
+
+
+def release_mode(aliases: Mapping[str, str]) -> int:
+    """Of a release's folder: root's and the site's; others pass through where nginx serves something of it."""
+    served = {PurePosixPath(target).parts[:1] for target in aliases.values()}
+    return 0o751 if served & {("app",), ("packages",)} else 0o750
+
+
+def package_doors(release: Path, aliases: Mapping[str, str]) -> list[str]:
+    """The folders of packages, without their links, that aliases let nginx serve."""
+    top = os.path.realpath(release / "venv")
+    targets = [target for target in aliases.values() if PurePosixPath(target).parts[:1] == ("packages",)]
+    doors = [os.path.realpath(release / target) for target in targets]
+    return [door for door in doors if door == top or door.startswith(top + os.sep)]
+
+
+def venv_mode(release: Path, aliases: Mapping[str, str]) -> int:
+    """Of the venv's folder."""
+    return 0o751 if package_doors(release, aliases) else 0o750
+
+
+def set_venv_modes(release: Path, gid: int, aliases: Mapping[str, str]) -> None:
+    """Give the packages to root and the site's group; what aliases serve of them is for nginx as well.
+
+    Their files are one and the same with uv's cache and with other sites' packages, and everybody may read them: it is
+    their folders that keep others out. Files in the folders that lead to a served one get to be files of their own.
+    """
+    top, doors = os.path.realpath(release / "venv"), package_doors(release, aliases)
+    for folder, _, files in trees.walk(top):
+        public = any(folder == door or folder.startswith(door + os.sep) for door in doors)
+        leads = not public and any(door.startswith(folder + os.sep) for door in doors)
+        if leads:
+            for name in files:
+                _part(Path(folder, name), gid)
+        if folder != top:
+            own(Path(folder), gid, 0o755 if public else 0o751 if leads else 0o750)
+    # Last of all: it tells that the rest is done.
+    own(Path(top), gid, venv_mode(release, aliases))
+
+
+def _part(path: Path, gid: int) -> None:
+    """Make a file one that only root and the site read, without touching what else is linked to it."""
+    info = path.lstat()
+    if not stat.S_ISREG(info.st_mode):
+        return
+    if info.st_nlink > 1:
+        copy = path.with_name(f".{path.name}.new")
+        copy.unlink(missing_ok=True)
+        descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with path.open("rb") as stream, os.fdopen(descriptor, "wb") as target:
+            shutil.copyfileobj(stream, target)
+        os.utime(copy, ns=(info.st_atime_ns, info.st_mtime_ns))
+        os.replace(copy, path)
+    own(path, gid, 0o750 if info.st_mode & 0o100 else 0o640)
+
+
+def check_depth(folder: Path) -> None:
+    """Refuse packages with more folders inside of each other than any has."""
+    top = len(folder.parts)
+    for path, directories, _ in trees.walk(folder):
+        if directories and len(Path(path).parts) - top >= DEEPEST:
+            raise UnpackError(f"a package has folders that lie more than {DEEPEST} deep in each other; leave it out")
+
+
+def correct_modes(layout: Layout, gid: int, check_mode: bool = False) -> list[str]:
+    """Set owners and modes of the releases that lie here, which an older bundle has made; those that were not right."""
+    wrong = [name for name in complete(layout) if not _modes_are_right(layout, name, gid)]
+    for name in () if check_mode else wrong:
+        _correct(layout, name, gid)
+    return wrong
+
+
+def _served(layout: Layout, name: str) -> Mapping[str, str] | None:
+    """What nginx serves of a release; None if it does not say."""
+    packed = layout.manifest(name).get("packed")
+    return packed.get("aliases") if isinstance(packed, dict) else None
+
+
+def _modes_are_right(layout: Layout, name: str, gid: int) -> bool:
+    release, aliases = layout.release(name), _served(layout, name)
+    wanted = {
+        release: (gid, 0o751 if aliases is None else release_mode(aliases)),
+        release / "release.json": (gid, MANIFEST_MODE),
+        release / "environment": (0, ENVIRONMENT_MODE),
+    }
+    if aliases is not None:
+        wanted[release / "venv"] = (gid, venv_mode(release, aliases))
+    for path, right in wanted.items():
+        try:
+            info = path.lstat()
+        except OSError:
+            continue  # whoever looks whether the release is whole will say so
+        if (info.st_gid, stat.S_IMODE(info.st_mode)) != right and not stat.S_ISLNK(info.st_mode):
+            return False
+    return True
+
+
+def _correct(layout: Layout, name: str, gid: int) -> None:
+    release, aliases = layout.release(name), _served(layout, name)
+    found = fingerprint.read(release)
+    try:
+        damage = fingerprint.damage(release)
+    except (OSError, KeyError):
+        damage = "packages"
+    if aliases is not None and (release / "venv").is_dir():
+        set_venv_modes(release, gid, aliases)
+    for file, group, mode in (("environment", 0, ENVIRONMENT_MODE), ("release.json", gid, MANIFEST_MODE)):
+        with contextlib.suppress(FileNotFoundError):
+            trees.own(release / file, 0, group, mode)
+    # What was changed on the host is not to pass for what was built.
+    if found and damage != "packages":
+        found["venv"] = fingerprint.venv_digest(release / "venv")
+        if not damage:
+            found["tree"] = fingerprint.tree_digest(release)
+        write_file(release / fingerprint.FILE, json.dumps(found), 0o600)
+    own(release, gid, 0o751 if aliases is None else release_mode(aliases))
+
+
+def complete(layout: Layout) -> list[str]:
+    """The IDs of the releases that are whole, oldest first (an ID begins with its time)."""
+    if not layout.releases.is_dir():
+        return []
+    return sorted(entry.name for entry in layout.releases.iterdir() if (entry / COMPLETE).is_file())
+
+
+def in_use(layout: Layout) -> set[str]:
+    """Releases that must stay: in a slot, the one before that of a slot, or the one to go back to."""
+    try:
+        previous = layout.previous.read_text(encoding="utf-8").strip()
+    except OSError:
+        previous = ""
+    return {release for release in (previous, *map(layout.release_in, SLOTS), *map(layout.before_in, SLOTS)) if release}
+
+
+def new_id(layout: Layout, code: str, now: datetime) -> str:
+    """``20261121T031500Z-1a2b3c4d``: when, and from which code."""
+    wanted = f"{now:%Y%m%dT%H%M%SZ}-{code[:8]}"
+    number, release_id = 1, wanted
+    while layout.release(release_id).exists():
+        number += 1
+        release_id = f"{wanted}-{number}"
+    return release_id
+
+
+def remove(release: Path) -> None:
+    """Remove a release. Its mark goes first: if this is cut short, the rest counts as half-built."""
+    (release / COMPLETE).unlink(missing_ok=True)
+    trees.remove(release)
+
+
+def remove_half_built(layout: Layout) -> list[str]:
+    """Remove what an interrupted run left behind; never a release that a slot holds."""
+    if not layout.releases.is_dir():
+        return []
+    keep = {*complete(layout), *in_use(layout)}
+    gone = sorted(entry.name for entry in layout.releases.iterdir() if entry.is_dir() and entry.name not in keep)
+    for name in gone:
+        remove(layout.release(name))
+    return gone
+
+
+def prune(layout: Layout, keep: int, new: str) -> list[str]:
+    """Remove the oldest releases beyond the ``keep`` newest; never the new one, one in a slot, or the previous one."""
+    names = complete(layout)
+    stay = {*names[-max(keep, 1) :], *in_use(layout), new}
+    gone = [name for name in names if name not in stay]
+    for name in gone:
+        remove(layout.release(name))
+    return gone

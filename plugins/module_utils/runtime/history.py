@@ -1,0 +1,106 @@
+"""What was done to a site on this host, when and by whom: one line a change, for people and for grep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import syslog
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible, visible_all
+
+# About a thousand lines; the older half goes when there are more.
+LIMIT = 256 * 1024
+MODE = 0o640
+PLAIN = re.compile(r"[A-Za-z0-9._:@/+-]+\Z")
+REASON_LENGTH = 200
+
+
+def path(site: Layout) -> Path:
+    """The site's own file."""
+    return site.root / "releases.log"
+
+
+def append(
+    site: Layout, action: str, result: str, *, by: str = "", release: str = "", previous: str = "",
+    seconds: float | None = None, away: float = 0, reason: str = "",
+) -> None:  # fmt: skip
+    """Add a line to the file and to the host's journal. Best effort: no deploy fails for want of its record."""
+    fields = {
+        "result": result,
+        "by": by,
+        "release": release,
+        "previous": previous,
+        "seconds": "" if seconds is None else f"{seconds:.1f}",
+        "away": f"{away:.1f}" if away else "",
+        # The first line only: what follows are quotations from logs.
+        "reason": visible((reason.strip().splitlines() or [""])[0][:REASON_LENGTH]),
+    }
+    words = " ".join(f"{name}={quote(value)}" for name, value in fields.items() if value)
+    with contextlib.suppress(OSError):
+        file = path(site)
+        _shorten(site, file)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            if os.geteuid() == 0:
+                os.fchown(stream.fileno(), 0, _group(site))
+            os.fchmod(stream.fileno(), MODE)
+            stream.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {action} {words}\n")
+    journal(site, f"{action} {words}", well=result == "ok")
+
+
+def journal(site: Layout, words: str, *, well: bool) -> None:
+    """Tell the host's journal, or its syslog. Best effort."""
+    with contextlib.suppress(OSError, ValueError):
+        syslog.openlog(f"{site.name}-ctl", 0, syslog.LOG_DAEMON)
+        syslog.syslog(syslog.LOG_NOTICE if well else syslog.LOG_WARNING, f"{site.name}: {words}".replace("\0", ""))
+        syslog.closelog()
+
+
+def _group(site: Layout) -> int:
+    """Who may read it besides root: the site, as its logs."""
+    try:
+        return site.logs.stat().st_gid
+    except OSError:
+        return 0
+
+
+def _shorten(site: Layout, file: Path) -> None:
+    """Keep the newer half of a file that has grown long."""
+    with contextlib.suppress(FileNotFoundError):
+        if file.lstat().st_size > LIMIT:
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            write_file(file, "".join(lines[len(lines) // 2 :]), MODE, _group(site))
+
+
+def quote(value: str) -> str:
+    """As it is if it is one plain word, else as a JSON string: never more than one line."""
+    return value if PLAIN.match(value) else json.dumps(value)
+
+
+def parse(line: str) -> dict[str, str]:
+    """One line as fields, with ``time`` and ``action``; empty if it is none of ours."""
+    match = re.match(r"(\S+) (\S+) (.*)", line.strip())
+    if not match:
+        return {}
+    pairs = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', match[3])
+    found = {"time": match[1], "action": match[2]}
+    for name, value in pairs:
+        try:
+            found[name] = json.loads(value) if value.startswith('"') else value
+        except ValueError:
+            return {}
+    return found if "result" in found else {}
+
+
+def read(site: Layout, count: int = 0) -> list[dict[str, str]]:
+    """The last lines, oldest first; all of them if no count is given."""
+    try:
+        lines = path(site).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [visible_all(found) for found in map(parse, lines[-count:]) if found]

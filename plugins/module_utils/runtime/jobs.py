@@ -1,0 +1,79 @@
+"""One run of a site's job: cron says when, supervisor runs it, and this waits for its end and tells how it went."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+
+# Seconds that a job waits while a deploy changes its program over, or for a supervisord that comes at boot.
+PATIENCE = 90
+# supervisor's word for the exit code of a process that a signal ended.
+BY_SIGNAL = -1
+AT_WORK = ("STARTING", "RUNNING", "STOPPING")
+
+
+class JobError(Exception):
+    """Why a job did not run, or how it failed."""
+
+
+def run(site: Layout, name: str) -> str:
+    """Start a job and wait until it has ended; what became of it, in words.
+
+    :raises JobError: if it cannot run, or failed
+    """
+    try:
+        return _run(site, name)
+    except (JobError, SupervisorError) as error:
+        # cron mails what this says, where there is mail; the journal has it anyway.
+        history.journal(site, f"job {name}: {error}", well=False)
+        raise JobError(f"{site.name}: job {name}: {error}") from error
+
+
+def _run(site: Layout, name: str) -> str:
+    jobs = [job for job, it in processes.wanted_by(_manifest(site)).items() if it["kind"] == "job"]
+    if name not in jobs:
+        raise JobError(f"the live release has no such job; there are: {', '.join(jobs) or 'none'}")
+    program = processes.program(site, name)
+    if _known(site, name)["statename"] in AT_WORK:
+        history.journal(site, f"job {name}: its last run is still at work, so it was not started again", well=True)
+        return "its last run is still at work, so it was not started again"
+    Supervisor().start(program)
+    pause = 0.1
+    while (info := _info(program)) and info["statename"] in AT_WORK:
+        time.sleep(pause)
+        pause = min(pause * 1.5, 2)
+    if not info or info["statename"] != "EXITED":
+        raise JobError("it was stopped, by a deploy or by somebody on the host, before it had ended")
+    if info["exitstatus"] == 0:
+        return "it ended well"
+    how = "was ended by a signal" if info["exitstatus"] == BY_SIGNAL else f"failed with exit code {info['exitstatus']}"
+    raise JobError(f"it {how}; see {_log(site, name)}")
+
+
+def _known(site: Layout, name: str) -> dict:
+    deadline, why = time.monotonic() + PATIENCE, ""
+    while time.monotonic() < deadline:
+        try:
+            if info := _info(processes.program(site, name)):
+                return info
+            why = "supervisord does not know it; deploy again"
+        except SupervisorError as error:
+            why = str(error)
+        time.sleep(0.5)
+    raise JobError(why)
+
+
+def _info(program: str) -> dict | None:
+    return next((info for info in Supervisor().infos() if info["group"] == program), None)
+
+
+def _manifest(site: Layout) -> dict:
+    return site.manifest(site.live_release() or "")
+
+
+def _log(site: Layout, name: str) -> Path:
+    return site.logs / f"{name}.log"

@@ -1,0 +1,1 @@
+"""A site on its host: paths, users, maintenance, SITE-ctl."""

@@ -1,0 +1,358 @@
+"""SITE-ctl: what somebody who sits on the host does with one site.
+
+It is called by the site's name (``shop-ctl``), lies on the host as one file with the Python of the steps in it, and so
+restarts a site the way a playbook does, through the other slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal import take
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, retained
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, jobs
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, Held, read, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import Run
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, maintenance, paths, remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status as live_status
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL, visible
+
+USAGE = """usage: {name} COMMAND
+
+  status           what is live, since when, whether it answers, and what was done last
+  restart          new processes of the live release; no request is lost, unless the site is one that
+                   may not run twice at once (going_live: replace)
+  shut [REASON]    everybody gets a page that says it is being worked on, but who may see it all
+                   the same (maintenance.allow); nothing is reloaded or stopped
+  open             as before
+  logs [-f]        the last lines of its logs; -f follows them
+  shell            a shell as the site, in app/, with its environment
+  flask ...        the site's flask command
+  run COMMAND...   any command as the site
+  job NAME         one run of a job of the site, as cron starts it; waits for its end
+  db               the shell of the database that DATABASE_URL names
+  bans             whom fail2ban keeps from the site; unban ADDRESS lets one in again
+  renewed          nginx takes the certificate that certbot has got; certbot calls this by itself
+
+To deploy or to go back, run the playbooks: they see to all hosts at once.
+"""
+# The second half of `db`: it runs as the site, where the password is, and hands it on in the environment.
+AS_SITE = "--database-shell"
+# Of each log.
+LINES = 30
+
+
+class ConsoleError(Exception):
+    """What is wrong and what to do."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point."""
+    name = os.path.basename(argv[0])
+    try:
+        if list(argv[1:]) == [AS_SITE]:
+            database_shell(os.environ)
+        site_name = name.removesuffix("-ctl")
+        command, *arguments = argv[1:] or ["help"]
+        if command in ("help", "-h", "--help") or command not in COMMANDS:
+            print(USAGE.format(name=name), file=sys.stdout if command in ("help", "-h", "--help") else sys.stderr)
+            return 0 if command in ("help", "-h", "--help") else 2
+        if os.geteuid() != 0:
+            raise ConsoleError(f"needs root, to become the site's user: sudo {name} {command}")
+        record = recorded(site_name)
+        if not record:
+            raise ConsoleError(f"there is no site {site_name} on this host")
+        if "front" in record and command not in OF_FRONT:
+            where = ", ".join(record["front"]["servers"])
+            raise ConsoleError(f"this host has its nginx alone; {command} is for where its server is: {where}")
+        return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
+    except (ConsoleError, jobs.JobError, deployment.StepError, Refused, Busy) as error:
+        print(f"{name}: {visible(str(error))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def status(site: Layout, _arguments: list[str]) -> int:
+    """Show what is live; the exit code tells whether it is well."""
+    if found := recorded(site.name).get("front"):
+        told = remote_upstream.status(site.name, found)
+        for title, value in (
+            ("site", site.name),
+            ("servers", "on other hosts"),
+            ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
+            *([("trouble", told["troubles"])] if told["troubles"] else []),
+            *([("maintenance", told["shut"])] if told["shut"] else []),
+        ):
+            print(visible(f"{title:<12}{value}"))
+        return 0 if told["healthy"] else 1
+    found = live_status(site)
+    holder = read(site).get("holder")
+    rows = [
+        ("site", site.name),
+        ("slot", found["slot"] or "-"),
+        ("release", found["release"] or "-"),
+        ("made from", site.manifest(found["release"]).get("source") or "-"),
+        ("live since", found["since"] or "-"),
+        ("previous", found["previous"] or "-"),
+        ("supervisor", found["state"] or "-"),
+        ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
+        *([("processes", found["processes"])] if found["processes"] else []),
+        *([("trouble", found["troubles"])] if found["troubles"] else []),
+        *([("maintenance", found["shut"])] if found["shut"] else []),
+        *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
+    ]
+    for title, value in rows:
+        print(visible(f"{title:<12}{value}"))
+    for line in history.read(site, 5):
+        print(f"{line['time']}  {line['action']} {line['result']}  {line.get('release', '')}  {line.get('by', '')}")
+    return 0 if found["healthy"] else 1
+
+
+def restart(site: Layout, _arguments: list[str]) -> int:
+    """New processes of the live release in the other slot, then the switch: the same path as a deploy's."""
+    me = Run(uuid.uuid4().hex[:16], "restart", *whoami(), time.time(), step=True)
+    with site_lock(site, last=True, me=me) as held:
+        if held.remark:
+            print(held.remark, file=sys.stderr)
+        release_id = retained.choose(site, "live")
+        try:
+            return _restart(site, release_id, held)
+        except (deployment.StepError, SupervisorError) as error:
+            held.note("failed", release=release_id, reason=str(error))
+            raise
+
+
+def _restart(site: Layout, release_id: str, held: Held) -> int:
+    print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
+    # A terminal that closes in the middle leaves nothing half done, and who ends this has it undone.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    try:
+        slot = deployment.start(site, release_id, needs_room=False)["slot"]
+        done = deployment.switch(site, slot, release_id)
+    except BaseException:  # no run comes after this one that would take the started slot away
+        with contextlib.suppress(deployment.StepError, SupervisorError):
+            deployment.abort(site)
+        raise
+    held.note("ok", release=release_id, previous=release_id, away=done["away"])
+    cost = f"; nobody answered for {done['away']:.1f} s (going_live: replace)" if done["away"] else ""
+    print(f"{site.name}: live in slot {slot}, with new processes{cost}")
+    for words in done["complaints"]:
+        held.note("process-failed", release=release_id, reason=words)
+        print(words, file=sys.stderr)
+    return 1 if done["complaints"] else 0
+
+
+def whoami() -> tuple[str, str]:
+    """Who sits here, and where that is."""
+    who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    return who, socket.gethostname().split(".")[0]
+
+
+def shut(site: Layout, arguments: list[str]) -> int:
+    """Shut it for maintenance, or say why it is."""
+    maintenance.shut(site, "@".join(whoami()), " ".join(arguments))
+    print(f"{site.name}: {maintenance.words(maintenance.note(site))}")
+    return 0
+
+
+def reopen(site: Layout, arguments: list[str]) -> int:
+    """Open it again."""
+    if arguments:
+        raise ConsoleError("open takes no arguments")
+    done = maintenance.reopen(site, "@".join(whoami()))
+    print(f"{site.name}: open{'' if done else ', as it was'}")
+    return 0
+
+
+def show_logs(site: Layout, arguments: list[str]) -> int:
+    """Show the last lines, or follow them; nothing in them reaches a terminal as anything but text."""
+    if arguments not in ([], ["-f"]):
+        raise ConsoleError("logs takes nothing but -f")
+    if not arguments:
+        sys.stdout.write(logs.show(site.logs, LINES))
+        return 0
+    files = [str(site.logs / name) for name in logs.names(site.logs)]
+    with subprocess.Popen(["/usr/bin/tail", "-n", str(LINES), "-F", *files], stdout=subprocess.PIPE) as tail:
+        try:
+            while line := tail.stdout.readline(TAIL):
+                sys.stdout.write(visible(line.decode("utf-8", "replace")))
+                sys.stdout.flush()
+        finally:
+            tail.terminate()
+    return tail.returncode
+
+
+def job(site: Layout, arguments: list[str]) -> int:
+    """One run of a job, to its end."""
+    if len(arguments) != 1:
+        raise ConsoleError("job takes the name of one job")
+    said = jobs.run(site, arguments[0])
+    if sys.stdout.isatty():  # cron would mail it
+        print(f"{site.name}: job {arguments[0]}: {said}")
+    return 0
+
+
+def shell(site: Layout, arguments: list[str]) -> NoReturn:
+    """A shell as the site."""
+    as_site(site, [shutil.which("bash", path="/bin:/usr/bin") or "/bin/sh", *arguments])
+
+
+def flask(site: Layout, arguments: list[str]) -> NoReturn:
+    """The site's flask, told where the app is unless its environment says it."""
+    manifest = site.manifest(site.live_release() or "")
+    told = any(word in ("-A", "--app") or word.startswith("--app=") for word in arguments)
+    if not told and "FLASK_APP=" not in _environment(site):
+        arguments = ["--app", manifest.get("wsgi", "wsgi:app"), *arguments]
+    as_site(site, ["flask", *arguments])
+
+
+def _environment(site: Layout) -> str:
+    try:
+        return (site.live / "release" / "environment").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def command(site: Layout, arguments: list[str]) -> NoReturn:
+    """Any command as the site."""
+    if not arguments:
+        raise ConsoleError("run what? For example: run env")
+    as_site(site, arguments)
+
+
+def database(site: Layout, arguments: list[str]) -> NoReturn:
+    """The database's shell: as the site, who has the password, by the second half below."""
+    if arguments:
+        raise ConsoleError("db takes no arguments")
+    as_site(site, ["/usr/bin/python3", "-I", str(paths.LIBRARY / "console"), AS_SITE])
+
+
+def as_site(site: Layout, words: list[str]) -> NoReturn:
+    """Become a command of the live release's, through the launcher, which gives up root."""
+    if site.live_release() is None:
+        raise ConsoleError("nothing is live yet; deploy it first")
+    execute([str(paths.LIBRARY / "launcher"), str(site.root), "run", "--", *words], os.environ)
+
+
+def execute(words: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Become a program."""
+    sys.stdout.flush()
+    try:
+        os.execvpe(words[0], words, dict(environment))
+    except OSError as error:
+        raise ConsoleError(f"cannot run {words[0]}: {error.strerror}") from None
+
+
+def database_shell(environment: Mapping[str, str]) -> NoReturn:
+    """Become sqlite3, psql or mariadb; the password goes by the environment, which no other user can read."""
+    words, more = database_command(environment.get("DATABASE_URL", ""))
+    program = words[0]
+    if shutil.which(program, path=environment.get("PATH")) is None:
+        if program == "sqlite3" and sys.version_info >= (3, 12):
+            words = ["/usr/bin/python3", "-I", "-m", "sqlite3", *words[1:]]
+        else:
+            package = {"psql": "postgresql-client", "mariadb": "mariadb-client"}.get(program, program)
+            raise ConsoleError(f"{program} is not on this host: apt install {package}")
+    execute(words, {**environment, **more})
+
+
+def database_command(url: str) -> tuple[list[str], dict[str, str]]:
+    """The command for a database's URL, and what it needs in its environment. No message shows the URL."""
+    if not url:
+        raise ConsoleError("the site has no DATABASE_URL in its environment")
+    try:
+        parts = urlsplit(url)
+        host, port, name = parts.hostname or "", str(parts.port or ""), unquote(parts.path[1:])
+    except ValueError:
+        raise ConsoleError("DATABASE_URL cannot be read as a URL") from None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    kind = parts.scheme.partition("+")[0]
+    options = dict(parse_qsl(parts.query))
+    if kind == "sqlite":
+        if not name:
+            raise ConsoleError("DATABASE_URL names a database in memory, which nobody else can reach")
+        return ["sqlite3", name], {}
+    if kind in ("postgresql", "postgres"):
+        given = {
+            "PGHOST": host or options.get("host", ""), "PGPORT": port, "PGUSER": user, "PGDATABASE": name,
+            "PGPASSWORD": password, "PGSSLMODE": options.get("sslmode", ""),
+        }  # fmt: skip
+        return ["psql"], {key: value for key, value in given.items() if value}
+    if kind in ("mysql", "mariadb"):
+        words = ["mariadb", *(f"--{key}={value}" for key, value in (
+            ("host", host), ("port", port), ("user", user), ("socket", options.get("unix_socket", "")),
+        ) if value)]  # fmt: skip
+        return [*words, *([name] if name else [])], {"MYSQL_PWD": password} if password else {}
+    raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
+
+
+def bans(site: Layout, arguments: list[str]) -> NoReturn:
+    """Show whom fail2ban keeps away."""
+    if arguments:
+        raise ConsoleError("bans takes no arguments")
+    execute(["/usr/bin/fail2ban-client", "status", _jail(site)], os.environ)
+
+
+def unban(site: Layout, arguments: list[str]) -> NoReturn:
+    """Let one in again."""
+    if len(arguments) != 1:
+        raise ConsoleError("unban takes one address")
+    execute(["/usr/bin/fail2ban-client", "set", _jail(site), "unbanip", *arguments], os.environ)
+
+
+def _jail(site: Layout) -> str:
+    file = paths.CONFIG / "fail2ban/jail.d" / f"site-{site.name}.conf"
+    if not file.exists():
+        raise ConsoleError("the site bans nobody (its key `ban`)")
+    return file.stem
+
+
+def renewed(site: Layout, _arguments: list[str]) -> int:
+    """What certbot calls after each success, on its own or in a run."""
+
+    def say(words: str) -> bool:
+        print(f"{site.name}: {words}")
+        return True
+
+    take(Folder(site.name), Lineage(site.name), say)
+    return 0
+
+
+# What there is to do where a site has its nginx alone.
+OF_FRONT = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
+COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
+    "status": status,
+    "restart": restart,
+    "shut": shut,
+    "open": reopen,
+    "logs": show_logs,
+    "shell": shell,
+    "flask": flask,
+    "run": command,
+    "job": job,
+    "db": database,
+    "bans": bans,
+    "unban": unban,
+    "renewed": renewed,
+}

@@ -1,0 +1,42 @@
+"""Which sites the bundle has set up on this host."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pwd
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+
+
+def recorded(name: str) -> dict:
+    """What the host's record says of a site; empty if the bundle has none."""
+    try:
+        return json.loads((paths.REGISTRY / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def recorded_accounts() -> dict[int, tuple[str, pwd.struct_passwd]]:
+    """The users of all sites whose server the bundle set up on this host: number → the site's name, the account."""
+    found = {}
+    for path in sorted(paths.REGISTRY.glob("*.json")):
+        with contextlib.suppress(KeyError):  # none yet, or not any more
+            account = pwd.getpwnam(recorded(path.stem).get("user", ""))
+            found[account.pw_uid] = (path.stem, account)
+    return {uid: its for uid, its in found.items() if uid != 0}
+
+
+def recorded_fronts() -> dict[str, dict]:
+    """Every site of which this host has nginx alone, by name, with where its servers are."""
+    records = {path.stem: recorded(path.stem) for path in sorted(paths.REGISTRY.glob("*.json"))}
+    return {name: record["front"] for name, record in records.items() if record.get("front")}
+
+
+def recorded_sites() -> list[Layout]:
+    """Every site whose server the bundle set up on this host."""
+    names = sorted(path.stem for path in paths.REGISTRY.glob("*.json"))
+    records = (recorded(name) for name in names)
+    return [Layout(record["name"], Path(record["root"])) for record in records if record.get("root")]

@@ -1,0 +1,94 @@
+"""A site of which this host has nginx alone: whether its servers, on other hosts, answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.health import BODY_LIMIT
+from ansible_collections.wsgi.sites.plugins.module_utils.site import maintenance
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
+
+
+class _Server(http.client.HTTPConnection):
+    """HTTP to an address, over TLS to who can prove its name, as nginx does it."""
+
+    def __init__(self, address: str, front: dict[str, Any], timeout: float) -> None:
+        super().__init__(address, timeout=timeout)
+        self._front = front
+        # A socket's timeout starts anew with every byte; this one is for the whole answer, however it drips in.
+        self._raw: socket.socket | None = None
+        self._timer = threading.Timer(timeout, self._cut)
+        self._timer.daemon = True
+
+    def _cut(self) -> None:
+        if (raw := self._raw) is not None:
+            with contextlib.suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Close for good."""
+        self._timer.cancel()
+        self.close()
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+
+    def connect(self) -> None:
+        """Connect, and have a look at the certificate."""
+        super().connect()
+        self._raw = self.sock.dup()
+        self._timer.start()
+        if self._front["ca"]:
+            context = ssl.create_default_context(cafile=self._front["ca"])
+            # Python 3.13 wants more of a certificate than nginx does.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._front["name"])
+
+
+def ask(address: str, front: dict[str, Any], timeout: float) -> str:
+    """What is wrong with one of the servers; empty if it answers its health page as expected."""
+    health = front["health"]
+    host = health["host"]
+    headers = {"Host": host, "X-Forwarded-Host": host, "X-Forwarded-Proto": health.get("scheme", "http")}
+    connection = _Server(address, front, timeout)
+    try:
+        connection.request("GET", health["path"], headers={**headers, "User-Agent": "health-gate"})
+        answer = connection.getresponse()
+        body = answer.read(BODY_LIMIT).decode(errors="replace")
+    except ssl.SSLCertVerificationError as error:
+        return visible(f"its certificate is refused: {error.verify_message}")
+    except (OSError, http.client.HTTPException) as error:
+        # What came instead of HTTP is another host's to say.
+        return visible(f"no answer: {type(error).__name__}: {error}"[:300])
+    finally:
+        connection.end()
+    if answer.status != health["status"]:
+        return f"{health['path']} answered {answer.status} instead of {health['status']}"
+    if health["body"] not in body:
+        return f"{health['path']} answered without the text that is expected"
+    return ""
+
+
+def status(name: str, front: dict[str, Any], timeout: float = 3) -> dict[str, Any]:
+    """As the status of a site that has its server here, as far as there is anything to say."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = dict(
+            zip(front["servers"], pool.map(lambda each: ask(each, front, timeout), front["servers"]), strict=True)
+        )
+    wrong = "; ".join(f"{address}: {words}" for address, words in found.items() if words)
+    well = not all(found.values())
+    return {
+        "site": name, "root": "", "slot": "front", "release": "", "version": "", "since": "", "previous": "",
+        "state": "", "managed": True, "healthy": well, "processes": "", "unfinished": {},
+        "shut": maintenance.words(maintenance.note(Layout(name, Path("/nonexistent")))),
+        "detail": f"passed on to {', '.join(front['servers'])}" if well else wrong,
+        "troubles": wrong if well else "",
+    }  # fmt: skip

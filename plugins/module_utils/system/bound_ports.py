@@ -1,0 +1,103 @@
+"""Sockets that hold a TCP port without listening: no table of the kernel's shows one that is bound and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ipaddress
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+
+# The system call's number, alike on x86_64 and aarch64; since Linux 5.6.
+PIDFD_GETFD = 438
+# Seconds for one look: a process may hold very many sockets.
+PATIENCE = 5.0
+# With it a connection ends at once when its last descriptor closes, and holds its port no longer.
+AT_ONCE = struct.pack("@ii", 1, 0)
+
+
+def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address, as IPv4 where it is that in IPv6's clothes (`::ffff:127.0.0.1`)."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def holders(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> Iterator[tuple[int, int, str]]:
+    """The processes of these users that hold a TCP port: their user, PID and the address.
+
+    None where the kernel lets nobody look (before Linux 5.6, a container without SYS_PTRACE).
+
+    :param is_it: whether an address is one that counts
+    """
+    for uid, _, pid, held in _each(port, users, is_it):
+        for name, _ in held:
+            yield uid, pid, name
+            break
+
+
+def end(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> bool:
+    """Kill them, and cut their connections, which would keep the port for minutes; whether there were any."""
+    found = False
+    for _, handle, _, held in _each(port, users, is_it):
+        its = False
+        for _, copy in held:
+            found = its = True
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                signal.pidfd_send_signal(handle, signal.SIGSTOP)  # so that it sets nothing back
+                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        with contextlib.suppress(OSError):
+            if its:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+    return found
+
+
+def _each(
+    port: int, users: Collection[int], is_it: Callable[[str], bool]
+) -> Iterator[tuple[int, int, int, Iterator[tuple[str, socket.socket]]]]:
+    """Each process of these users: the user, a descriptor of the process, its PID, its sockets on the port."""
+    deadline = time.monotonic() + PATIENCE
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        pid = int(folder.name)
+        with contextlib.suppress(OSError), process.handle(pid) as handle:
+            uid = process.user(pid)
+            if handle is not None and uid in users:
+                copies = ((address(copy, port), copy) for copy in _sockets(handle, folder, deadline))
+                yield uid, handle, pid, ((name, copy) for name, copy in copies if name and is_it(name))
+
+
+def _sockets(handle: int, folder: Path, deadline: float) -> Iterator[socket.socket]:
+    """A copy of each socket of a process, for a moment; none where that may not be had."""
+    call = ctypes.CDLL(None).syscall
+    try:
+        links = list(os.scandir(folder / "fd"))
+    except OSError:  # it has ended, or nobody may look
+        return
+    for link in links:
+        if time.monotonic() > deadline:
+            return
+        with contextlib.suppress(OSError):
+            if not os.readlink(link).startswith("socket:"):
+                continue
+            number = call(ctypes.c_long(PIDFD_GETFD), handle, int(link.name), 0)
+            if number >= 0:
+                with socket.socket(fileno=number) as copy:
+                    yield copy
+
+
+def address(copy: socket.socket, port: int) -> str:
+    """Where a socket is bound to a TCP port; empty if it is none that is."""
+    with contextlib.suppress(OSError, ValueError):
+        name = copy.getsockname()
+        # Other families have other names; UDP has ports of its own.
+        if copy.type == socket.SOCK_STREAM and isinstance(name, tuple) and name[1] == port:
+            return str(plain(name[0])) if isinstance(name[0], str) else ""
+    return ""

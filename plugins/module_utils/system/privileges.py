@@ -1,0 +1,177 @@
+"""Run a program as a site's user: whatever imports a site's code must never do so as root."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import pwd
+import resource
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL
+
+PR_SET_NO_NEW_PRIVS = 38
+# Seconds until a command that was killed has gone.
+KILLED = 10
+# Bytes that are read at once.
+PIECE = 64 * 1024
+
+
+def run_as(
+    user: str,
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout: float = 120,
+    site: str = "",
+    resources: Mapping[str, object] | None = None,
+    limit: int = TAIL,
+) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` as ``user`` and nobody more.
+
+    With its own group alone, no new privileges, no core dump, no file or variable of ours. What it leaves in the
+    background is ended with it; where there are no control groups, unless it made a process group of its own.
+
+    :param site: whose control group it belongs to
+    :param resources: the site's limits
+    :param limit: of what it prints on each of its two outputs, so many bytes are kept, from the end
+    :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not go when it is killed
+    """
+    account = pwd.getpwnam(user)
+    # Loaded here, since between fork and exec nothing may be imported.
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    place = control_groups.Command(site, resources or {})
+
+    def confine() -> None:
+        place.enter()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+    drop = {}
+    if os.geteuid() == 0:
+        drop = {
+            "user": account.pw_uid,
+            "group": account.pw_gid,
+            "extra_groups": [account.pw_gid],
+        }
+    elif os.geteuid() != account.pw_uid:
+        raise PermissionError(f"only root can run a program as {user}")
+    # Pipes, not files: those could fill root's disk.
+    with _Output(limit) as out, _Output(limit) as err, contextlib.ExitStack() as stack:
+        stack.callback(place.end)
+        process = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out.door,
+            stderr=err.door,
+            start_new_session=True,
+            umask=0o027,
+            preexec_fn=confine,
+            **drop,
+        )
+        place.began(process.pid)
+        out.shut()
+        err.shut()
+        try:
+            # Not waited for yet, so that the number of its process group stays its own.
+            if not _ends(process.pid, timeout, [out, err]):
+                raise subprocess.TimeoutExpired(process.args, timeout)
+        finally:
+            # The whole group, also what the site's import may have left in the background.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            place.end()
+            process.wait(KILLED)
+        return subprocess.CompletedProcess(process.args, process.returncode, out.rest(), err.rest())
+
+
+class _Output:
+    """A pipe that a command prints into; its end is kept, however much that is."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.kept = bytearray()
+        self.handle, door = os.pipe2(os.O_CLOEXEC)
+        # Of this end alone: the command's waits for us, as programs expect.
+        os.set_blocking(self.handle, False)
+        self.door: int | None = door
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut()
+        os.close(self.handle)
+
+    def fileno(self) -> int:
+        """Where it is read from."""
+        return self.handle
+
+    def shut(self) -> None:
+        """Close the end that the command has by now."""
+        if self.door is not None:
+            os.close(self.door)
+            self.door = None
+
+    def read(self, most: int = PIECE) -> int:
+        """Take in some of what is there, without waiting; how many bytes, 0 if nobody holds it open any more."""
+        try:
+            piece = os.read(self.handle, most)
+        except BlockingIOError:
+            return -1
+        self.kept += piece
+        if len(self.kept) > 2 * self.limit + PIECE:
+            del self.kept[: -self.limit]
+        return len(piece)
+
+    def rest(self) -> str:
+        """What was kept, with what is there now: what is left in the background may hold it open, and print more."""
+        left = int.from_bytes(fcntl.ioctl(self.handle, termios.FIONREAD, bytes(4)), sys.byteorder)
+        while left > 0 and (count := self.read(min(left, PIECE))) > 0:
+            left -= count
+        return self.kept[-self.limit :].decode("utf-8", "replace")
+
+
+def _ends(pid: int, timeout: float, outputs: list[_Output]) -> bool:
+    """Read what a child of ours prints until it ends; whether it did in time."""
+    deadline = time.monotonic() + timeout
+    handle = os.pidfd_open(pid)
+    open_ones = list(outputs)
+    try:
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            ready = select.select([handle, *open_ones], [], [], left)[0]
+            if handle in ready:
+                return True
+            if left == 0:
+                return False
+            open_ones = [output for output in open_ones if output not in ready or output.read() != 0]
+    finally:
+        os.close(handle)
+
+
+def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process of the site starts with, the same as the launcher gives it; the release's environment wins."""
+    return {
+        "PATH": f"{release / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "USER": user,
+        "LOGNAME": user,
+        "LANG": "C.UTF-8",
+        **environment,
+    }

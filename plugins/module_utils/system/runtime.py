@@ -1,0 +1,66 @@
+"""What this bundle notes on a host until its next boot: its folder, one run at a time, and what a daemon has read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
+
+RUN = Path("/run/sites")
+# Everybody may see who is at work; what is secret in it is a file that only root may read.
+MODE = 0o755
+
+
+def make_folder(folder: Path = RUN) -> None:
+    """Make sure that the folder is there; whoever comes first makes it, and all make it alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o7777 != MODE:
+        folder.chmod(MODE)
+
+
+@contextmanager
+def alone(folder: Path, name: str, enabled: bool = True) -> Iterator[None]:
+    """Let one run at a time work on a daemon: two at once would test one configuration and load another.
+
+    :param enabled: False in check mode, which writes nothing, not even a lock's file
+    """
+    if not enabled:
+        yield
+        return
+    make_folder(folder)
+    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        # Whoever may read a file may lock it, and any site's user would hold up every run.
+        os.fchmod(descriptor, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Stamp:
+    """The digest of what a daemon has read last, good for this very process only."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.json"
+
+    def loaded(self, daemon: Process) -> str | None:
+        """The digest, or None where nothing is known of this process."""
+        with suppress(OSError, ValueError):
+            note = json.loads(self.path.read_text(encoding="utf-8"))
+            if (note.get("pid"), note.get("start")) == (daemon.pid, daemon.start):
+                return note.get("loaded")
+        return None
+
+    def write(self, daemon: Process, digest: str) -> None:
+        """Note what this process has read."""
+        make_folder(self.path.parent)
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        note = {"pid": daemon.pid, "start": daemon.start, "loaded": digest}
+        temporary.write_text(json.dumps(note), encoding="utf-8")
+        os.replace(temporary, self.path)

@@ -1,0 +1,68 @@
+"""Take away certificates and keys of a site that nothing uses any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder, remove
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
+
+DOCUMENTATION = r"""
+module: certificate_cleanup
+short_description: Take away certificates and keys of a site that nothing uses any more
+description:
+  - Everything in C(/etc/SITE/certificates) but the pair that C(/etc/SITE/tls) leads to; without a certificate, both go.
+    Only once nginx has loaded what it uses instead. What certbot has of the site goes when it is not asked any more.
+options:
+  site: {description: The site's name., type: str, required: true}
+  mode: {description: Where the site's certificate comes from; none if it has none., type: str, required: true}
+  etc: {description: Where the site's folder is; for tests., type: path, default: /etc}
+  certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
+attributes:
+  check_mode: {support: full}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Take the rest away
+  wsgi.sites.certificate_cleanup:
+    site: wordbook
+    mode: selfsigned
+"""
+
+RETURN = r"""
+changes: {description: "What was taken away, in words.", type: list, elements: str, returned: always}
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "mode": {"type": "str", "required": True},
+            "etc": {"type": "path", "default": "/etc"},
+            "certbot": {"type": "path", "default": "/etc/letsencrypt"},
+        },
+        supports_check_mode=True,
+    )
+    site = module.params["site"]
+    folder, lineage = Folder(site, Path(module.params["etc"])), Lineage(site, Path(module.params["certbot"]))
+    changes: list[str] = []
+
+    def note(words: str) -> bool:
+        changes.append(words)
+        return not module.check_mode
+
+    try:
+        remove(spare(module.params["mode"], folder, lineage), note)
+    except OSError as error:
+        module.fail_json(msg=f"{site}: {error.strerror}: {error.filename}; correct that, run again")
+    diff = {"before": "".join(f"{line}\n" for line in changes), "after": ""}
+    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Say whether a site needs a new certificate, made on its host or asked for, and make room for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder, read
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
+
+try:
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.validity import alternative_names, why_new
+except ImportError:  # a bare host in check mode, or a page with its first such site and only playbooks/deploy.yml
+    Asking, alternative_names, why_new = None, None, None
+
+DOCUMENTATION = r"""
+module: certificate_due
+short_description: Say whether a site needs a new certificate, made on its host or asked for, and make room for it
+description:
+  - Looks at the self-signed pair that nginx uses for the site. A new one is due when there is none, when names or kind
+    of key are others, or when less than a third of its time or 30 days are left (half its time at the most).
+  - With O(acme), a pair of any other kind will do as long as nginx can use it; and it says whether certbot has to be
+    asked, or what it has got has not reached nginx.
+options:
+  site: {description: The site's name., type: str, required: true}
+  names: {description: Names and addresses of the site., type: list, elements: str, required: true}
+  key_type: {description: The kind of key., type: str, choices: [ecdsa, rsa], default: ecdsa}
+  acme: {description: What the page says of the directory to ask., type: dict, default: {}}
+  force: {description: A new one is due in any case., type: bool, default: false}
+  etc: {description: Where the site's folder is; for tests., type: path, default: /etc}
+  certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
+attributes:
+  check_mode: {support: full}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: See whether a new one is due
+  wsgi.sites.certificate_due:
+    site: wordbook
+    names: [localhost, 127.0.0.1]
+"""
+
+RETURN = r"""
+why: {description: Why one has to be made on the host; empty if none has to., type: str, returned: always}
+folder: {description: "Empty, and ready for the new pair.", type: str, returned: always}
+subject_alt_name: {description: "The names, as a certificate states them.", type: list, elements: str, returned: always}
+ask: {description: Whether something is left to do with certbot., type: bool, returned: always}
+"""
+
+LACKS = (
+    "{}: this host cannot make or get certificates yet. `ansible-playbook site.yml` installs what that needs"
+    " (python3-cryptography)."
+)
+
+
+def why_make(folder: Folder, names: list[str], key_type: str, acme: bool, force: bool) -> str:
+    """Why one has to be made."""
+    used = folder.used
+    own = used if used and used.name.startswith("selfsigned-") else None
+    stands = acme and used is not None and own is None and all(read(used / name) for name in (FULLCHAIN, PRIVKEY))
+    if stands:
+        return ""
+    if force and not acme:
+        return "it was asked for"
+    return why_new(own, names, key_type)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "names": {"type": "list", "elements": "str", "required": True},
+            "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa"},
+            "acme": {"type": "dict", "default": {}},
+            "force": {"type": "bool", "default": False},
+            "etc": {"type": "path", "default": "/etc"},
+            "certbot": {"type": "path", "default": "/etc/letsencrypt"},
+        },
+        supports_check_mode=True,
+    )
+    site, names, key_type, acme, force = (module.params[key] for key in ("site", "names", "key_type", "acme", "force"))
+    folder = Folder(site, Path(module.params["etc"]))
+    if Asking is None:
+        if not module.check_mode:
+            module.fail_json(msg=LACKS.format(site))
+        why, stated, ask = "there is none yet", [], bool(acme)
+    else:
+        lineage = Lineage(site, Path(module.params["certbot"]))
+        why, stated = why_make(folder, names, key_type, bool(acme), force), alternative_names(names)
+        ask = bool(acme) and (force or not Asking(folder, lineage, names, key_type, **acme).is_settled())
+    try:
+        if why and not module.check_mode:
+            folder.make_room()
+    except OSError as error:
+        module.fail_json(msg=f"{site}: {error.strerror}: {error.filename}; correct that, then run again")
+    words = f"make a self-signed certificate: {why}\n" if why else ""
+    module.exit_json(
+        changed=bool(why),
+        why=why,
+        folder=str(folder.new),
+        subject_alt_name=stated,
+        ask=ask,
+        diff={"before": "", "after": words},
+    )
+
+
+if __name__ == "__main__":
+    main()

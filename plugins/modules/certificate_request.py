@@ -1,0 +1,100 @@
+"""Have certbot ask for a site's certificate, and give it to nginx."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal import take
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+
+try:
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+except ImportError:  # a bare host in check mode
+    Asking = None
+
+DOCUMENTATION = r"""
+module: certificate_request
+short_description: Have certbot ask for a site's certificate, and give it to nginx
+description:
+  - Asks when certbot has none for the site, when names, kind of key or directory are others, or when it is time. The
+    directory then looks for a token below the site's names, which a running nginx serves.
+  - What certbot has got is copied to a folder of its own, C(/etc/SITE/tls) is renamed to lead there, and nginx reloads.
+  - A directory that gives none is no failure of the module, since the site is up; RV(complaint) says what it is.
+options:
+  site: {description: The site's name., type: str, required: true}
+  names: {description: Names of the site; addresses among them are left out., type: list, elements: str, required: true}
+  key_type: {description: The kind of key., type: str, choices: [ecdsa, rsa], default: ecdsa}
+  directory: {description: The URL of the directory., type: str, required: true}
+  email: {description: Whom the directory may write to., type: str, default: ""}
+  renew_days: {description: Days before its end that it is renewed., type: int, default: 30}
+  force: {description: Ask in any case., type: bool, default: false}
+attributes:
+  check_mode: {support: full}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Ask for a certificate
+  wsgi.sites.certificate_request:
+    site: shop
+    names: [shop.example.com, www.shop.example.com]
+    directory: https://acme-v02.api.letsencrypt.org/directory
+"""
+
+RETURN = r"""
+changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
+complaint: {description: Why there is no new certificate; empty if there is., type: str, returned: always}
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "names": {"type": "list", "elements": "str", "required": True},
+            "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa"},
+            "directory": {"type": "str", "required": True},
+            "email": {"type": "str", "default": ""},
+            "renew_days": {"type": "int", "default": 30},
+            "force": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    given = dict(module.params)
+    site, force = given.pop("site"), given.pop("force")
+    folder, lineage = Folder(site), Lineage(site)
+    changes: list[str] = []
+    complaint = ""
+
+    def note(words: str) -> bool:
+        changes.append(words)
+        return not module.check_mode
+
+    if Asking is None:
+        note(f"ask {given['directory']} for a certificate")
+    else:
+        asking = Asking(folder, lineage, **given)
+        try:
+            why = "it was wished for" if force else asking.why()
+            if why or not lineage.ours:
+                complaint = "" if module.check_mode else asking.ask(module.run_command)
+                complaint or note(f"ask {asking.directory} for a certificate: {why}")
+            if not module.check_mode and lineage.ours and lineage.pair:
+                interval = asking.interval()
+                if lineage.setting("renew_before_expiry") != interval and note(f"renew it {interval} before its end"):
+                    lineage.set_renewal(interval)
+                take(folder, lineage, note)
+        except Refused as error:
+            complaint = str(error)
+        except OSError as error:
+            module.fail_json(msg=f"{site}: {error.strerror}: {error.filename}; correct that, then run again")
+        complaint = asking.complaint(complaint) if complaint else ""
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
+    module.exit_json(changed=bool(changes), changes=changes, complaint=complaint, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

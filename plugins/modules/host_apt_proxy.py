@@ -1,0 +1,88 @@
+#!/usr/bin/python
+"""The proxy through which apt reaches its mirror."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import place
+
+DOCUMENTATION = r"""
+module: host_apt_proxy
+short_description: Tell apt of the proxy
+description:
+  - Lays the proxy down as a setting of apt's that only root can read, so that upgrades which nobody watches find it
+    too. Without a proxy the file goes. Neither a result nor a diff shows what is in it.
+  - Other users' C(apt list) warns that it cannot read the file, and works all the same.
+options:
+  http_proxy:
+    description: URL of the proxy. It may hold a password, so it is never printed.
+    type: str
+    default: ""
+  no_proxy:
+    description:
+      - Names that are reached without it, as a comma-separated list. apt knows whole names only, so that what stands
+        for several (a domain, a network) is left out.
+    type: str
+    default: ""
+"""
+
+RETURN = r"""
+changed: {description: Whether apt's file was written., type: bool, returned: always}
+"""
+
+FILE = Path("/etc/apt/apt.conf.d/90sites-proxy")
+MODE = 0o600
+# What could end the value's quotes, or would have to be encoded in a URL anyway.
+URL = re.compile(r"https?://[^\s\"\\]+")
+
+
+def settings(http_proxy: str, no_proxy: str) -> str:
+    """The file's text; empty without a proxy."""
+    if not http_proxy:
+        return ""
+    names = [name for name in map(str.strip, no_proxy.split(",")) if re.fullmatch(r"[\w-][\w.-]*", name)]
+    lines = ["// Made from host_http_proxy by the role host; edits here are lost."]
+    for scheme in ("http", "https"):
+        lines.append(f'Acquire::{scheme}::Proxy "{http_proxy}";')
+        lines += [f'Acquire::{scheme}::Proxy::{name} "DIRECT";' for name in names]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def right(text: str) -> bool:
+    """Whether the file is as it should be, its owner and mode included."""
+    if not FILE.exists():
+        return not text
+    status = FILE.stat()
+    closed = (status.st_mode & 0o7777, status.st_uid) == (MODE, os.geteuid())
+    return closed and FILE.read_text(encoding="utf-8") == text
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "http_proxy": {"type": "str", "default": "", "no_log": True},
+            "no_proxy": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    http_proxy = module.params["http_proxy"]
+    if http_proxy and not URL.fullmatch(http_proxy):
+        module.fail_json(
+            msg="host_http_proxy is no URL of a proxy. Give http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
+            "special characters percent-encoded."
+        )
+    text = settings(http_proxy, module.params["no_proxy"])
+    changed = not right(text)
+    if changed and not module.check_mode:
+        place(FILE, text.encode() if text else None, None, MODE)
+    module.exit_json(changed=changed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+#!/usr/bin/python
+"""uv, the installer that builds the sites' virtual environments, from a hashed lock."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.proxy import proxy_environment, without_passwords
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile, pip
+
+DOCUMENTATION = r"""
+module: host_uv
+short_description: Install uv for the bundle's own use
+description:
+  - Has the pip of Debian's C(python3-pip-whl) fetch the wheel that the lock names, with its hash, and renames the
+    program into C(/usr/local/lib/sites/uv). A copy of the lock beside it says which one it is.
+options:
+  requirements:
+    description: The text of a requirements file with hashes that locks uv alone.
+    type: str
+    required: true
+  index:
+    description: URL of a package index to use in place of PyPI. It may hold a password, so it is never printed.
+    type: str
+    default: ""
+  http_proxy:
+    description: URL of the proxy to reach it through. It may hold a password, so it is never printed.
+    type: str
+    default: ""
+  no_proxy:
+    description: Names that are reached without the proxy, as a comma-separated list.
+    type: str
+    default: ""
+"""
+
+RETURN = r"""
+changed: {description: Whether uv was installed., type: bool, returned: always}
+"""
+
+LIBRARY = Path("/usr/local/lib/sites")
+PIP = "/usr/share/python-wheels/pip-*.whl"
+# Whom pip runs as; the same that uv runs as.
+ACCOUNT = build_account.ACCOUNT
+PATIENCE = 900
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def installed(requirements: str) -> bool:
+    """Whether the uv of this very lock is there."""
+    try:
+        return (LIBRARY / "uv.txt").read_text(encoding="utf-8") == requirements and (LIBRARY / "uv").exists()
+    except FileNotFoundError:
+        return False
+
+
+def install(module: AnsibleModule) -> None:
+    """Fetch it and rename it into its place."""
+    given = module.params
+    LIBRARY.mkdir(mode=0o755, parents=True, exist_ok=True)
+    pips = sorted(glob.glob(PIP))
+    if not pips:
+        module.fail_json(msg="No pip under /usr/share/python-wheels. Install Debian's package python3-pip-whl.")
+    try:
+        who = build_account.account(ACCOUNT) if ACCOUNT and os.geteuid() == 0 else None
+        lock = lockfile.parse(given["requirements"])
+    except (build_account.BuilderError, lockfile.LockError) as error:
+        module.fail_json(msg=f"uv cannot be installed: {error}")
+    command = ["/usr/bin/python3", "-I", f"{pips[-1]}/pip"]
+    listed = module.run_command([*command, "config", "list"])
+    settings = {"cert": BUNDLE} if os.path.exists(BUNDLE) else {}
+    settings |= pip.read_settings(listed[1])
+    # Beside its place, so that the last step is a rename.
+    with tempfile.TemporaryDirectory(prefix=".uv-", dir=LIBRARY) as folder, build_account.passable(LIBRARY):
+        requirements = Path(folder, "uv.txt")
+        requirements.touch(0o600)
+        # Where the index is stands there too: arguments can be read by every user of the host.
+        requirements.write_text(lock.text(pip.where([lock], given["index"], settings)), encoding="utf-8")
+        build_account.give(Path(folder), who)
+        fetch(
+            module,
+            [*command, "install", "--target", f"{folder}/out", "--requirement", str(requirements)],
+            settings,
+            who,
+        )
+        program = LIBRARY / ".uv.new"
+        build_account.take_out(Path(folder, "out/bin/uv"), who, program)
+    copy = LIBRARY / ".uv.txt.new"
+    copy.write_text(given["requirements"], encoding="utf-8")
+    copy.chmod(0o644)
+    os.replace(program, LIBRARY / "uv")
+    os.replace(copy, LIBRARY / "uv.txt")
+
+
+def fetch(
+    module: AnsibleModule, command: list[str], settings: dict[str, str], who: build_account.Account | None
+) -> None:
+    """Let pip fetch and unpack it, as an account that nothing belongs to."""
+    folder = Path(command[-1]).parent
+    environment = pip.environment(str(folder), settings)
+    environment |= proxy_environment(module.params["http_proxy"], module.params["no_proxy"])
+    options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    try:
+        done = build_account.run([*command, *options], cwd=folder, environment=environment, who=who, timeout=PATIENCE)
+        status, errors = done.returncode, done.stderr
+    except subprocess.TimeoutExpired:
+        status, errors = 1, f"pip did not end within {PATIENCE // 60} minutes"
+    if status:
+        last = "\n".join(without_passwords(errors).strip().splitlines()[-5:])
+        module.fail_json(
+            msg=f"uv could not be fetched from the package index:\n{last}\n"
+            "If this host reaches the index only through a proxy or a mirror, set host_http_proxy or "
+            "host_package_index; if its certificate is not trusted, add it to host_ca_certificates."
+        )
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "requirements": {"type": "str", "required": True},
+            "index": {"type": "str", "default": "", "no_log": True},
+            "http_proxy": {"type": "str", "default": "", "no_log": True},
+            "no_proxy": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    changed = not installed(module.params["requirements"])
+    if changed and not module.check_mode:
+        install(module)
+    module.exit_json(changed=changed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Find the kept release that an operator wants live, and ask whether it can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks, retained
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+
+DOCUMENTATION = r"""
+module: release_choose
+short_description: Find the kept release that an operator wants live, and ask whether it can be
+description:
+  - Looks for the release on this host, refuses one whose files are not as they were built, and runs the site's
+    C(hooks.schema) with it. Nothing starts here.
+options:
+  site: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  user: {description: The site's user., type: str, required: true}
+  wanted: {description: C(previous), C(live), an ID or a part of only one., type: str, required: true}
+  schema: {description: A command that fails if the database does not suit the release., type: str, default: ""}
+  timeout: {description: Seconds that the command may take., type: int, default: 600}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Find the release to go back to
+  wsgi.sites.release_choose:
+    site: wordbook
+    root: /srv/wordbook
+    user: wordbook
+    wanted: previous
+"""
+
+RETURN = r"""
+site: {description: The site's key., type: str, returned: always}
+release: {description: The release's ID., type: str, returned: always}
+needed: {description: Whether something has to be started., type: bool, returned: always}
+after_live: {description: Whether an earlier run still owes the hooks after going live, type: bool, returned: always}
+complaints:
+  description: Which processes of the live release do not run.
+  type: list
+  elements: str
+  returned: always
+"""
+
+
+def perform(params: dict, check_mode: bool) -> dict:
+    """Find it, and ask it.
+
+    :raises StepError: if there is no such release, or the database does not suit it
+    """
+    site = Layout(params["site"], Path(params["root"]))
+    release_id = retained.choose(site, params["wanted"])
+    restart = params["wanted"] == "live"
+    needed = restart or release_id != site.live_release()
+    if needed and not restart and not check_mode:
+        try:
+            hooks.check_schema(site, params["user"], release_id, params["schema"], params["timeout"])
+        except (OSError, KeyError, ValueError) as error:  # its environment, its user, the words of the command
+            raise StepError(
+                f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
+                "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
+            ) from error
+    owed = not needed and site.owes_hooks()
+    changed, brought = False, processes.Brought()
+    if not needed:
+        # Nothing comes after this step; but what a run that was cut off has left must not stay.
+        changed = deployment.abort(site, check_mode)["changed"]
+        brought = processes.bring(site, check_mode)
+    return {
+        "site": site.name,
+        "release": release_id,
+        "needed": needed,
+        "after_live": owed,
+        "changed": changed or bool(brought.changes),
+        "complaints": brought.complaints,
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "wanted": {"type": "str", "required": True},
+            "schema": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    site = Layout(module.params["site"], Path(module.params["root"]))
+    try:
+        with site_lock(site, enabled=not module.check_mode) as held:
+            if held.remark:
+                module.warn(held.remark)
+            if remark := "" if module.check_mode else deployment.recover(site):
+                module.warn(remark)
+            result = perform(module.params, module.check_mode)
+            if not result["needed"] and not result["after_live"]:
+                held.let_go()
+            result["changed"] |= bool(remark)
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Run commands of a release as its site, around a deploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks, sqlite_backup
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+
+DOCUMENTATION = r"""
+module: release_hooks
+short_description: Run commands of a release as its site
+description:
+  - In order, in the release's C(app/), as the site's user and with the release's environment. The first that fails ends
+    it. No shell runs them; the programs of the release's venv are found by name.
+  - What a command prints is kept in the result without the environment's values. What it leaves in the
+    background ends, unless it made a process group of its own.
+  - Before C(before_start) the SQLite databases below C(shared/data) are copied to C(shared/data/.snapshots/RELEASE).
+    What only looks like one, or says that it is far larger than it is, is left out, and a warning names it.
+  - C(after_live) settles what M(release_start) has noted.
+  - In check mode nothing runs.
+options:
+  site: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  user: {description: The site's user., type: str, required: true}
+  release: {description: ID of a release that was built., type: str, required: true}
+  when: {description: At which point they run., type: str, choices: [before_start, after_live], default: before_start}
+  commands: {description: The commands., type: list, elements: str, required: true}
+  timeout: {description: Seconds that each command may take., type: int, default: 600}
+  snapshots: {description: Whether databases are copied before C(before_start)., type: bool, default: true}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Bring the database up to date
+  wsgi.sites.release_hooks:
+    site: wordbook
+    root: /srv/wordbook
+    user: wordbook
+    release: 20261121T031500Z-1a2b3c4d
+    commands: [flask --app wsgi db upgrade]
+"""
+
+RETURN = r"""
+ran:
+  description: "One entry a command: command, seconds, said (the last lines that it printed)."
+  type: list
+  elements: dict
+  returned: always
+snapshots: {description: Copies of the databases as they were before., type: list, elements: str, returned: always}
+left_out: {description: What was not copied, in words., type: list, elements: str, returned: always}
+"""
+
+
+def perform(params: dict) -> dict:
+    """Run the commands.
+
+    :raises StepError: with the last lines of the command that failed
+    """
+    site = Layout(params["site"], Path(params["root"]))
+    if params.get("when") == "after_live":
+        outcome, taken = f"Release {params['release']} is live all the same", sqlite_backup.Taken()
+    else:
+        taken = sqlite_backup.Taken()
+        if params.get("snapshots", True):
+            taken = sqlite_backup.take(site, params["user"], params["release"])
+        outcome = "Nothing went live"
+    try:
+        ran = hooks.run(site, params["user"], params["release"], params["commands"], params["timeout"], outcome)
+    except StepError as error:
+        if taken.copies:
+            raise StepError(f"{error}\nIts SQLite files as they were before: {', '.join(taken.copies)}") from None
+        raise
+    return {"ran": ran, "snapshots": taken.copies, "left_out": taken.left_out}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "release": {"type": "str", "required": True},
+            "when": {"type": "str", "choices": ["before_start", "after_live"], "default": "before_start"},
+            "commands": {"type": "list", "elements": "str", "required": True},
+            "timeout": {"type": "int", "default": 600},
+            "snapshots": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=True, ran=[], snapshots=[], left_out=[])
+    site = Layout(module.params["site"], Path(module.params["root"]))
+    try:
+        with site_lock(site, last=module.params["when"] == "after_live") as held:
+            try:
+                result = perform(module.params)
+            except StepError as error:
+                if module.params["when"] == "after_live":
+                    held.note("hook-failed", release=module.params["release"], reason=str(error))
+                raise
+            finally:  # also when one of them failed: that is told, and not tried again
+                if module.params["when"] == "after_live" and (slot := site.live_slot()):
+                    site.owed(slot).unlink(missing_ok=True)
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error))
+    if result["left_out"]:
+        module.warn(f"{site.name}: there is no copy of these in shared/data: {'; '.join(result['left_out'])}")
+    module.exit_json(changed=bool(result["ran"]), **result)
+
+
+if __name__ == "__main__":
+    main()

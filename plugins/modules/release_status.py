@@ -1,0 +1,88 @@
+"""Say what is live on this host."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site import remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_fronts, recorded_sites
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
+
+DOCUMENTATION = r"""
+module: release_status
+short_description: Say what is live on this host
+description:
+  - For each site its slot, release, since when it is live, and whether it answers its health page. Changes nothing.
+options:
+  sites:
+    description: >-
+      Names of the sites to report, those that are there; without it every site that the bundle set up on this host.
+    type: list
+    elements: str
+    default: []
+  timeout: {description: Seconds that a site has to answer., type: float, default: 3}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Ask what is live
+  wsgi.sites.release_status:
+  register: status
+"""
+
+RETURN = r"""
+sites:
+  description: One entry a site.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    site: {description: The site's key., type: str, returned: always}
+    root: {description: Its directory., type: str, returned: always}
+    slot: {description: The live slot; C(front) where its servers are on other hosts., type: str, returned: always}
+    release: {description: The live release., type: str, returned: always}
+    version: {description: "What it was made from, short.", type: str, returned: always}
+    since: {description: Since when it is live (UTC)., type: str, returned: always}
+    previous: {description: The release that was live before., type: str, returned: always}
+    state: {description: Supervisor's word for it., type: str, returned: always}
+    managed: {description: Whether supervisord knows its program., type: bool, returned: always}
+    healthy: {description: Whether it answers its health page., type: bool, returned: always}
+    detail: {description: "What it answers, in words.", type: str, returned: always}
+    processes: {description: How many processes run of how many; empty without any., type: str, returned: always}
+    troubles:
+      description: What is wrong with processes and jobs, or with some of several servers.
+      type: str
+      returned: always
+    shut: {description: "Since when it is shut, by whom and why.", type: str, returned: always}
+    unfinished: {description: "What a run that was cut off left, by slot.", type: dict, returned: always}
+"""
+
+
+def reports(names: list[str], timeout: float) -> list[dict]:
+    """What is live of each of these sites, or of all that there are."""
+    asks = {site.name: partial(status, site, timeout) for site in recorded_sites()}
+    asks |= {name: partial(remote_upstream.status, name, where, timeout) for name, where in recorded_fronts().items()}
+    here = [asks[name] for name in names or sorted(asks) if name in asks]
+    # Side by side: those that do not answer cost their time once.
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(lambda ask: ask(), here))
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "sites": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "float", "default": 3},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, sites=visible_all(reports(module.params["sites"], module.params["timeout"])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Give a site its user, its directories and its place in the logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Front, Home, jail
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
+
+DOCUMENTATION = r"""
+module: site_provision
+short_description: Give a site its user, its directories and its place in the logs
+description:
+  - Creates the site's system user, its directories with their owners and modes, its log files, the link
+    C(/etc/SITE/environment), and the host's record that these are this bundle's.
+  - Refuses, before anything is changed, when one of these is there already and the record does not call it ours.
+options:
+  name: {description: The site's name., type: str, required: true}
+  root: {description: The site's own directory., type: path, required: true}
+  user: {description: The site's own system user., type: str, required: true}
+  front:
+    description: >-
+      Of a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
+      C(health), as they are asked for it. Then there is no user, and O(root) is not made.
+    type: dict
+    default: {}
+  files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
+  logs: {description: Names of further logs., type: list, elements: str, default: []}
+  certificate: {description: Where the site's certificate comes from., type: str, default: none}
+author: The project's authors
+"""
+
+EXAMPLES = r"""
+- name: Give the site its home
+  wsgi.sites.site_provision:
+    name: wordbook
+    root: /srv/wordbook
+    user: wordbook
+"""
+
+RETURN = r"""
+changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
+jailed: {description: Whether fail2ban has a jail for the site., type: bool, returned: always}
+spare: {description: Certificates and keys of the site that nothing uses., type: list, elements: str, returned: always}
+ansible_facts:
+  description: What server blocks go by, since a run of sites alone asks nothing else.
+  type: dict
+  returned: always
+  contains:
+    ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
+    ansible_sites_nginx: {description: "nginx's version; none before it is installed.", type: str}
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "front": {"type": "dict", "default": {}},
+            "files": {"type": "dict", "default": {}},
+            "logs": {"type": "list", "elements": "str", "default": []},
+            "certificate": {"type": "str", "default": "none"},
+        },
+        supports_check_mode=True,
+    )
+    site = Layout(module.params["name"], Path(module.params["root"]))
+    front, given = module.params["front"], (module.params["user"], module.run_command, module.params["files"])
+    more = tuple(module.params["logs"])
+    if front:
+        home: Home = Front(site, *given, module.check_mode, more_logs=more, front=front)
+    else:
+        home = Home(site, *given, module.check_mode, more_logs=more)
+    try:
+        # No step of a release's comes after this one where there are none.
+        with site_lock(site, enabled=not module.check_mode, first=True, last=bool(front)) as held:
+            if held.remark:
+                module.warn(held.remark)
+            changes = home.bring()
+    except (StepError, Busy) as error:
+        module.fail_json(msg=str(error), changes=home.changes)
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
+    unused = spare(module.params["certificate"], Folder(site.name, site.config.parent), Lineage(site.name))
+    module.exit_json(
+        changed=bool(changes),
+        changes=changes,
+        diff=diff,
+        spare=[str(path) for path in unused],
+        jailed=jail(site.name).exists(),
+        ansible_facts=facts(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Lay supervisord's own configuration down as one step, without touching the programs that run under it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import shipped, template
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
+
+DOCUMENTATION = """
+module: supervisor_config
+short_description: Change supervisord's own configuration, and restart it only if that harms nobody
+description:
+  - supervisor's own parser reads the new configuration first. If it refuses it, nothing on disk changes and the error
+    is the parser's own.
+  - supervisord reads its own settings only when it starts, and a restart stops every program on the host. So it is
+    restarted only while it knows no program, or when O(restart) says so; otherwise each run warns that it is pending.
+  - If supervisord does not come back with the new files, the old ones do.
+  - Keeps a stamp of what was last loaded, so that a run that was killed half-way is made good by the next.
+  - Never overwrites what it has not made, except files of the distribution that nobody has edited.
+options:
+  files:
+    description:
+      - Path and content. O(config) is supervisord's configuration; others (a systemd drop-in) are only laid down, and
+        systemd re-reads its units when it has not seen them yet.
+    type: dict
+    required: true
+  restart:
+    description: Restart supervisord, and with it every program on the host, if it has not read its configuration yet.
+    type: bool
+    default: false
+  config: {description: supervisord's configuration., type: path, default: /etc/supervisor/supervisord.conf}
+  binary: {description: supervisord itself., type: path, default: /usr/bin/supervisord}
+  socket: {description: Where supervisord answers., type: path, default: /run/supervisor.sock}
+  state_dir: {description: Where the stamp and the lock are., type: path, default: /run/sites}
+  dpkg_status: {description: What the distribution shipped., type: path, default: /var/lib/dpkg/status}
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = """
+- name: Lay down supervisord's configuration
+  wsgi.sites.supervisor_config:
+    files:
+      /etc/supervisor/supervisord.conf: "{{ lookup('wsgi.sites.template', 'supervisor/supervisord.conf.j2') }}"
+"""
+
+RETURN = """
+paths: {description: What changed on disk, type: list, elements: str}
+restarted: {description: Whether supervisord was restarted, type: bool}
+pending: {description: Whether supervisord still runs with what an older configuration said, type: bool}
+tested: {description: Whether supervisor was there to test the configuration, type: bool}
+running: {description: Whether supervisord runs, type: bool}
+installed: {description: Whether supervisor is installed, type: bool}
+"""
+
+# supervisor is the distribution's package: only the system's Python can import it.
+PYTHON = "/usr/bin/python3"
+# Reads the text as supervisord would read it from its place, without the programs of other files: they are not this
+# module's business, and a broken one among them is no reason to keep supervisord from its own settings.
+PARSE = r"""
+import io, sys
+from supervisor.options import ServerOptions, UnhosedConfigParser
+
+options, main, text = ServerOptions(), UnhosedConfigParser(), io.StringIO()
+main.expansions = options.environ_expansions
+try:
+    main.read_string(sys.stdin.read())
+    main.remove_section("include")
+    main.write(text)
+    text.seek(0)
+    options.exists, options.open = (lambda path: True), (lambda *words: text)
+    options.realize(["-c", sys.argv[1]])
+except Exception as error:
+    sys.exit("Error: %s" % error)
+"""
+# It stops every program first, and each may take as long as its `stopwaitsecs` says.
+PATIENCE = 300.0
+
+PENDING = (
+    "supervisord still runs with its former configuration: a restart stops every program on this host for seconds, so"
+    " it waits for you. Run this again with -e supervisor_restart=true when that suits."
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are; tests put them elsewhere."""
+
+    config: Path = Path("/etc/supervisor/supervisord.conf")
+    binary: Path = Path("/usr/bin/supervisord")
+    socket: Path = SOCKET
+    state_dir: Path = RUN
+    dpkg_status: Path = Path("/var/lib/dpkg/status")
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(self.state_dir, "supervisord")
+
+    @property
+    def daemon(self) -> Supervisord:
+        return Supervisord(self.socket)
+
+
+def plan(files: Mapping[str, str], places: Places) -> list[Change]:
+    """What has to change on disk."""
+    conffiles = shipped(places.dpkg_status)
+    changes = [Change(Path(path), content=content) for path, content in files.items()]
+    changes = [change for change in changes if change.needed]
+    for change in changes:
+        refuse_foreign(change, conffiles, places.config.parent / "conf.d")
+    return changes
+
+
+def master(places: Places) -> Process | None:
+    """The running supervisord, or None."""
+    try:
+        return process.find(places.daemon.pid())
+    except SupervisorError:
+        return None
+
+
+def test(text: str, running: Process | None, places: Places) -> None:
+    """Let supervisor's own parser judge its configuration as it would be.
+
+    :raises Refused: with the parser's own words
+    """
+    # supervisord's own environment is what `%(ENV_X)s` stands for.
+    environment = process.environment(running.pid) if running else {}
+    done = subprocess.run(
+        [PYTHON, "-W", "ignore", "-c", PARSE, str(places.config)],
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environment or dict(os.environ),
+        check=False,
+        timeout=60,
+    )
+    if done.returncode:
+        words = visible(done.stderr.strip().removeprefix("Error: ").partition("\nFor help, ")[0])
+        raise Refused(
+            "supervisor refuses its new configuration, so nothing was changed and the old one stays in service. Correct"
+            f" {template(text.encode()) or places.config}. supervisor says: {words}"
+        )
+
+
+def digest(content: bytes) -> str:
+    """What the stamp keeps of a configuration."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def loaded(running: Process, places: Places) -> str | None:
+    """The digest of the configuration that this very process has read, or None where that is not known."""
+    known = places.stamp.loaded(running)
+    if known is None and places.config.is_file() and running.began_after(places.config.stat().st_ctime):
+        # Started by somebody else, and later than the file was written: it has read it.
+        return digest(places.config.read_bytes())
+    return known
+
+
+def restart(running: Process, places: Places) -> None:
+    """Stop every program, read everything anew, start the programs, in the same process.
+
+    :raises Refused: when supervisord ends instead, since it cannot work with the new configuration
+    """
+    places.daemon.restart()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and running.alive and not process.is_gone(running.pid):
+        # As long as it stops programs, it answers that it is shutting down.
+        if places.daemon.running():
+            return
+        time.sleep(0.1)
+    raise Refused(
+        "supervisord did not come back with its new configuration, so the old files are back. See its last words:"
+        " journalctl -u supervisor, or /var/log/supervisor/supervisord.log. Without systemd, start it again: service"
+        " supervisor start"
+    )
+
+
+def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
+    """Bring supervisord's configuration to what ``params`` says, or leave everything as it was.
+
+    :raises Refused: when somebody else's file is in the way, or supervisor does not take the configuration
+    """
+    installed = entry.installed(places.binary, "supervisor", check_mode)
+    text = params["files"][str(places.config)]
+    drop_ins = units.drop_ins(params["files"])
+    with alone(places.state_dir, "supervisord", enabled=not check_mode):
+        changes = plan(params["files"], places)
+        running = master(places)
+        waiting = running is not None and loaded(running, places) != digest(text.encode())
+        restarts = waiting and (params["restart"] or not places.daemon.programs())
+        result = {
+            "changed": bool(changes) or restarts or units.unread(drop_ins),
+            "paths": [str(change.path) for change in changes],
+            "restarted": restarts,
+            "pending": waiting and not restarts,
+            "tested": installed and (bool(changes) or waiting),
+            "running": running is not None,
+            "installed": installed,
+            "diff": [change.diff() for change in changes],
+        }
+        if result["tested"]:
+            test(text, running, places)
+        if check_mode:
+            return result
+        with placed(changes):
+            if running is not None and restarts:
+                restart(running, places)
+        if running is not None and not result["pending"]:
+            places.stamp.write(running, digest(text.encode()))
+        # Asked again: a drop-in that was read before may have changed just now.
+        result["changed"] |= units.catch_up(drop_ins)
+        return result
+
+
+def main() -> None:
+    """Ansible's entry."""
+    options = {"files": {"type": "dict", "required": True}, "restart": {"type": "bool", "default": False}}
+    module, result = entry.perform(ensure, Places, options)
+    if result["pending"]:
+        module.warn(PENDING)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The site config: read, merged and checked on the controller."""

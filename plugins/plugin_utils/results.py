@@ -1,0 +1,179 @@
+"""What a host answers to a module of ours is data: bounded, of the keys and types that the module's ``RETURN`` says.
+
+Anything else is refused and named, with the host: a host that was taken over can answer whatever it likes.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import module_loader
+
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+
+# Far more than any of ours has ever said.
+LONGEST_TEXT = 16 << 20
+LONGEST_MESSAGE = 64 << 10
+MOST_ITEMS = 20_000
+DEEPEST = 8
+LARGEST = 1 << 53
+# What Ansible itself adds to an answer.
+SPOKEN = {"msg": str, "changed": bool, "failed": bool}
+ANSIBLES = {"invocation", "exception", "deprecations", "warnings", "diff", *SPOKEN}
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "list": (list, tuple),
+    "dict": (Mapping,),
+    "raw": (object,),
+}
+REMEDY = (
+    "Nothing of its answer was used. Look at that host: its Python is not the system's, or somebody else rules it. "
+    "To go on without it: -l '!{host}'."
+)
+
+
+class Nonsense(Exception):
+    """An answer that the module cannot have given; the text says which part, and quotes nothing."""
+
+
+def ask(action: ActionBase, module: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """The answer of the host to a module, or a failure that names the host."""
+    site_config.guard(variables)
+    answer = action._execute_module(module, arguments, task_vars=variables)
+    try:
+        return taken_in(answer, described(Path(module_loader.find_plugin(module))))
+    except Nonsense as what:
+        host = str(variables.get("inventory_hostname", "the host"))
+        raise AnsibleActionFail(refusal(host, module, what)) from None
+
+
+@functools.cache
+def described(module: Path) -> dict[str, Any]:
+    """The ``RETURN`` of a module's file."""
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(name, "id", "") for name in node.targets] == ["RETURN"]:
+            return yaml.safe_load(ast.literal_eval(node.value)) or {}
+    return {}
+
+
+def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer with nothing in it but what its module describes; control characters are made visible.
+
+    :param answer: what came of the module
+    :param returns: its ``RETURN``
+    :raises Nonsense: for an answer that is something else
+    """
+    speechless = answer.get("failed") is True and not isinstance(answer.get("msg"), str)
+    if speechless or answer.get("_ansible_parsed") is False:
+        said = str(answer.get("module_stderr") or answer.get("module_stdout") or answer.get("msg") or "nothing")
+        return {"failed": True, "changed": False, "msg": f"no answer that Ansible understands: {words(said)}"}
+    taken = {key: answer[key] for key in answer if str(key).startswith("_ansible_")}
+    taken |= {key: _value(answer[key], {"type": type_.__name__}, key) for key, type_ in SPOKEN.items() if key in answer}
+    taken |= _of_ansible(answer)
+    if taken.get("failed"):
+        taken["msg"] = words(answer["msg"])
+    for key, value in answer.items():
+        if key in returns:
+            taken[key] = _value(value, returns[key], key)
+        elif key not in ANSIBLES and not str(key).startswith("_ansible_") and not taken.get("failed"):
+            raise Nonsense(f"`{words(str(key), 40)}` is nothing that it says")
+    missing = [key for key, spec in returns.items() if spec.get("returned") == "always" and key not in answer]
+    if missing and not taken.get("failed"):
+        raise Nonsense(f"`{missing[0]}` is missing")
+    return taken
+
+
+def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Warnings, differences and the traceback of a module that broke, as texts."""
+    taken: dict[str, Any] = {}
+    if answer.get("warnings"):
+        taken["warnings"] = [words(_event(one)) for one in _some(answer["warnings"], "warnings")]
+    for key in ("diff", "invocation"):
+        if isinstance(answer.get(key), list | tuple | Mapping):
+            taken[key] = shown(answer[key])
+    event = getattr(answer.get("exception"), "event", None)
+    if trace := getattr(event, "formatted_traceback", None):
+        taken["traceback"] = words(str(trace)).splitlines()
+    return taken
+
+
+def shown(value: Any, depth: int = 0) -> Any:
+    """What is only shown: shortened where it is long or deep."""
+    if isinstance(value, str):
+        return words(value, LONGEST_TEXT)
+    if isinstance(value, bool | int | float | None):
+        return value
+    if depth > DEEPEST or not isinstance(value, Mapping | list | tuple):
+        return "…"
+    if isinstance(value, Mapping):
+        few = list(value.items())[:MOST_ITEMS]
+        return {words(str(key), LONGEST_MESSAGE): shown(item, depth + 1) for key, item in few}
+    return [shown(item, depth + 1) for item in value[:MOST_ITEMS]]
+
+
+def _event(warning: object) -> str:
+    return str(getattr(getattr(warning, "event", None), "msg", warning))
+
+
+def _value(value: Any, spec: Mapping[str, Any], place: str, depth: int = 0) -> Any:
+    """A value of the described type, and all below it."""
+    kind = spec.get("type", "raw")
+    fits = isinstance(value, TYPES[kind]) and (kind in ("bool", "raw") or not isinstance(value, bool))
+    if depth > DEEPEST or not fits:
+        raise Nonsense(f"`{place}` is {'nested too deeply' if fits else f'no {kind}'}")
+    if isinstance(value, str):
+        return visible(_short(value, place))
+    if isinstance(value, Mapping):
+        contains = spec.get("contains", {})
+        for key, inner in contains.items():
+            if key not in value and inner.get("returned") == "always":
+                raise Nonsense(f"`{place}.{key}` is missing")
+        if contains and (unknown := sorted(map(str, value.keys() - contains.keys()))):
+            raise Nonsense(f"`{place}.{words(unknown[0], 40)}` is nothing that it says")
+        named = {visible(_short(str(key), place)): (key, item) for key, item in _some(value, place).items()}
+        return {
+            name: _value(item, contains.get(key, {}), f"{place}.{name[:40]}", depth + 1)
+            for name, (key, item) in named.items()
+        }
+    if isinstance(value, list | tuple):
+        inner = {"type": spec.get("elements", "raw"), "contains": spec.get("contains", {})}
+        return [_value(item, inner, f"{place}[{number}]", depth + 1) for number, item in enumerate(_some(value, place))]
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:
+        raise Nonsense(f"`{place}` is no number that can be meant")
+    if value is not None and not isinstance(value, bool | int | float):
+        raise Nonsense(f"`{place}` is no data")
+    return value
+
+
+def _some(values: Any, place: str) -> Any:
+    if len(values) > MOST_ITEMS:
+        raise Nonsense(f"`{place}` has {len(values)} entries")
+    return values
+
+
+def _short(text: str, place: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        raise Nonsense(f"`{place}` has {len(text)} characters")
+    return text
+
+
+def words(text: str, most: int = LONGEST_MESSAGE) -> str:
+    """A text to show: its end, where an error stands, with control characters made visible."""
+    return visible(text if len(text) <= most else f"…{text[-most:]}")
+
+
+def refusal(host: str, module: str, what: Nonsense) -> str:
+    """What the operator is told."""
+    return f"{host} answered nonsense to {module}: {what}. {REMEDY.format(host=host)}"

@@ -1,0 +1,116 @@
+"""Do a thing once for all processes that want it: Ansible asks for each host in a process of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError
+
+
+def name_of(*values: object) -> str:
+    """A short name for a file that belongs to these values, which it does not tell."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def private(folder: Path) -> None:
+    """Make a folder, and those above it, that only its owner can enter; close one that others could enter.
+
+    :raises InputError: if something else lies there, or somebody else's folder
+    """
+    for each in reversed([folder, *folder.parents]):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    # The owner of the folder above could have put anything here.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.geteuid(), folder.parent.stat().st_uid):
+        raise InputError(f"source: {folder} is not a folder of your own; remove it, and run again")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock; the kernel takes it back from whoever is killed, so it is never in the way."""
+    private(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def secret_name(folder: Path, values: list[str]) -> str:
+    """A name for what only those may have who know these values: nobody finds them by trying what gives that name.
+
+    :param folder: keeps what is mixed into it, so that it is another one on every controller
+    """
+    if not values:
+        return "open"
+    with locked(folder / "salt.lock"):
+        kept = folder / "salt"
+        if not kept.is_file() or kept.stat().st_size != 32:
+            temporary = kept.with_suffix(".new")
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+                target.write(os.urandom(32))
+            temporary.replace(kept)
+        salt = kept.read_bytes()
+    return hashlib.scrypt(json.dumps(values).encode(), salt=salt, n=1 << 14, r=8, p=1, dklen=16).hex()
+
+
+def discard(folders: Iterable[Path], keep: int) -> None:
+    """Remove all folders but those that were used last, and those whose lock somebody holds."""
+    known = sorted((path for path in folders if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in known[keep:]:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def forget(paths: Iterable[Path], keep: int) -> None:
+    """Remove all of a cache's files or folders but the ones that were used last; using one sets its time."""
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime)[:-keep]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def once(folder: Path, name: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives (as JSON could hold it), made by the first that asks; the others wait, and get the same.
+
+    An error is kept as well: fifty hosts do not wait for the same timeout fifty times.
+
+    :param folder: of one run, so that the next run asks anew
+    :raises InputError: what ``make`` raised, to everyone who asks
+    """
+    note = folder / f"{name}.json"
+    with locked(folder / f"{name}.lock"):
+        try:
+            answer = json.loads(note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            try:
+                answer = {"value": make()}
+            except InputError as error:
+                answer = {"error": str(error)}
+            temporary = note.with_suffix(".new")
+            temporary.write_text(json.dumps(answer), encoding="utf-8")
+            temporary.replace(note)
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer["value"]

@@ -1,1 +1,0 @@
-../../preflight/plugin_utils/asking.py
