@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible.plugins.loader import init_plugin_loader
+from project import PROJECT, load
 from xdist.scheduler import LoadScopeScheduling
 
-PROJECT = Path(__file__).resolve().parent.parent
 # Its fixtures; imported by pytest itself, before any test imports it, so that its assertions are told in full.
 pytest_plugins = ["supervised"]
 
-# The collection as Ansible finds it: `ansible_collections.wsgi.sites` is this checkout.
-init_plugin_loader([str(PROJECT / "collections")])
-
 
 # Their tests share what is costly to make, or must not be made twice at a time; any other test goes to whoever is free.
-TOGETHER = ("test_host_authorities", "test_host_uv", "test_laboratory_runs", "test_page", "test_render")
+TOGETHER = ("test_host_authorities", "test_host_uv", "test_laboratory_runs", "test_render", "test_site_config")
 
 # Most of the time is theirs: they start real daemons, fetch from a package index, or run whole playbooks.
 # `bin/test` runs them, `bin/test quick` does not.
 SLOW = (
-    "test_change_of_server", "test_console", "test_host_uv", "test_laboratory_runs", "test_release_lock",
-    "test_release_processes", "test_release_switch", "test_release_wheels", "test_scaffold", "test_scaler",
-    "test_secrets", "test_supervisor_config", "test_uwsgi", "test_worker_classes",
+    "test_change_of_server", "test_cli", "test_host_uv", "test_laboratory_runs", "test_lock", "test_processes",
+    "test_release_switch", "test_scaffold", "test_scaler", "test_secrets", "test_supervisor_config", "test_uwsgi",
+    "test_wheels", "test_worker_classes",
 )  # fmt: skip
 
 
@@ -49,17 +44,6 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
     """With `-n N`: who runs what."""
     return Scheduling(config, log)
-
-
-def load(path: str) -> ModuleType:
-    """Import a module or plugin of the collection by its path, e.g. ``plugins/modules/release_build.py``."""
-    if path.startswith("plugins/"):
-        return importlib.import_module("ansible_collections.wsgi.sites." + path.removesuffix(".py").replace("/", "."))
-    spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,399 @@
+"""One run a site at a time: who comes second is told who is at work, and what a dead run left is taken over."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_run import run as ansible
+from ansible_run import write_inventory
+from project import PROJECT
+
+from ansible_collections.wsgi.sites.plugins.lookup import run_identity as this_run
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerprint, hooks, retained
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, lock, run_identity
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import Run
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.modules import release_choose
+
+ALICE = Run("a1", "deploy", "alice", "laptop", 1795230000.9, "m1", "10:1", frozenset({"10:1"}))
+BOB = Run("b1", "rollback", "bob", "desk", 1795230001.0, "m2", "20:1", frozenset({"20:1"}))
+# Alice's next run, on the same machine, while her first one goes on, or after it has ended.
+BESIDE = replace(ALICE, id="a2", process="11:5", alive=frozenset({"10:1", "11:5"}))
+AFTER = replace(BESIDE, alive=frozenset({"11:5"}))
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A site's root and the host's folder for notes."""
+    if os.geteuid() != 0:
+        pytest.skip("writes files of root's")
+    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
+    (tmp_path / "shop").mkdir()
+    return Layout("shop", tmp_path / "shop")
+
+
+def step(site: Layout, me: Run | None, **options: bool) -> lock.Held:
+    """One step of a run."""
+    with site_lock(site, me=me, **options) as held:
+        return held
+
+
+def silent(site: Layout, seconds: float) -> None:
+    """Let the holder have been silent for so long."""
+    note = lock.read(site)
+    note["holder"]["seen"] -= seconds
+    site.run_note.write_text(json.dumps(note))
+
+
+def test_a_run_holds_the_site_from_step_to_step(site: Layout) -> None:
+    step(site, ALICE)
+    before = lock.read(site)
+    with pytest.raises(Busy) as caught:
+        step(site, BOB)
+    words = str(caught.value)
+    assert words.startswith("shop: alice@laptop has been deploying it since 20")
+    assert "-e lock=take" in words
+    assert lock.read(site) == before, "the first run is not disturbed"
+    held = step(site, ALICE)
+    assert held.since == before["holder"]["since"]
+    step(site, ALICE, last=True)
+    assert lock.read(site) == {"ousted": []}
+    step(site, BOB)
+
+
+def test_a_step_without_a_run_waits_its_turn_too(site: Layout) -> None:
+    step(site, None)
+    step(site, ALICE)
+    with pytest.raises(Busy, match="alice@laptop"):
+        step(site, None)
+
+
+@pytest.mark.parametrize("options", [{"last": True}, {"first": True}])
+def test_a_failing_first_or_last_step_lets_go(site: Layout, options: dict) -> None:
+    with pytest.raises(ZeroDivisionError), site_lock(site, me=ALICE, **options):
+        _ = 1 / 0
+    step(site, BOB)
+
+
+def test_a_failing_step_between_keeps_the_site(site: Layout) -> None:
+    with pytest.raises(ZeroDivisionError), site_lock(site, me=ALICE):
+        _ = 1 / 0
+    with pytest.raises(Busy):
+        step(site, BOB)
+
+
+def test_a_dead_run_of_the_same_controller_is_taken_over_at_once(site: Layout) -> None:
+    step(site, ALICE)
+    with pytest.raises(Busy):
+        step(site, BESIDE)
+    assert step(site, AFTER).remark == "shop: took over from alice@laptop: its process has ended"
+    assert [(line["action"], line["result"], line["by"]) for line in history.read(site)] == [
+        ("deploy", "cut-off", "alice@laptop")
+    ]
+
+
+def test_a_process_id_means_nothing_on_another_machine(site: Layout) -> None:
+    step(site, ALICE)
+    with pytest.raises(Busy):
+        step(site, replace(AFTER, machine="m2"))
+    step(site, replace(ALICE, process="", machine=""), last=True)
+    step(site, replace(ALICE, process="", machine=""))
+    with pytest.raises(Busy):
+        step(site, replace(AFTER, machine=""))
+
+
+def test_the_note_of_a_run_of_one_step_is_dead_as_soon_as_the_kernel_gives_the_lock(site: Layout) -> None:
+    console = Run("c1", "restart", "root", "web1", time.time(), step=True)
+    with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
+        step(site, BOB)
+    assert lock.read(site)["holder"]["id"] == "c1", "it was killed: nothing took its note away"
+    assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
+
+
+def test_a_silent_run_is_taken_over_when_the_patience_ends(site: Layout) -> None:
+    step(site, ALICE)
+    silent(site, 599)
+    with pytest.raises(Busy, match=r"last sign of life 599 s ago"):
+        step(site, BOB)
+    step(site, ALICE)
+    silent(site, 601)
+    assert "gave no sign of life for more than 600 s" in step(site, BOB).remark
+
+
+def test_a_run_that_waits_for_another_host_may_be_silent_for_longer(site: Layout) -> None:
+    step(site, replace(ALICE, silence=5000))
+    silent(site, 4999)
+    with pytest.raises(Busy):
+        step(site, BOB)
+    silent(site, 2)
+    assert "gave no sign of life for more than 5000 s" in step(site, BOB).remark
+
+
+def test_a_step_at_work_is_never_taken_over(site: Layout) -> None:
+    step(site, ALICE)
+    silent(site, 10_000)
+    with site_lock(site, me=ALICE):
+        silent(site, 10_000)
+        for me in (BOB, AFTER, replace(BOB, take=True)):
+            with pytest.raises(Busy, match=r"alice@laptop has been deploying .* a step of it is at work just now"):
+                step(site, me)
+
+
+def test_a_run_that_was_taken_over_stops_at_its_next_step(site: Layout) -> None:
+    step(site, ALICE)
+    assert "you said lock=take" in step(site, replace(BOB, take=True)).remark
+    with pytest.raises(Busy, match=r"taken this site over from this one; bob@desk has been rolling back it"):
+        step(site, ALICE)
+    with pytest.raises(Busy):
+        step(site, replace(ALICE, take=True))
+    step(site, BOB, last=True)
+    with pytest.raises(Busy, match="This one stops here"):
+        step(site, ALICE)
+
+
+def test_check_mode_takes_and_writes_nothing(site: Layout, tmp_path: Path) -> None:
+    with site_lock(site, enabled=False) as held:
+        held.let_go()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_step_at_work_is_known_by_the_kernel_alone(site: Layout) -> None:
+    step(site, ALICE)
+    with site.lock.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(Busy):
+            step(site, ALICE)
+    step(site, ALICE)
+
+
+# --- Which run a step belongs to -----------------------------------------------------------------------------------
+
+
+def test_a_step_reads_its_run_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(run_identity.VARIABLE, raising=False)
+    assert run_identity.current() is None
+    assert run_identity.author() == ""
+    values = this_run.identity(os.getpid()) | {"action": "deploy", "patience": 5, "take": False}
+    monkeypatch.setenv(run_identity.VARIABLE, json.dumps(values))
+    me = run_identity.current()
+    assert me is not None
+    assert me.author == f"{values['who']}@{values['controller']}"
+    assert abs(me.began - time.time()) < 3600
+    assert run_identity.moment() == me.moment
+
+
+def test_the_answer_is_the_same_in_every_task_of_a_run() -> None:
+    one, other = this_run.identity(os.getpid()), this_run.identity(os.getpid())
+    assert {**one, "alive": []} == {**other, "alive": []}
+    assert this_run.identity(os.getppid())["id"] != one["id"]
+
+
+def test_without_proc_the_answer_is_the_same_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(this_run, "PROC", Path("/nonexistent"))
+    monkeypatch.setattr(this_run, "text", lambda path: "")
+    one, other = this_run.identity(os.getpid()), this_run.identity(os.getpid())
+    assert one == other
+    assert (one["machine"], one["process"], one["alive"]) == ("", "", [])
+    assert abs(one["began"] - time.time()) < 3600
+
+
+@pytest.mark.parametrize(("uid", "first", "known"), [(1000, "", False), (1000, "init", True), (0, "", True)])
+def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
+    monkeypatch: pytest.MonkeyPatch, uid: int, first: str, known: bool
+) -> None:
+    read = this_run.text
+    monkeypatch.setattr(this_run, "text", lambda path: first if path == "/proc/1/cmdline" else read(path))
+    monkeypatch.setattr(this_run, "runs", lambda: {this_run.named(os.getpid())})
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    found = this_run.identity(os.getpid())
+    assert (found["machine"] != "", found["process"] != "") == (known, known)
+
+
+def test_the_default_of_the_patience_stands_in_step() -> None:
+    defaults = yaml.safe_load((PROJECT / "roles/release/defaults/main.yml").read_text())
+    assert defaults["release_lock_patience"] == run_identity.PATIENCE
+
+
+SAID = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Know the role's plugins
+      ansible.builtin.import_role: {name: wsgi.sites.preflight, tasks_from: choose, rolespec_validate: false}
+      when: false
+    - ansible.builtin.debug:
+        msg: "said: {{ query('wsgi.sites.extra_var', 'release', 'schema') | join('/') }}/{{ run.take }}."
+      vars:
+        run: "{{ lookup('wsgi.sites.run_identity', 'deploy') | from_json }}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "//False"), (("release=r1", "schema=ok", "lock=take"), "r1/ok/True")],
+)
+def test_what_is_said_for_one_run_is_said_on_the_command_line(tmp_path: Path, words: tuple, said: str) -> None:
+    inventory = write_inventory(tmp_path / "page", {"release": "trixie", "schema": "ok", "lock": "take"})
+    (tmp_path / "said.yml").write_text(SAID)
+    output = ansible(tmp_path / "said.yml", "-i", inventory, *(option for word in words for option in ("-e", word)))
+    assert f"said: {said}." in output
+
+
+def test_another_word_for_the_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "said.yml").write_text(SAID)
+    output = ansible(tmp_path / "said.yml", "-i", write_inventory(tmp_path, {}), "-e", "lock=steal", check=False)
+    assert "the only word is `take`" in output
+
+
+# --- What was done --------------------------------------------------------------------------------------------------
+
+
+def test_each_change_is_one_line_that_can_be_read_back(site: Layout) -> None:
+    history.append(site, "deploy", "ok", by="alice@laptop", release="r2", previous="r1", seconds=9.87)
+    history.append(site, "rollback", "failed", by="bob jr@desk", release="r1", reason='no "good"\nTraceback …')
+    lines = history.path(site).read_text().splitlines()
+    assert lines[0].endswith(" deploy result=ok by=alice@laptop release=r2 previous=r1 seconds=9.9")
+    assert len(lines) == 2
+    assert history.read(site)[1] | {"time": ""} == {
+        "time": "", "action": "rollback", "result": "failed", "by": "bob jr@desk", "release": "r1",
+        "reason": 'no "good"',
+    }  # fmt: skip
+    assert history.path(site).stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_long_history_keeps_its_newer_half(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "LIMIT", 1000)
+    for number in range(100):
+        history.append(site, "deploy", "ok", release=f"r{number}")
+    assert history.path(site).stat().st_size < 1100
+    assert history.read(site)[-1]["release"] == "r99"
+    assert history.read(site, 3)[0]["release"] == "r97"
+
+
+def test_a_history_that_cannot_be_written_fails_nothing(site: Layout, tmp_path: Path) -> None:
+    history.path(site).symlink_to(tmp_path / "elsewhere")
+    history.append(site, "deploy", "ok")
+    assert not (tmp_path / "elsewhere").exists()
+    assert history.parse("neither time nor fields") == {}
+
+
+# --- Which release is meant -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def releases(site: Layout) -> Layout:
+    """Three releases, the last live, the one before the previous."""
+    for name in ("20261101T000000Z-aaaa", "20261102T000000Z-bbbb", "20261103T000000Z-aaaa"):
+        folder = site.release(name)
+        folder.mkdir(parents=True)
+        (folder / ".complete").touch()
+        (folder / "release.json").write_text(json.dumps({"created": name, "source": "folder app", "by": "eve@pc"}))
+        (folder / ".fingerprint").write_text(fingerprint.record(folder, {}))
+    slot = site.slot("blue")
+    slot.mkdir(parents=True)
+    (slot / "release").symlink_to("../../releases/20261103T000000Z-aaaa")
+    site.live.symlink_to("slots/blue")
+    site.previous.write_text("20261102T000000Z-bbbb\n")
+    return site
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("previous", "20261102T000000Z-bbbb"),
+        ("live", "20261103T000000Z-aaaa"),
+        ("20261101T000000Z-aaaa", "20261101T000000Z-aaaa"),
+        ("bbbb", "20261102T000000Z-bbbb"),
+    ],
+)
+def test_a_word_means_a_release(releases: Layout, wanted: str, found: str) -> None:
+    assert retained.choose(releases, wanted) == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("aaaa", "fits several releases. There are: 20261101T000000Z-aaaa, 20261103T000000Z-aaaa (live)."),
+        ("20261102T000000Z-bbbc", "Did you mean 20261102T000000Z-bbbb? There are: 20261101T000000Z-aaaa, "),
+        ("../../etc", "is not on this host"),
+    ],
+)
+def test_a_word_that_means_none_is_answered_with_those_that_there_are(
+    releases: Layout, wanted: str, words: str
+) -> None:
+    with pytest.raises(retained.StepError) as caught:
+        retained.choose(releases, wanted)
+    assert words in str(caught.value)
+
+
+def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
+    (releases.release("20261102T000000Z-bbbb") / ".complete").unlink()
+    with pytest.raises(retained.StepError, match="the previous release 20261102T000000Z-bbbb is gone"):
+        retained.choose(releases, "previous")
+    releases.previous.unlink()
+    with pytest.raises(retained.StepError, match="no release was live before 20261103T000000Z-aaaa"):
+        retained.choose(releases, "previous")
+
+
+def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout) -> None:
+    releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
+    with pytest.raises(
+        retained.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"
+    ):
+        retained.choose(releases, "previous")
+
+
+@pytest.mark.parametrize("wanted", ["previous", "bbbb"])
+def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, wanted: str) -> None:
+    folder = releases.release("20261102T000000Z-bbbb")
+    (folder / "app.py").write_text("edited by hand")
+    with pytest.raises(retained.StepError) as caught:
+        retained.choose(releases, wanted)
+    assert "the files of the release 20261102T000000Z-bbbb are no longer as they were" in str(caught.value)
+    assert "Choose another one, or deploy its version again. There are: 20261101" in str(caught.value)
+    (folder / "release.json").unlink()
+    with pytest.raises(
+        retained.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"
+    ):
+        retained.choose(releases, wanted)
+
+
+def test_what_is_live_may_be_restarted_as_it_is(releases: Layout) -> None:
+    (releases.release("20261103T000000Z-aaaa") / "app.py").write_text("edited by hand")
+    assert retained.choose(releases, "live") == "20261103T000000Z-aaaa"
+    assert retained.choose(releases, "20261103") == "20261103T000000Z-aaaa"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x"), KeyError("no such user: shop")])
+def test_what_goes_wrong_while_one_looks_is_said_in_words(
+    releases: Layout, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    params = {"site": "shop", "root": str(releases.root), "user": "shop", "schema": "check", "timeout": 5}
+    for place, name in ((hooks, "check_schema"), (fingerprint, "damage")):
+        monkeypatch.setattr(place, name, fails)
+        with pytest.raises(
+            retained.StepError, match=r"shop: the release 20261102T000000Z-bbbb cannot be .*Nothing was st"
+        ):
+            release_choose.perform(params | {"wanted": "previous"}, False)
+
+
+def test_the_report_tells_who_put_what_live(releases: Layout) -> None:
+    history.append(releases, "deploy", "ok", by="alice@laptop", release="20261102T000000Z-bbbb")
+    history.append(releases, "deploy", "failed", by="bob@desk", release="20261103T000000Z-aaaa")
+    found = retained.report(releases)
+    assert [(it["mark"], it["by"]) for it in found["releases"]] == [
+        ("live", "eve@pc"), ("previous", "alice@laptop"), ("", "eve@pc"),
+    ]  # fmt: skip
+    assert [line["result"] for line in found["history"]] == ["ok", "failed"]

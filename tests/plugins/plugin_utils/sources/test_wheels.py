@@ -1,0 +1,179 @@
+"""A wheelhouse holds what the lock names, for the host's Python and not the controller's; needs the package index."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.tags import platform_tags
+from project import PROJECT
+
+from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
+
+CANARY = "canary-5ecret"
+GUNICORN = (PROJECT / "roles/release/files/gunicorn.txt").read_text(encoding="utf-8")
+
+
+def locked(*names: str, marker: str = "") -> str:
+    """These packages as the project's own lock has them, with the hashes of every wheel that they have."""
+    text = (PROJECT / "requirements/test.txt").read_text(encoding="utf-8")
+    found = [
+        re.search(rf"^{name}==[^ ]+( ;[^\\]*)? \\\n(    --hash=\S+( \\)?\n)+", text, re.MULTILINE)[0] for name in names
+    ]
+    return "".join(re.sub(r"( ;[^\\]*)? \\\n", f"{marker} \\\\\n", block, count=1) for block in found)
+
+
+def host(python: str = "3.13", machine: str = "x86_64", glibc: str = "2.41") -> dict:
+    """What a host of Debian says of itself."""
+    markers = default_environment() | {"python_version": python, "python_full_version": f"{python}.5"}
+    return {
+        "markers": markers | {"platform_machine": machine},
+        "platform": f"linux-{machine}",
+        "libc": ["glibc", glibc],
+    }
+
+
+def test_a_host_says_what_its_wheels_must_fit() -> None:
+    found = venv.target(Path(sys.executable))
+    assert found["markers"] == default_environment()
+    assert found["libc"] == list(platform.libc_ver())
+    assert wheels.tags_of(found)["python"] == f"{sys.version_info[0]}.{sys.version_info[1]}"
+    mine = wheels.tags_of(found)["platforms"]
+    assert mine == [tag for tag in platform_tags() if not tag.endswith(("i686", "armv7l"))]
+
+
+@pytest.mark.parametrize(("lie", "part"), [
+    ({"platform": "linux-x86_64 --index-url=http://evil.test"}, "platform"), ({"platform": None}, "platform"),
+    ({"libc": ["glibc", "2.999999999"]}, "libc"), ({"libc": "glibc"}, "libc"),
+    ({"libc": ["glibc", ""]}, "libc"), ({"libc": ["--dest", "2.36"]}, "libc"),
+    ({"markers": {"python_version": "3.11 --no-binary=:all:"}}, "markers"), ({"markers": []}, "markers"),
+    ({"markers": {"python_version": "3.11", "os_name": "x" * 1000}}, "markers"),
+])  # fmt: skip
+def test_a_host_that_says_of_itself_what_no_host_can_gets_no_wheels(tmp_path: Path, lie: dict, part: str) -> None:
+    with pytest.raises(InputError, match=rf"the host says of itself what no host can \({part}\)"):
+        wheels.collect([locked("markupsafe")], {**host(), **lie}, "", tmp_path)
+
+
+@pytest.mark.parametrize(("python", "machine", "tag"), [
+    ("3.13", "x86_64", "cp313-cp313-manylinux"), ("3.11", "aarch64", "cp311-cp311-manylinux"),
+])  # fmt: skip
+def test_wheels_are_for_the_hosts_python_and_machine(tmp_path: Path, python: str, machine: str, tag: str) -> None:
+    found = wheels.collect([locked("markupsafe")], host(python, machine), "", tmp_path)
+    assert [path.name.split("-")[0].lower() for path in found] == ["markupsafe"]
+    assert tag in found[0].name
+    assert found[0].name.endswith(f"{machine}.whl")
+
+
+def test_markers_are_judged_by_what_the_host_says(tmp_path: Path) -> None:
+    old = locked("colorama", marker=" ; sys_platform == 'win32'") + locked("attrs", marker=" ; python_version < '3.13'")
+    text = old + locked("idna", marker=" ; python_full_version >= '3.13'")
+    found = wheels.collect([text], host("3.13"), "", tmp_path)
+    assert [path.name.split("-")[0] for path in found] == ["idna"]
+
+
+def test_the_servers_own_lock_is_added_if_the_sites_lock_names_none(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(action, "CACHE", tmp_path)
+    found = action.collect_wheels(locked("idna"), GUNICORN, {}, host())
+    assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "idna"]
+    found = action.collect_wheels(locked("gunicorn", "packaging"), "broken", {}, host())
+    assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "packaging"]
+    with pytest.raises(InputError, match="line 1 has no hash for flask==3"):
+        action.collect_wheels("flask==3\n", GUNICORN, {}, host())
+
+
+def test_a_cached_wheelhouse_needs_no_network_and_a_damaged_one_is_made_anew(tmp_path: Path, monkeypatch) -> None:
+    first = wheels.collect([locked("idna")], host(), "", tmp_path)
+    with monkeypatch.context() as offline:
+        offline.setattr(wheels, "_pip", lambda: pytest.fail("asked the index"))
+        assert wheels.collect([locked("idna")], host(), "", tmp_path) == first
+    whole = first[0].read_bytes()
+    first[0].write_bytes(b"damaged")
+    assert wheels.collect([locked("idna")], host(), "", tmp_path)[0].read_bytes() == whole
+    first[0].unlink()
+    assert wheels.collect([locked("idna")], host(), "", tmp_path)[0].read_bytes() == whole
+
+
+def test_another_package_than_the_locked_one_is_refused(tmp_path: Path) -> None:
+    text = re.sub(r"sha256:\w{4}", "sha256:0000", locked("idna"))
+    with pytest.raises(InputError, match="not the one that was locked"):
+        wheels.collect([text], host(), "", tmp_path)
+    assert not list((tmp_path / "wheels").glob("*/*.whl"))
+
+
+def test_a_package_without_a_wheel_for_the_host_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no wheel for the host's Python or processor"):
+        wheels.collect([locked("markupsafe")], host(machine="sparc64"), "", tmp_path)
+
+
+def test_an_index_that_is_not_there_is_told_without_its_login(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    index = f"http://me:{CANARY}@127.0.0.1:9/simple"
+    for text, named in ((locked("idna"), index), (f"--index-url {index}\n{locked('idna')}", "")):
+        with pytest.raises(InputError, match="packages: the wheels cannot be collected") as error:
+            wheels.collect([text], host(), named, tmp_path)
+        assert CANARY not in str(error.value)
+
+
+def test_a_package_by_url_is_refused(tmp_path: Path) -> None:
+    text = f"shop @ https://me:{CANARY}@example.com/shop-1-py3-none-any.whl --hash=sha256:{'0' * 64}\n"
+    with pytest.raises(InputError, match="shop is locked by its own URL") as error:
+        wheels.collect([text], host(), "", tmp_path)
+    assert CANARY not in str(error.value)
+
+
+def test_old_wheelhouses_go(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(wheels, "KEEP", 2)
+    monkeypatch.setattr(wheels, "operators_pip", dict)
+    monkeypatch.setattr(wheels, "_run", lambda command, *_: Path(command[command.index("--dest") + 1], "x.whl").touch())
+    monkeypatch.setattr(wheels, "_is_right", lambda house, *_: house.is_dir())
+    for number in range(4):
+        wheels.collect([f"x=={number} --hash=sha256:00\n"], host(), "", tmp_path)
+    assert len([path for path in (tmp_path / "wheels").iterdir() if path.is_dir()]) == 2
+
+
+UV_LOCK = """version = 1
+revision = 3
+requires-python = ">=3.11"
+
+[[package]]
+name = "itsdangerous"
+version = "2.2.0"
+source = { registry = "https://pypi.org/simple" }
+wheels = [
+    { url = "https://example.com/itsdangerous-2.2.0-py3-none-any.whl", hash = "sha256:HASH" },
+]
+
+[[package]]
+name = "shop"
+version = "1"
+source = { virtual = "." }
+dependencies = [
+    { name = "itsdangerous" },
+]
+
+[package.metadata]
+requires-dist = [{ name = "itsdangerous" }]
+""".replace("HASH", "c6242fc49e35958c8b15141343aa660db5fc54d4f13a1db01a3f5891b98700ef")
+
+
+def test_a_uv_lock_is_exported_by_the_controllers_uv_or_refused(tmp_path: Path, monkeypatch) -> None:
+    project = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["itsdangerous"]\n'
+    (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
+    (tmp_path / "uv.lock").write_text(UV_LOCK, encoding="utf-8")
+    text = wheels.export(tmp_path, "uv.lock", tmp_path / "place")
+    assert wheels.names(text) == {"itsdangerous"}
+    assert [path.name for path in wheels.collect([text], host(), "", tmp_path)] == [
+        "itsdangerous-2.2.0-py3-none-any.whl"
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "pyproject.toml", "uv.lock", "wheels"]
+    assert not list((tmp_path / "place").iterdir()), "nothing is left"
+    monkeypatch.setattr(wheels.shutil, "which", lambda *_a, **_k: None)
+    with pytest.raises(InputError, match="needs uv on the controller"):
+        wheels.export(tmp_path, "uv.lock", tmp_path / "place")
