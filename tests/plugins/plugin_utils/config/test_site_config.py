@@ -7,8 +7,8 @@ import shutil
 from datetime import timedelta
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
 import yaml
+from ansible.parsing.dataloader import DataLoader
 from ansible_run import PROJECT, preflight, run, write_inventory
 from certificates import make
 from nginx_rig import evaluate
