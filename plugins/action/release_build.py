@@ -26,6 +26,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lock
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import EnvironmentFault, as_texts
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 from ansible_collections.wsgi.sites.plugins.plugin_utils.results import ask
@@ -39,7 +40,6 @@ LAYOUT = 2
 EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 # Flask keeps a machine's own data here; a package of this name deeper down is code.
 EXCLUDED_AT_TOP = {"instance"}
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What the module gets as it is; the rest of the task's arguments is this plugin's own.
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
@@ -195,30 +195,6 @@ def load_lock(source: Path, requirements: str) -> lockfile.LockFile:
         raise PackError(f"requirements: {error}") from None
 
 
-def clean_environment(given: object) -> dict[str, str]:
-    """The environment as text. Neither names nor values appear in an error: they are counted."""
-    if not isinstance(given, Mapping):
-        raise PackError("env: must be a mapping of names to values")
-    clean: dict[str, str] = {}
-    for number, (name, value) in enumerate(given.items(), start=1):
-        if not isinstance(name, str) or not NAME.match(name):
-            raise PackError(f"env: the name of entry {number} must be letters, digits and _, and begin with no digit")
-        if isinstance(value, bool):
-            text = "true" if value else "false"
-        elif isinstance(value, (str, int, float)):
-            text = str(value)
-        else:
-            raise PackError(f"env: the value of entry {number} must be a text or a number")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise PackError(f"env: the value of entry {number} is not valid Unicode") from None
-        if "\0" in text:
-            raise PackError(f"env: the value of entry {number} holds a NUL, which no environment can")
-        clean[str(name)] = text
-    return clean
-
-
 class _Hashing(io.RawIOBase):
     """Reads a file and hashes what it reads."""
 
@@ -325,7 +301,7 @@ class ActionModule(ActionBase):
         site = self._task.args.get("site", "?")
         try:
             return self._build(environment, source, task_vars or {})
-        except InputError as error:
+        except (InputError, EnvironmentFault) as error:
             return {"failed": True, "changed": False, "msg": f"{site}: {error}"}
         except OSError as error:
             return {"failed": True, "changed": False, "msg": f"{site}: cannot pack the source: {error}"}
@@ -335,7 +311,7 @@ class ActionModule(ActionBase):
         unknown = sorted(set(args) - {*FOR_MODULE, *OWN})
         if unknown:
             raise PackError(f"release_build does not know {', '.join(unknown)}")
-        environment = clean_environment(given)
+        environment = as_texts(given)
         # A folder of this run that its forks share, and that Ansible removes at its end.
         run = Path(constants.DEFAULT_LOCAL_TMP)
         source = with_version(page, str(args.get("site", "")), load_extra_vars(self._loader))

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from nginx_rig import evaluate
 from project import load
 from supervised import eventually, uwsgi_files
 
@@ -377,7 +378,7 @@ def test_the_launcher_reads_the_same_environment(tmp_path: Path) -> None:
 
 
 def test_the_operators_values_win() -> None:
-    values = environment.site_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop/shared"), 1024)
+    values = environment.release_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop"), 1024)
     assert values == {
         "SITE_NAME": "mine",
         "SITE_RELEASE": "ID",
@@ -406,7 +407,7 @@ def test_secrets_are_masked_in_all_their_forms() -> None:
 
 
 def test_values_become_text_and_errors_show_neither_name_nor_value() -> None:
-    assert action.clean_environment({"A": 1, "B": True, "C": "x"}) == {"A": "1", "B": "true", "C": "x"}
+    assert environment.as_texts({"A": 1, "B": True, "C": "x"}) == {"A": "1", "B": "true", "C": "x"}
     for bad in (
         {"A": ["canary"]},
         {"canary-name": "x"},
@@ -415,8 +416,8 @@ def test_values_become_text_and_errors_show_neither_name_nor_value() -> None:
         ["canary"],
         "canary",
     ):
-        with pytest.raises(action.PackError) as error:
-            action.clean_environment(bad)
+        with pytest.raises(environment.EnvironmentFault) as error:
+            environment.as_texts(bad)
         assert "canary" not in str(error.value)
 
 
@@ -913,7 +914,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     (source / "requirements.txt").write_text("", encoding="utf-8")
     (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
-    values = {"CANARY": "canary-value"}
+    values = {"CANARY": "canary-value", "SECRET_KEY": "canary-key", "SITE_NAME": "mine"}
     asked = params(site, payload_of(source, tmp_path, values, server_lock, server), server=server)
 
     result = module.perform(asked, check_mode=False, tools=tools, now=NOW)
@@ -937,7 +938,11 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     packed = release / "app/static/style.css.gz"
     assert gzip.decompress(packed.read_bytes()) == packed.with_suffix("").read_bytes()
     assert packed.stat().st_mode & 0o777 == 0o644
-    assert environment.parse_environment((release / "environment").read_text())["SITE_RELEASE"] == release.name
+    entry = {"root": str(site.root), "client_max_body_size": "1k", "env": values}
+    rendered = evaluate("lookup('wsgi.sites.site_environment', 'shop', entry.env, file_of=entry)", {"entry": entry})
+    written = (release / "environment").read_text()
+    assert rendered.replace("(the release's ID)", release.name) == written, "playbooks/render.yml shows this very file"
+    assert environment.parse_environment(written)["SITE_NAME"] == "mine", "the operator's value wins"
 
     again = module.perform(asked, check_mode=False, tools=tools)
     assert (again["changed"], again["needed"], again["release"]) == (False, True, release.name), "not built twice"
