@@ -257,7 +257,7 @@ def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
     assert again.changes == []
     (paths.COMMANDS / "shop-ctl").unlink()
     (paths.COMMANDS / "shop-ctl").write_text("somebody else's")
-    with pytest.raises(deployment.StepError, match="not from this bundle"):
+    with pytest.raises(deployment.StepError, match="not from this collection"):
         provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))._command()
 
 
