@@ -12,7 +12,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, readable, site_spec
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, site_spec
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import version
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):
         hosts = {
             host: {
                 "names": page.names,
-                "sites": {name: readable(site) for name, site in page.sites.items()},
+                "sites": page.entries,
                 "digests": site_config.digests(page.variables),
             }
             for host, page in pages.items()

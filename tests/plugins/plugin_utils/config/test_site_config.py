@@ -12,7 +12,7 @@ from ansible_run import PROJECT, preflight, run, write_inventory
 from certificates import make
 from nginx_rig import evaluate
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import checks, reading, rules
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import checks, derived, reading, rules
 
 SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
@@ -25,7 +25,8 @@ def options() -> dict:
 
 
 def spec() -> dict:
-    return options()["site_entry"]["options"]
+    """The keys that a site config may set."""
+    return {key: option for key, option in options()["site_entry"]["options"].items() if key not in derived.DERIVED}
 
 
 def of_spec(options: dict, what: str) -> dict:
