@@ -5,6 +5,7 @@ key      type value
 ======== ==== ==================================================================================================
 `https`  bool whether nginx has a certificate for the site: `tls.mode` is not `none`
 `scheme` str  `https` or `http`: how clients reach the site
+`ports`  list nginx's ports for the site: `http_port`, and `https_port` if it has https
 `url`    str  where this host serves it: scheme, canonical or first name, port if it is not the usual one, path and `/`
 `public` list folders of the release that nginx reads, relative to it: of `aliases` and `error_pages`; not `shared/…`
 ======== ==== ==================================================================================================
@@ -40,6 +41,11 @@ def scheme(site: Mapping[str, Any]) -> str:
     return "https" if https(site) else "http"
 
 
+def ports(site: Mapping[str, Any]) -> list[int]:
+    """nginx's ports for the site."""
+    return [site["http_port"], site["https_port"]] if https(site) else [site["http_port"]]
+
+
 def url(site: Mapping[str, Any]) -> str:
     """Where this host serves the site; its path ends in a slash."""
     name, protocol = bracketed(site["canonical_name"] or site["server_names"][0]), scheme(site)
@@ -62,6 +68,7 @@ def bracketed(name: str) -> str:
 DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "https": https,
     "scheme": scheme,
+    "ports": ports,
     "url": url,
     "public": public,
 }

@@ -41,6 +41,11 @@ def test_a_sites_scheme_and_url_follow_from_its_keys(keys: dict[str, Any], https
     assert (found["https"], found["scheme"], found["url"]) == (https, url.partition(":")[0], url)
 
 
+def test_nginx_uses_the_port_for_https_only_where_the_site_has_it() -> None:
+    assert derived(http_port=8080)["ports"] == [8080]
+    assert derived(http_port=8080, tls=TLS)["ports"] == [8080, 443]
+
+
 def test_the_public_folders_are_those_of_the_release_each_once() -> None:
     aliases = {"/static/": "app/static/", "/s/": "app/static", "/admin/": "packages/admin/static", "/m/": "shared/m"}
     assert derived(aliases=aliases)["public"] == ["app/static", "packages/admin/static"]
