@@ -81,10 +81,15 @@ class ActionModule(ActionBase):
     def _read(self, kind: type[Reading], host: str, hostvars: Any) -> Reading:
         """What the inventory says of a host, before anything that the host may say."""
         site_config.guard_first(hostvars, host, self._loader)
-        own = {**hostvars.raw_get(host), "hostvars": hostvars}
+        own = {**self._said(host, hostvars), "hostvars": hostvars}
         argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
         keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
         return kind(own, self._loader, site_spec(argument_specs), keys)
+
+    def _said(self, host: str, hostvars: Any) -> dict[str, Any]:
+        """A host's variables as this play sees them: those of the inventory, and `vars` of a playbook."""
+        manager, inventory = hostvars._variable_manager, hostvars._inventory
+        return manager.get_vars(play=self._task.get_play(), host=inventory.get_host(host), include_hostvars=False)
 
     @staticmethod
     def _copy(pages: Mapping[str, Reading], chosen: str) -> dict[str, Any]:
@@ -146,7 +151,7 @@ class ActionModule(ActionBase):
         strays = sorted(set(folders) - set(known))
         if strays:  # a run with --limit does not know every site, so ask the other hosts too
             hostvars = variables["hostvars"]
-            everywhere = {str(name) for host in hostvars for name in self._names(hostvars.raw_get(host))}
+            everywhere = {str(name) for host in hostvars for name in self._names(self._said(host, hostvars))}
             strays = sorted(set(strays) - everywhere)
         for stray in strays:
             self._display.warning(f"{folder.name}/{stray}/ overrides nothing: no site has that name.")
