@@ -43,6 +43,12 @@ def test_every_test_that_a_manual_names_exists():
 
 
 @pytest.mark.parametrize("file", MANUALS)
+def test_every_test_file_that_a_manual_names_exists(file: str):
+    named = re.findall(r"\b((?:tests|molecule|bench)/[\w/]+\.py)\b", (PROJECT / file).read_text())
+    assert [path for path in named if not (PROJECT / path).exists() and not path.endswith("_NAME.py")] == []
+
+
+@pytest.mark.parametrize("file", MANUALS)
 def test_every_link_of_a_manual_leads_to_a_file(file: str):
     text = re.sub(r"(?m)^    .*$", "", (PROJECT / file).read_text())  # without code
     links = re.findall(r'(?:\]\(|src=")(?!https?:|#)([^)#"\s]+)', text)
