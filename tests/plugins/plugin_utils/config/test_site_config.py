@@ -44,7 +44,9 @@ def test_the_spec_has_the_keys_and_the_defaults_of_the_role():
 def test_every_key_is_described():
     def described(options: dict) -> None:
         for name, option in options.items():
-            assert option["description"].endswith("."), name
+            description = option["description"]
+            paragraphs = [description] if isinstance(description, str) else description
+            assert paragraphs and all(paragraph.endswith(".") for paragraph in paragraphs), name
             described(option.get("options", {}))
 
     described(options())
