@@ -22,6 +22,7 @@ from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.environment import SECRETS
 
 LOCK = f"{SECRETS}.lock"
@@ -53,7 +54,10 @@ class ActionModule(ActionBase):
         """The sites without a SECRET_KEY, by the inventory whose hosts they are on."""
         wanted: dict[Path, list[str]] = {}
         for host in variables["ansible_play_hosts_all"]:
-            page = {**variables["hostvars"].raw_get(host), "hostvars": variables["hostvars"]}
+            page = {
+                **site_config.of_play(self._task, variables["hostvars"], host),
+                "hostvars": variables["hostvars"],
+            }
             for site in self._without_key(page):
                 if not Path(str(page.get("inventory_dir"))).is_absolute():  # Ansible says "None" for `-i host,`
                     raise AnsibleActionFail(

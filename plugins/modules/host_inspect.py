@@ -31,12 +31,7 @@ options:
       server_names: {description: The names that it answers to., type: list, elements: str, default: []}
       http_port: {description: nginx's port for it., type: int, default: 80}
       https_port: {description: nginx's port for it where it has https., type: int, default: 443}
-      tls:
-        description: Whether it has https.
-        type: dict
-        default: {}
-        suboptions:
-          mode: {description: C(none) is plain http., type: str, default: none}
+      https: {description: Whether it has https., type: bool, default: false}
       upstream:
         description: Where its servers are, if not on this host.
         type: dict
@@ -85,7 +80,7 @@ def main() -> None:
                     "server_names": {"type": "list", "elements": "str", "default": []},
                     "http_port": {"type": "int", "default": 80},
                     "https_port": {"type": "int", "default": 443},
-                    "tls": {"type": "dict", "default": {}, "options": {"mode": {"type": "str", "default": "none"}}},
+                    "https": {"type": "bool", "default": False},
                     "upstream": {
                         "type": "dict",
                         "default": {},

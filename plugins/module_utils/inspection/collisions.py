@@ -44,7 +44,7 @@ class Site:
         keys = {key: entry[key] for key in ("name", "root", "user", "server_names", "http_port", "bind")}
         if entry["upstream"].get("servers"):
             keys |= {"root": "", "user": ""}
-        return cls(**keys, https_port=0 if entry["tls"].get("mode", "none") == "none" else entry["https_port"])
+        return cls(**keys, https_port=entry["https_port"] if entry["https"] else 0)
 
 
 def collisions(host: Host, sites: list[Site]) -> list[str]:

@@ -12,7 +12,7 @@ from ansible.template import Templar
 from jinja2 import TemplateError
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files, derived
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import BROKEN, NEEDED, Reading
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import (
     ANY_ADDRESS,
@@ -452,8 +452,8 @@ class Page(Reading):
 
 def port_keys(site: Mapping[str, Any]) -> list[str]:
     """The keys that say which ports of nginx a site uses."""
-    plain = not isinstance(site["tls"], Mapping) or site["tls"].get("mode") == "none"
-    return ["http_port"] if plain else ["http_port", "https_port"]
+    has_https = isinstance(site["tls"], Mapping) and derived.https(site)
+    return ["http_port", "https_port"] if has_https else ["http_port"]
 
 
 def items(value: object) -> list[str]:
