@@ -395,7 +395,7 @@ class ActionModule(ActionBase):
         entries = collect(folder)
         lock = check_lock(folder, requirements)
         lock_name = Path(os.path.normpath(requirements)).as_posix()
-        server_lock = (ROLES / "release/files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
+        server_lock = (ROLES / "server/files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
         server_package = brings(args)
         needs_server = bool(server_package) and not names_package(lock, requirements, server_package)
         module_args = {name: args[name] for name in FOR_MODULE if name in args} | {
