@@ -20,16 +20,14 @@ from nginx_rig import (
     Rig,
     Upstream,
     ask,
-    evaluate,
     free_port,
     needs_nginx,
     private_nginx,
     render,
-    role_variables,
     say,
     wait_for,
 )
-from supervised import SlotConnection
+from supervised import SlotConnection, server_files
 
 SHOP = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "server": "uwsgi"}
 RUN = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()"]
@@ -67,11 +65,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 def lay(folder: Path, **keys: Any) -> None:
     """A release's files, as far as uWSGI needs them."""
-    variables = role_variables({"shop": {**SHOP, **keys}}, site_name="shop")
     (folder / "app").mkdir(exist_ok=True)
     (folder / "app/wsgi.py").write_text(APP)
-    for name in ("uwsgi.ini", "uwsgi_app.py"):
-        text = evaluate(f"lookup('wsgi.sites.template', 'uwsgi/{name}.j2', site=site_entry)", variables)
+    for name, text in server_files(**SHOP, **keys).items():
         (folder / name).write_text(text.replace("/srv/shop", str(folder)))
 
 

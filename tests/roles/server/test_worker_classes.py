@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nginx_rig import Rig, ask, evaluate, free_port, needs_nginx, private_nginx, render, role_variables
+from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render
 from shop_under_load import Clients
 from slow_database import SlowDatabase, slow_database
-from supervised import START, eventually
+from supervised import START, eventually, server_files, worker_settings
+
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
 
 # As a site would write it: it knows nothing of worker classes, and imports its drivers at its top.
 APP = """
@@ -66,11 +68,8 @@ def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[tuple[int,
     port = free_port()
     site = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "http_port": port, **keys}
     root = rig.site("shop")
-    config = evaluate(
-        "lookup('wsgi.sites.template', 'gunicorn/gunicorn.conf.py.j2', site=site_entry)",
-        role_variables({"shop": site}, site_name="shop"),
-    )
-    (root / "live/release/gunicorn.conf.py").write_text(config)
+    for name, text in server_files(**site).items():
+        (root / "live/release" / name).write_text(text)
     app = root / "live/release/app"
     (app / "wsgi.py").write_text(APP.format(port=database.port))
     rig.lay(*render({"shop": site}, nginx_worker_processes=1, nginx_client_connections=0))
@@ -83,7 +82,10 @@ def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[tuple[int,
         handles = slot.fileno(), other.fileno()
         command = [sys.executable, "-c", START, *map(str, handles), "--config", "../gunicorn.conf.py", "wsgi:app"]
         with (app / "log").open("wb") as log:
-            server = subprocess.Popen(command, cwd=app, pass_fds=handles, stdout=log, stderr=log)
+            counted = workers.environment(worker_settings(**keys), cpus=2)
+            server = subprocess.Popen(
+                command, cwd=app, pass_fds=handles, stdout=log, stderr=log, env={**os.environ, **counted}
+            )
         try:
             eventually(lambda: ask(port).startswith("HTTP/1.1 200"))
             yield port, server.pid
@@ -142,16 +144,16 @@ def test_with_gevent_no_request_waits_for_the_database_of_another(
 def test_workers_that_come_and_go_lose_no_request(rig: Rig, database: SlowDatabase, name: str) -> None:
     with served(rig, database, worker_class=name, workers=1) as (port, master), Clients(port) as clients:
 
-        def workers() -> int:
+        def running() -> int:
             return len(Path(f"/proc/{master}/task/{master}/children").read_text().split())
 
         for _ in range(5):
             os.kill(master, signal.SIGTTIN)
-            eventually(lambda: workers() == 2)
+            eventually(lambda: running() == 2)
             before = clients.served.total()
             eventually(lambda before=before: clients.served.total() > before + 100)
             os.kill(master, signal.SIGTTOU)
-            eventually(lambda: workers() == 1)
+            eventually(lambda: running() == 1)
     assert clients.lost == []
 
 
