@@ -23,9 +23,9 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.environment import SECRETS
 
-FILE = ".secrets.yml"
-LOCK = f"{FILE}.lock"
+LOCK = f"{SECRETS}.lock"
 # Seconds to wait for another run, and between two looks.
 PATIENCE, INTERVAL = 60.0, 0.05
 HEADER = """\
@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
                 yield str(site)
 
     def _keep(self, folder: Path, sites: list[str]) -> list[str]:
-        path = folder / FILE
+        path = folder / SECRETS
         _known, missing, exposed = self._look(path, sites)
         if self._task.check_mode or not (missing or exposed):
             return [f"Would make a SECRET_KEY for {site}" for site in missing]
