@@ -43,13 +43,13 @@ EXCLUDED_AT_TOP = {"instance"}
 # What the module gets as it is; the rest of the task's arguments is this plugin's own.
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
-    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "going_live", "keep_releases",
-    "resources", "packages", "processes", "server_from", "crew", "precompress",
+    "listen", "backlog", "tls", "socket_group", "public", "hashed_names", "health", "max_body", "going_live",
+    "keep_releases", "resources", "packages", "processes", "server_from", "crew", "precompress",
 )  # fmt: skip
 # What makes another server config, besides the rendered files.
 CONFIG = (
-    "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
-    "max_body", "going_live", "resources", "processes", "server_from", "crew", "precompress",
+    "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "public",
+    "hashed_names", "health", "max_body", "going_live", "resources", "processes", "server_from", "crew", "precompress",
 )  # fmt: skip
 # The package that brings each server.
 PACKAGES = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}

@@ -39,7 +39,8 @@ options:
   resources: {description: The limits of its processes; C(release.json) keeps them., type: dict, default: {}}
   tls: {description: Whether the server itself speaks TLS., type: bool, default: false}
   socket_group: {description: The group that may reach the slot's socket., type: str, default: www-data}
-  aliases: {description: Folders that nginx serves., type: dict, default: {}}
+  public: {description: Folders of the release that nginx reads., type: list, elements: str, default: []}
+  hashed_names: {description: A regular expression for files with a hash in their name., type: str, default: ""}
   precompress:
     description: In which ways their files are packed, for nginx to serve.
     type: list
@@ -64,7 +65,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Build a release, unless the live one is what the page asks for
+- name: Build a release, unless the live one is what the site config asks for
   wsgi.sites.release_build:
     site: wordbook
     root: /srv/wordbook
@@ -123,6 +124,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
     compression,
     deployment,
     fingerprint,
+    public_files,
     store,
     venv,
 )
@@ -263,8 +265,8 @@ class Build:
 
     def fill(self, release: Path, now: datetime) -> None:
         """Everything that goes live together."""
-        aliases = self.params["aliases"]
-        store.own(release, self.gid, store.release_mode(aliases))
+        public = self.params["public"]
+        store.own(release, self.gid, store.release_mode(public))
         app = release / "app"
         app.mkdir(mode=0o700)
         with tarfile.open(self.payload) as tar:
@@ -280,8 +282,8 @@ class Build:
         self.install(release, app)
         store.check_depth(release / "venv")
         self.compile(release, app)
-        store.set_modes(app, self.gid, store.app_folders(aliases))
-        store.set_venv_modes(release, self.gid, aliases)
+        store.set_modes(app, self.gid, store.app_folders(public))
+        store.set_venv_modes(release, self.gid, public)
         self.check(release, environment)
         self.pack(release)
 
@@ -311,7 +313,9 @@ class Build:
             "resources": params["resources"],
             "tls": params["tls"],
             "processes": params["processes"],
-            "packed": {"ways": params["precompress"], "aliases": params["aliases"]},
+            "public": params["public"],
+            "hashed_names": params["hashed_names"],
+            "packed": {"ways": params["precompress"]},
             # As clients ask: nginx's https, or the server's own.
             "health": {"scheme": "https" if params["tls"] else "http", **params["health"]},
         }
@@ -360,10 +364,9 @@ class Build:
 
     def pack(self, release: Path) -> None:
         """Lay packed copies beside the files that nginx serves."""
-        known = self.layout.manifest(self.before.name).get("packed") if self.before else None
-        compression.Packing(release, self.params["precompress"], self.gid, self.before, known).run(
-            self.params["aliases"]
-        )
+        known = self.layout.manifest(self.before.name) if self.before else None
+        ways = self.params["precompress"]
+        compression.Packing(release, ways, self.gid, self.before, known).run(self.params["public"])
 
     def unpack_wheels(self, work: Path) -> Path:
         """The wheels that came with the payload, for as long as the build takes."""
@@ -471,6 +474,8 @@ def perform(params: dict, check_mode: bool, tools: Toolbox | None = None, now: d
         if not decision.needed:
             # Nothing will start, so nothing else clears what a run that was cut off left in the idle slot.
             cleaned += deployment.abort(layout, check_mode)["removed"]
+            if public_files.publish(layout, layout.live_slot() or "", check_mode):
+                cleaned.append("public")
             brought = processes.bring(layout, check_mode)
             if not layout.owes_hooks():
                 held.let_go()
@@ -519,7 +524,8 @@ def main() -> None:
             "resources": {"type": "dict", "default": {}},
             "tls": {"type": "bool", "default": False},
             "socket_group": {"type": "str", "default": "www-data"},
-            "aliases": {"type": "dict", "default": {}},
+            "public": {"type": "list", "elements": "str", "default": []},
+            "hashed_names": {"type": "str", "default": ""},
             "precompress": {"type": "list", "elements": "str", "choices": ["gzip", "brotli"], "default": []},
             "health": {"type": "dict", "default": {}},
             "processes": {"type": "dict", "default": {}},

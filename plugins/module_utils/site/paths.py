@@ -48,6 +48,10 @@ class Layout:
         """All that a server may listen on; `uwsgi.sock` is there where nginx may speak the uwsgi protocol."""
         return [self.socket(slot), self.slot(slot) / "uwsgi.sock"]
 
+    def public(self, slot: str) -> Path:
+        """What nginx serves of a slot's release, and of the release before it (`releases/public_files.py`)."""
+        return self.slot(slot) / "public"
+
     def owed(self, slot: str) -> Path:
         """Tells that the hooks that come after this slot went live have not run yet."""
         return self.slot(slot) / "after_live"
@@ -149,7 +153,7 @@ class Layout:
         return self._linked(slot, "release")
 
     def before_in(self, slot: str | None) -> str | None:
-        """The ID of the release whose hashed files nginx still finds while this slot is live, or None."""
+        """The ID of the release whose hashed files nginx looks for as well until it is configured by 1.0.0, or None."""
         return self._linked(slot, "before")
 
     def _linked(self, slot: str | None, name: str) -> str | None:

@@ -587,8 +587,8 @@ def test_nothing_is_unpacked_outside_the_release(tmp_path: Path, members: list) 
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_only_the_folders_of_aliases_are_for_everyone(source: Path) -> None:
-    store.set_modes(source, os.getgid(), store.app_folders({"/static/": "app/static", "/media/": "shared/media"}))
+def test_only_public_folders_are_readable_for_everyone(source: Path) -> None:
+    store.set_modes(source, os.getgid(), store.app_folders(["app/static"]))
     modes = {
         name: (source / name).stat().st_mode & 0o777
         for name in ("", "wsgi.py", "run", "shop", "static", "static/style.css")
@@ -616,7 +616,7 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
     (packages.parent.parent / "link").symlink_to("nowhere")
     (release / "packages").symlink_to("venv/lib/python3.11/site-packages")
     before = fingerprint.venv_digest(release / "venv")
-    aliases = {"/static/": "packages/shop/static", "/media/": "shared/media"}
+    public = ["packages/shop/static"]
 
     def readers(group: int, *files: Path) -> list[bool]:
         code = "import os, sys; print([os.access(each, os.R_OK) for each in sys.argv[1:]])"
@@ -628,19 +628,19 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
 
     site, stranger = 61240, 61241
     files = (release / "packages/shop/static/css/a.css", code, own, hidden, release / "venv/pyvenv.cfg")
-    store.own(release, site, store.release_mode(aliases))
-    store.set_venv_modes(release, site, aliases)
+    store.own(release, site, store.release_mode(public))
+    store.set_venv_modes(release, site, public)
     assert readers(site, *files) == [True] * 5
     assert readers(stranger, *files) == [True, False, False, False, False]
     assert (cache / "six.py").stat().st_mode & 0o777 == 0o644, "the cache is other sites' as well"
     assert os.path.samefile(served, cache / "a.css"), "what is served stays one with the cache"
     assert fingerprint.venv_digest(release / "venv") != before
     after = fingerprint.venv_digest(release / "venv")
-    store.set_venv_modes(release, site, aliases)
+    store.set_venv_modes(release, site, public)
     assert fingerprint.venv_digest(release / "venv") == after
 
-    store.own(release, site, store.release_mode({}))
-    store.set_venv_modes(release, site, {})
+    store.own(release, site, store.release_mode([]))
+    store.set_venv_modes(release, site, [])
     assert readers(site, *files) == [True] * 5
     assert readers(stranger, *files, release) == [False] * 6
 
@@ -797,14 +797,13 @@ def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: paths.Lay
     assert sorted(path.name for path in site.releases.iterdir()) == ["A", "B"]
 
 
-def test_pruning_keeps_the_newest_the_live_the_previous_and_what_clients_may_still_ask_for(site: paths.Layout) -> None:
+def test_pruning_keeps_the_newest_the_live_and_the_previous(site: paths.Layout) -> None:
     for name in "BCDEFG":
         lay_down(site, name, PARTS)
     lay_down(site, "A", PARTS, "blue")
     site.previous.write_text("C\n", encoding="utf-8")
-    (site.slot("blue") / "before").symlink_to("../../releases/D")
-    assert store.prune(site, 2, new="G") == ["B", "E"]
-    assert store.complete(site) == ["A", "C", "D", "F", "G"]
+    assert store.prune(site, 2, new="G") == ["B", "D", "E"]
+    assert store.complete(site) == ["A", "C", "F", "G"]
 
 
 def test_an_id_is_never_taken_twice(site: paths.Layout) -> None:
@@ -824,7 +823,7 @@ def params(site: paths.Layout, payload: Path | None, **more: object) -> dict:
         "server_from": "release", "crew": {},
         "listen": [], "backlog": 2048, "going_live": "overlap", "resources": {}, "tls": False,
         "socket_group": "www-data",
-        "aliases": {"/static/": "app/static"}, "processes": {}, "precompress": ["gzip"],
+        "public": ["app/static"], "hashed_names": "", "processes": {}, "precompress": ["gzip"],
         "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "packages": "index",
         "environment_hash": "e",
         "payload": payload and str(payload),
@@ -934,7 +933,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert manifest["command"][0] == f"{release}/venv/bin/{server}"
     assert manifest["server"] == server
     assert "canary" not in json.dumps(manifest)
-    assert manifest["packed"] == {"ways": ["gzip"], "aliases": asked["aliases"]}
+    assert (manifest["packed"], manifest["public"]) == ({"ways": ["gzip"]}, ["app/static"])
     packed = release / "app/static/style.css.gz"
     assert gzip.decompress(packed.read_bytes()) == packed.with_suffix("").read_bytes()
     assert packed.stat().st_mode & 0o777 == 0o644
