@@ -25,7 +25,7 @@ def test_only_nginx_and_the_site_itself_reach_its_socket(site: Site, strangers: 
     assert not [user for user in strangers if connects(site, user)]
 
 
-def test_the_server_runs_as_its_own_user_and_can_never_gain_more(site: Site) -> None:
+def test_the_server_runs_as_its_own_user_without_a_way_to_more_privileges(site: Site) -> None:
     for pid in {site.master, *site.workers}:
         status = dict(
             line.split(":\t", 1)
@@ -70,7 +70,7 @@ def test_root_alone_reads_the_environments_of_its_releases(site: Site, strangers
     )
 
 
-def test_its_secrets_stand_nowhere_that_a_stranger_can_read(site: Site) -> None:
+def test_no_other_user_finds_its_secrets_anywhere(site: Site) -> None:
     secret = site.environment()["SECRET_KEY"]
     assert len(secret) >= 32
     found = site.machine.host.run(
@@ -121,7 +121,7 @@ def test_its_user_can_log_in_nowhere(site: Site) -> None:
     assert account.password[:1] in "!*"
 
 
-def test_all_that_it_runs_is_in_control_groups_of_its_own_and_stays_there(site: Site, strangers: list[str]) -> None:
+def test_its_processes_stay_in_their_own_control_groups(site: Site, strangers: list[str]) -> None:
     noted = site.machine.host.file("/run/sites/groups")
     if not noted.exists:
         pytest.skip("this host lets nobody make control groups (version 2)")

@@ -10,7 +10,7 @@ from support import Machine, Site, wait_until
 pytestmark = pytest.mark.breaks
 
 
-def test_logs_are_looked_at_every_hour(machine: Machine) -> None:
+def test_logrotate_runs_every_hour(machine: Machine) -> None:
     if not machine.has_systemd:
         assert "/usr/sbin/logrotate /etc/logrotate.conf" in machine.output("cat /etc/cron.d/sites")
         return
@@ -18,7 +18,7 @@ def test_logs_are_looked_at_every_hour(machine: Machine) -> None:
     assert int(machine.output(f'date +%s --date="$({show})"')) < time.time() + 3700
 
 
-def test_a_log_that_is_too_large_is_rotated_and_the_server_goes_on_in_the_new_one(site: Site) -> None:
+def test_a_large_log_is_rotated_and_the_server_writes_to_the_new_one(site: Site) -> None:
     log = f"/var/log/{site.name}/server.log"
     site.machine.output("truncate --size=101M %s", log)
     wait_until(lambda: site.machine.host.run("logrotate /etc/logrotate.conf").rc == 0, "no other logrotate is at work")

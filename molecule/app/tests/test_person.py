@@ -68,7 +68,7 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     person.look("not-found")
 
 
-def test_the_browser_reports_it_when_a_page_breaks_its_policy(person: Person) -> None:
+def test_a_violation_of_the_policy_is_reported(person: Person) -> None:
     """So that no trouble above means that there was none."""
     answer = person.page.goto(f"http://{person.site.server_name}/")
     assert answer and "default-src 'self'" in answer.headers["content-security-policy"]
@@ -77,7 +77,7 @@ def test_the_browser_reports_it_when_a_page_breaks_its_policy(person: Person) ->
     assert person.troubles
 
 
-def test_times_are_told_in_chinese_without_any_script_in_the_page(person: Person) -> None:
+def test_times_are_shown_in_chinese_without_an_inline_script(person: Person) -> None:
     person.open("/")
     person.page.locator("table.words a").first.click()
     assert re.search(r"\d+年\d+月\d+日", person.page.locator("time").first.inner_text())

@@ -11,7 +11,7 @@ PORTS = {"transparent": 3131, "anonymous": 3132, "distorting": 3133, "elite": 31
 
 
 @pytest.mark.parametrize("kind", PORTS)
-def test_the_kind_of_proxy_is_told(machine: Machine, book: Site, kind: str) -> None:
+def test_the_kind_of_proxy_is_recognized(machine: Machine, book: Site, kind: str) -> None:
     own = book.get("/healthz").client
     proxy = f"http://{machine.address}:{PORTS[kind]}"
     answer = requests.get(

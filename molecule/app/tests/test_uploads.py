@@ -26,7 +26,7 @@ def upload(client: Client, name: str, content: bytes, word: str = "upload") -> r
         ("other.jpg", png()),
     ],
 )
-def test_what_is_no_picture_is_refused_and_nothing_is_kept(admin: Client, name: str, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_and_not_stored(admin: Client, name: str, content: bytes) -> None:
     media = f"ls {admin.site.root}/shared/media | wc -l"
     before = (admin.words()["total"], admin.site.machine.output(media))
     assert upload(admin, name, content).status_code == 422

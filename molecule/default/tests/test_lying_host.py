@@ -147,7 +147,7 @@ def honest_and_unharmed(pair: Pair, run: Run) -> None:
     assert "\x1b" not in run.output
 
 
-def test_a_host_that_lies_well_gets_its_own_and_no_more(pair: Pair) -> None:
+def test_a_host_with_plausible_lies_gets_only_its_own_data(pair: Pair) -> None:
     told = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": pair.lies}
     pair.says({**PLAUSIBLE, "*": told})
     for verb, more in VERBS.items():
@@ -159,7 +159,7 @@ def test_a_host_that_lies_well_gets_its_own_and_no_more(pair: Pair) -> None:
     assert "liar: its answers have changed `host_ca_certificates`" in " ".join(run.output.split())
 
 
-def test_a_host_that_talks_nonsense_is_named(pair: Pair) -> None:
+def test_a_host_with_malformed_results_is_reported_by_name(pair: Pair) -> None:
     pair.says({"*": {"changed": "perhaps", "sites": 5, "ansible_facts": pair.lies}})
     for verb in ("site.yml", "playbooks/status.yml"):
         run = pair.run_playbook(verb)

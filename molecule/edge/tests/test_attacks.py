@@ -22,7 +22,7 @@ def target(machine: Machine) -> Site:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_nothing_that_a_client_forges_is_believed(target: Site, version: str) -> None:
+def test_no_forged_header_is_believed(target: Site, version: str) -> None:
     client = target.get("/environ").client
     answer = ask(target.machine, version=version, headers=hostile.FORGED)
     known = environ_of(answer)
@@ -34,7 +34,7 @@ def test_nothing_that_a_client_forges_is_believed(target: Site, version: str) ->
     assert "evil.test" not in answer
 
 
-def test_no_request_is_two_to_anybody(target: Site) -> None:
+def test_no_request_is_parsed_as_two(target: Site) -> None:
     machine, workers = target.machine, target.workers
     before = set(machine.output("cat /var/log/target/server.log").splitlines())
     for name, shape in hostile.SHAPES.items():
@@ -95,7 +95,7 @@ def test_no_path_and_no_link_leads_out_of_a_folder(uploads: Site, version: str) 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_uploaded_script_is_a_file_like_others(uploads: Site, version: str) -> None:
+def test_an_uploaded_script_is_served_as_a_plain_file(uploads: Site, version: str) -> None:
     answer = ask(uploads.machine, "/media/tool.py", version)
     assert status(answer) == 200 and answer.endswith("print(1)  # a secret\n")
     assert dict(head(answer))["content-type"] == "application/octet-stream"
@@ -111,7 +111,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_header_once_and_none_that_tells_too_much(target: Site, version: str) -> None:
+def test_each_header_occurs_once_and_none_reveals_versions(target: Site, version: str) -> None:
     for method, path, expected in PAGES:
         answer = ask(target.machine, path, version, method=method)
         assert status(answer) == expected
@@ -125,7 +125,7 @@ def test_each_header_once_and_none_that_tells_too_much(target: Site, version: st
 
 
 @pytest.mark.breaks
-def test_streams_that_are_begun_and_given_up_hold_up_nobody(target: Site) -> None:
+def test_rapidly_reset_streams_delay_no_other_client(target: Site) -> None:
     """Each of them costs its sender next to nothing."""
     workers, asked, given_up = target.workers, [], 0
     with over_http2(target.machine) as conversation:

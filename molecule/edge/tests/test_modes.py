@@ -69,7 +69,7 @@ def as_page(made: Made, key: str = "") -> dict[str, Any]:
     return {"tls": {"mode": "provided", "certificate": made.pem, "key": key or made.key}}
 
 
-def test_pairs_that_are_none_are_all_named_before_the_host_is_touched(blog: Site) -> None:
+def test_all_invalid_pairs_are_reported_before_the_host_is_touched(blog: Site) -> None:
     machine, good = blog.machine, make(NAME)
     broken = as_page(make("inside.test"))
     broken["tls"]["certificate"] = broken["tls"]["certificate"].replace("MII", "M!!", 1)

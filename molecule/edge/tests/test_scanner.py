@@ -30,7 +30,7 @@ AUTHORITY = {"cert_revocation", "cert_validityPeriod", "cert_extlifeSpan"}
         ("slow reading", "/media/large", ("-X", "-w 512", "-y 1024", "-n 2", "-z 32", "-k 3")),
     ],
 )
-def test_who_is_slow_on_purpose_holds_up_nobody_else(what: str, path: str, how: tuple[str, ...]) -> None:
+def test_slow_clients_delay_no_other_client(what: str, path: str, how: tuple[str, ...]) -> None:
     oak, elm = machine_of("oak"), machine_of("elm")
     target = Site(oak, "target", SITES["target"])
     elm.output("dpkg -s slowhttptest >/dev/null 2>&1 || apt-get -qq install --no-install-recommends -y slowhttptest")

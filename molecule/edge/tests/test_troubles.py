@@ -29,7 +29,7 @@ def heals(machine: Machine, **keys: Any) -> None:
     assert (again.rc, again.changed) == (0, 0), again.output
 
 
-def test_a_directory_that_is_down_or_none_costs_a_new_site_nothing_but_trust(machine: Machine) -> None:
+def test_without_a_reachable_directory_a_new_site_is_up_with_an_untrusted_certificate(machine: Machine) -> None:
     with unreachable(machine):
         done = deploy(machine)
     assert done.rc != 0 and "failed=1" in done.output
@@ -47,7 +47,7 @@ def test_a_directory_that_is_down_or_none_costs_a_new_site_nothing_but_trust(mac
     assert names_of(shown(machine, "late.test")) == ["late.test"]
 
 
-def test_a_name_that_leads_elsewhere_leaves_the_others_their_certificate(machine: Machine) -> None:
+def test_a_name_that_resolves_elsewhere_leaves_the_others_their_certificate(machine: Machine) -> None:
     tell_dns(machine, "gone.test", elsewhere(machine))
     done = deploy(machine, server_names=NAMES)
     assert done.rc != 0 and "late: the site is up with the certificate that it had" in done.output
@@ -59,6 +59,6 @@ def test_a_name_that_leads_elsewhere_leaves_the_others_their_certificate(machine
     wait_until(lambda: names_of(shown(machine, "gone.test")) == NAMES, "the new one is served")
 
 
-def test_nobody_renews_the_certificate_of_a_site_that_is_gone(machine: Machine) -> None:
+def test_a_removed_site_leaves_no_certificate_to_renew(machine: Machine) -> None:
     done = deploy(machine, state="absent", purge=True)
     assert done.rc == 0 and machine.host.run("ls -d /etc/letsencrypt/*/late*").stdout == "", done.output

@@ -11,7 +11,7 @@ testinfra_hosts = ["ansible://settled"]
 VALUE = "canary-8c1f 100% 'of' it"
 
 
-def test_neither_names_nor_values_of_the_environment_are_shown_however_much_one_asks(machine: Machine) -> None:
+def test_names_and_values_of_the_environment_appear_in_no_output(machine: Machine) -> None:
     chat = Site(machine, "chat", SITES["chat"])
     live = chat.release
     changed = site_config(chat={"env": {"CANARY_TOKEN": VALUE}})
