@@ -1,4 +1,4 @@
-"""What a site's user, or anybody else on the host, must not be able to do."""
+"""What a site's user and other users of the host must not be able to do."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1]
 
 
 def connects(site: Site, user: str) -> bool:
-    """Whether a user of the host reaches the live slot's socket."""
+    """Whether a user of the host can connect to the live slot's socket."""
     return site.machine.succeeds_as(user, "python3", "-c", CONNECT, f"{site.root}/live/sock")
 
 
 @pytest.fixture
 def strangers(site: Site) -> list[str]:
-    """Users who have nothing to do with the site: nobody, and every other site's."""
+    """Users without a relation to the site: nobody, and the user of every other site."""
     others = [Site(site.machine, name, entry).user for name, entry in SITES.items() if name != site.name]
     return ["nobody", *others]
 
@@ -58,7 +58,7 @@ def test_its_user_can_plant_no_link_in_the_log_directory(site: Site) -> None:
 
 
 def test_root_alone_reads_the_environments_of_its_releases(site: Site, strangers: list[str]) -> None:
-    """An older release's may hold secrets that were changed since; its processes get the live one's at their start."""
+    """An older release may hold secrets that have changed since; processes get the environment from the launcher."""
     environment = f"{site.root}/live/release/environment"
     found = site.machine.output("ls -d %s/releases/*/environment", site.root).split()
     assert found
@@ -122,13 +122,13 @@ def test_its_user_can_log_in_nowhere(site: Site) -> None:
 
 
 def test_its_processes_stay_in_their_own_control_groups(site: Site, strangers: list[str]) -> None:
-    noted = site.machine.host.file("/run/sites/groups")
-    if not noted.exists:
-        pytest.skip("this host lets nobody make control groups (version 2)")
-    own = f"{noted.content_string.rpartition('/')[2]}/{site.name}"
-    look = site.snapshot()
-    found = {pid: site.machine.output(f"sed -n s/^0:://p /proc/{pid}/cgroup") for pid in look.processes}
-    assert {pid for pid, group in found.items() if f"/{own}/" not in f"{group}/"} == set()
-    assert found[look.master].endswith(f"/{own}/{look.slot}")
+    group = site.machine.host.file("/run/sites/groups")
+    if not group.exists:
+        pytest.skip("control groups (version 2) are read-only on this host")
+    own = f"{group.content_string.rpartition('/')[2]}/{site.name}"
+    now = site.snapshot()
+    found = {pid: site.machine.output(f"sed -n s/^0:://p /proc/{pid}/cgroup") for pid in now.processes}
+    assert {pid for pid, path in found.items() if f"/{own}/" not in f"{path}/"} == set()
+    assert found[now.master].endswith(f"/{own}/{now.slot}")
     for user in (site.user, *strangers):
-        assert not site.machine.succeeds_as(user, "sh", "-c", f"echo $$ > {noted.content_string}/cgroup.procs")
+        assert not site.machine.succeeds_as(user, "sh", "-c", f"echo $$ > {group.content_string}/cgroup.procs")

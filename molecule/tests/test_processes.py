@@ -1,4 +1,4 @@
-"""What runs for a site, and what listens on the host."""
+"""The processes of a site, and the listeners on the host."""
 
 from __future__ import annotations
 

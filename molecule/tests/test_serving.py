@@ -1,4 +1,4 @@
-"""What a client gets, asked over the network through nginx."""
+"""Responses to a client on the network, through nginx."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_static_files_come_from_nginx_without_python(site: Site) -> None:
         assert f"max-age={site.entry.get('static_max_age', 3600)}" in css.headers["Cache-Control"]
         with pytest.raises(TimeoutError):
             site.get("/healthz", timeout=1)
-    wait_until(site.is_healthy, f"{site.name} is well again")
+    wait_until(site.is_healthy, f"{site.name} is healthy again")
 
 
 def test_text_is_served_as_utf_8(site: Site) -> None:

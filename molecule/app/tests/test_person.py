@@ -1,4 +1,4 @@
-"""What a person does with the site, in a real browser."""
+"""A visitor uses the site in a real browser."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     image = person.page.locator("img.picture")
     assert image.evaluate("image => image.naturalWidth") == 480
     served = machine.ask(image.get_attribute("src"), person.site.server_name)
-    # nginx's own policy for what people upload: it came without Python.
+    # nginx's own policy for uploads: it served the file without Python.
     assert "sandbox" in served.headers["Content-Security-Policy"]
 
     person.open("/")
@@ -69,7 +69,7 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
 
 
 def test_a_violation_of_the_policy_is_reported(person: Person) -> None:
-    """So that no trouble above means that there was none."""
+    """So that an empty list of troubles proves something."""
     answer = person.page.goto(f"http://{person.site.server_name}/")
     assert answer and "default-src 'self'" in answer.headers["content-security-policy"]
     with person.page.expect_console_message(lambda line: "the policy forbids inline by script-src" in line.text):

@@ -1,4 +1,4 @@
-"""What the site can tell of the forward proxy that a client came through: real squids, in four settings."""
+"""The site recognizes the forward proxy of a client: squid in four configurations."""
 
 from __future__ import annotations
 

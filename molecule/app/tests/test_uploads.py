@@ -1,4 +1,4 @@
-"""What people upload, and what they try to."""
+"""Uploads, valid and invalid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from people import Client, png
 from support import Site
 
 testinfra_hosts = ["ansible://paper"]
-LIMIT = 1024 * 1024  # the page's client_max_body_size
+LIMIT = 1024 * 1024  # client_max_body_size of the site
 
 
 def upload(client: Client, name: str, content: bytes, word: str = "upload") -> requests.Response:

@@ -1,4 +1,4 @@
-"""What attackers send over https, and what of it comes out at the far end: the app, behind gunicorn, behind nginx."""
+"""Attacks over https, and what of them reaches the app behind nginx and gunicorn."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_no_request_is_parsed_as_two(target: Site) -> None:
         assert status(got) in (0, 200, 400, 405, 413, 414, 421, 501), f"{name}: {got}"
         assert "6.6.6.6" not in got
     assert machine.host.run("grep -rF smuggled /srv/*/shared/data /var/log/*/server.log").stdout == ""
-    assert set(machine.output("cat /var/log/target/server.log").splitlines()) == before, "gunicorn wonders at none"
+    assert set(machine.output("cat /var/log/target/server.log").splitlines()) == before, "gunicorn warns of none"
     assert target.workers == workers and target.is_healthy()
 
 
 LEAKS = {
-    # What the app itself may read, and what its neighbour shows, and what everybody may read.
+    # Files that the app may read, a file of another site, and a file that every user may read.
     "own": "/srv/target/shared/data/orders",
     "environment": "/etc/target/environment",
     "code": "/srv/target/live/release/app/wsgi.py",
@@ -72,7 +72,7 @@ AROUND = [
 
 @pytest.fixture
 def uploads(target: Site) -> Site:
-    """What a taken-over app may lay down beside its users' files."""
+    """Files and links that an attacker in the app may put beside the uploads."""
     lines = ["cd /srv/target/shared/media", "echo 'print(1)  # a secret' > tool.py", "echo a secret > .env"]
     lines += [f"ln -sfn {place} {name}" for name, place in LEAKS.items()]
     target.machine.output("runuser -u target -- sh -c %s", " && ".join(lines))
@@ -87,7 +87,7 @@ def test_no_path_and_no_link_leads_out_of_a_folder(uploads: Site, version: str) 
     secrets = ["a secret", "root:x:", "def store", "SITE_", machine.output("cat /etc/hostname")]
     for path in AROUND:
         answer = ask(machine, path, version)
-        # Some of these are the app's to answer, which then says what it was asked.
+        # Some of these paths reach the app, whose response names its site.
         assert status(answer) in (200, 400, 403, 404), path
         body = answer.partition("\r\n\r\n")[2]
         assert not [word for word in secrets if word in body], path
@@ -116,7 +116,7 @@ def test_each_header_occurs_once_and_none_reveals_versions(target: Site, version
         answer = ask(target.machine, path, version, method=method)
         assert status(answer) == expected
         seen = Counter(name for name, _ in head(answer))
-        # A list in several lines is still one list.
+        # Several lines of one list are allowed.
         assert [name for name, times in seen.items() if times != 1 and name != "vary"] == [], path
         assert [name for name in SECURITY if name not in seen] == [], path
         assert dict(head(answer))["server"] == "nginx"
@@ -126,19 +126,19 @@ def test_each_header_occurs_once_and_none_reveals_versions(target: Site, version
 
 @pytest.mark.breaks
 def test_rapidly_reset_streams_delay_no_other_client(target: Site) -> None:
-    """Each of them costs its sender next to nothing."""
-    workers, asked, given_up = target.workers, [], 0
+    """Each of them costs the attacker next to nothing."""
+    workers, statuses, resets = target.workers, [], 0
     with over_http2(target.machine) as conversation:
         try:
             for _ in range(3000):
                 stream = conversation.begin(hostile.pseudo("/environ", NAME))
                 conversation.lines.reset_stream(stream)
                 conversation.send()
-                given_up += 1
-                if given_up % 100 == 0:
-                    asked.append(target.get("/environ").status)
+                resets += 1
+                if resets % 100 == 0:
+                    statuses.append(target.get("/environ").status)
         except ConnectionError:
-            print(f"hung up on after {given_up}")
-    assert set(asked) == {200}
-    wait_until(target.is_healthy, "the site is well")
+            print(f"connection closed after {resets}")
+    assert set(statuses) == {200}
+    wait_until(target.is_healthy, "the site is healthy")
     assert target.workers == workers

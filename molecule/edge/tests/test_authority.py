@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from authority import KEYS, names_of, rows, run, shown, under_load
+from authority import KEYS, names_of, rows, run, served_certificate, under_load
 from support import Machine, Site, wait_until
 
 SHOP = ["shop.test", "www.shop.test"]
@@ -11,8 +11,8 @@ SHOP = ["shop.test", "www.shop.test"]
 
 def test_a_client_that_trusts_the_authority_reaches_each_name(machine: Machine) -> None:
     for name in SHOP:
-        assert names_of(shown(machine, name)) == SHOP
-    assert names_of(shown(machine, "blog.test")) == ["blog.test"]
+        assert names_of(served_certificate(machine, name)) == SHOP
+    assert names_of(served_certificate(machine, "blog.test")) == ["blog.test"]
 
 
 def test_http_serves_the_site_and_the_acme_challenges(machine: Machine, shop: Site) -> None:
@@ -51,7 +51,7 @@ def test_a_renewal_is_served_even_if_that_of_another_site_fails(machine: Machine
     def change(expression: str, *names: str) -> None:
         machine.output(f"sed -i '{expression}' {' '.join(f'/etc/letsencrypt/renewal/{name}.conf' for name in names)}")
 
-    before = {name: shown(machine, f"{name}.test")["serialNumber"] for name in ("blog", "shop")}
+    before = {name: served_certificate(machine, f"{name}.test")["serialNumber"] for name in ("blog", "shop")}
     # A name that leads elsewhere would not do: Pebble believes one that it has seen before, once in a hundred times.
     change("s#^server = .*/dir$#&/nowhere#", "blog")
     change("s/^renew_before_expiry = 720 hours$/renew_before_expiry = 20 years/", "blog", "shop")
@@ -65,7 +65,7 @@ def test_a_renewal_is_served_even_if_that_of_another_site_fails(machine: Machine
     finally:
         change("s#/nowhere$##", "blog")
         change("s/^renew_before_expiry = 20 years$/renew_before_expiry = 720 hours/", "blog", "shop")
-    wait_until(lambda: shown(machine, "shop.test")["serialNumber"] != before["shop"], "the new one is served")
-    assert shown(machine, "blog.test")["serialNumber"] == before["blog"]
+    wait_until(lambda: served_certificate(machine, "shop.test")["serialNumber"] != before["shop"], "it is served")
+    assert served_certificate(machine, "blog.test")["serialNumber"] == before["blog"]
     again = run(machine, "deploy")
     assert (again.rc, again.changed) == (0, 0), again.output

@@ -1,9 +1,9 @@
-"""The table of certificates, and new ones when an operator wants them."""
+"""Renewals on demand, by playbooks/certificates.yml."""
 
 from __future__ import annotations
 
 import pytest
-from authority import run, secrets, shown, under_load
+from authority import run, secrets, served_certificate, under_load
 from support import Machine, Site, run_playbook, site_config, wait_until
 
 testinfra_hosts = ["ansible://oak"]
@@ -18,15 +18,15 @@ def test_a_certificate_that_the_host_does_not_manage_cannot_be_renewed(machine: 
 
 
 def test_a_dry_run_requests_no_certificate(machine: Machine) -> None:
-    before = shown(machine, "shop.test")
+    before = served_certificate(machine, "shop.test")
     done = run_playbook("playbooks/certificates.yml", "--check", "--extra-vars=renew=yes", machine=machine)
     assert done.rc == 0 and done.changed >= 2, done.output
-    assert shown(machine, "shop.test") == before
+    assert served_certificate(machine, "shop.test") == before
 
 
 @pytest.mark.breaks
 def test_a_renewal_loses_no_request_and_shows_no_key(machine: Machine, shop: Site) -> None:
-    before = shown(machine, "shop.test")
+    before = served_certificate(machine, "shop.test")
     with under_load(shop):
         done = run_playbook(
             "playbooks/certificates.yml",
@@ -34,9 +34,12 @@ def test_a_renewal_loses_no_request_and_shows_no_key(machine: Machine, shop: Sit
             machine=machine,
         )
     assert done.rc == 0, done.output
-    wait_until(lambda: shown(machine, "shop.test")["serialNumber"] != before["serialNumber"], "the new one is served")
+    wait_until(
+        lambda: served_certificate(machine, "shop.test")["serialNumber"] != before["serialNumber"],
+        "it is served",
+    )
     assert not any(secret in done.output for secret in secrets(machine))
-    assert machine.output("ls /etc/shop/certificates").count("\n") == 0, "the one before is gone"
+    assert machine.output("ls /etc/shop/certificates").count("\n") == 0, "the previous one is gone"
     again = run(machine, "deploy", "site=shop")
     assert (again.rc, again.changed) == (0, 0), again.output
 

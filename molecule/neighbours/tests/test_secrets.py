@@ -1,4 +1,4 @@
-"""What the page gives the app in confidence appears in no output."""
+"""Secrets of the site config appear in no output."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def test_names_and_values_of_the_environment_appear_in_no_output(machine: Machin
             "playbooks/deploy.yml", "-vvv", "--diff", "--extra-vars=site=chat", machine=machine, sites=sites
         )
         assert run.rc == 0, run.output
-        # Of two: who takes a change back gets the release before it, as long as it is kept.
+        # Two releases alternate: undoing a change brings back the release before it while that is retained.
         assert chat.release != live
         live = chat.release
         assert (chat.environment().get("CANARY_TOKEN") == VALUE) == (sites is changed)
         for word in ("canary-8c1f", "CANARY_TOKEN", chat.environment()["SECRET_KEY"]):
             assert word not in run.output
-    wait_until(chat.is_healthy, "chat is well")
+    wait_until(chat.is_healthy, "chat is healthy")
