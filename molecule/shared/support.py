@@ -341,7 +341,7 @@ def run_playbook(playbook: str, *args: str, machine: Machine | None = None, site
 
 
 def site_config(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The scenario's sites, with some keys of some of them changed, e.g. ``site_config(wordbook={"workers": 1})``."""
+    """The sites of the scenario with some keys changed: ``site_config(wordbook={"workers": 1})``."""
     sites = copy.deepcopy(CONFIG["sites"])
     for name, keys in changes.items():
         sites[name] = {**sites.get(name, {}), **keys}

@@ -58,7 +58,7 @@ def test_each_request_is_logged_with_its_timings_and_its_id(site: Site) -> None:
 
 @contextmanager
 def stopped(site: Site) -> Iterator[None]:
-    """Barrier all of the site's processes, so that Python can answer nothing."""
+    """Stop all processes of the site, so that Python cannot respond."""
     pids = " ".join(map(str, sorted(site.processes)))
     site.machine.output(f"kill -STOP {pids}")
     try:

@@ -19,7 +19,7 @@ def test_every_database_has_the_tables_that_the_release_needs(site: Site) -> Non
 def test_words_of_every_script_are_stored_unchanged(site: Site) -> None:
     flask(site, "create-admin", "admin@example.org")
     client = Client(site).log_in("admin@example.org")
-    # New each time; the sites on the other host may share the database.
+    # Unique, since the sites on the other host may share the database.
     word = f"<b>{time.time_ns()}</b> ' OR 1=1 -- {site.name}"
     assert client.add(word, "好𠮷🍵").status_code == 302
     found = client.words(word)["words"]

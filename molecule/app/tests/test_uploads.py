@@ -54,7 +54,7 @@ def test_one_byte_over_the_limit_is_refused_by_nginx_and_the_limit_itself_is_not
     over, exact = send(LIMIT + 1), send(LIMIT)
     assert over.status_code == 413
     assert "This is too large" in over.text
-    # The app's own limit for this page is smaller, and its words are its own.
+    # The app's limit for this path is smaller, and it has its own message.
     assert exact.status_code == 413
     assert "This is too large" not in exact.text
     assert "SITE_MAX_BODY" in admin.site.environment()

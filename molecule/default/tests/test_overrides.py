@@ -1,4 +1,4 @@
-"""The operator's own templates."""
+"""An override of a template by the operator."""
 
 from __future__ import annotations
 

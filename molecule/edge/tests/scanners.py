@@ -62,7 +62,7 @@ class Scan:
 
 @dataclass
 class Table:
-    """Rows of a page of docs/, written anew each time: build/edge/NAME.md."""
+    """Rows of a table in docs/: build/edge/NAME.md, which each row rewrites."""
 
     name: str
     head: tuple[str, ...]
