@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 def wait_until(condition: Callable[[], T], what: str, timeout: float = 180) -> T:
     """Evaluate a condition until it is true, and return its value."""
-    end = time.monotonic() + timeout
+    end, pause = time.monotonic() + timeout, 0.1
     while True:
         value = None
         try:
@@ -51,7 +51,9 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 180) -> T
             return value
         if time.monotonic() > end:
             pytest.fail(f"not within {timeout:.0f} s: {what}. The last value was {shown}")
-        time.sleep(0.1)
+        # Less and less often: each look at a host costs it as much CPU time as what it waits for needs.
+        time.sleep(pause)
+        pause = min(1.5 * pause, 1)
 
 
 def address_of(name: str) -> str:
