@@ -15,7 +15,7 @@ import re
 import stat
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -25,6 +25,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lock
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import EnvironmentFault, as_texts
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 from ansible_collections.wsgi.sites.plugins.plugin_utils.results import ask
@@ -38,8 +40,6 @@ LAYOUT = 2
 EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 # Flask keeps a machine's own data here; a package of this name deeper down is code.
 EXCLUDED_AT_TOP = {"instance"}
-COMPILE = "uv pip compile --generate-hashes"
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What the module gets as it is; the rest of the task's arguments is this plugin's own.
 FOR_MODULE = (
     "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
@@ -168,13 +168,18 @@ def _leads_out(name: str, links: Mapping[str, str]) -> bool:
     return False
 
 
-def code_hash(entries: list[Entry], lock: str) -> str:
-    """Hash of names, contents and executable bits. Times stay out, and the lock, which is a part of its own."""
+def code_hash(entries: list[Entry], lock: Collection[str]) -> str:
+    """Hash of names, contents and executable bits. Without times and the lock, a part of its own."""
     digest = hashlib.sha256()
     for entry in entries:
-        if entry.name != lock:
+        if entry.name not in lock:
             digest.update(os.fsencode(repr((entry.name, entry.kind, entry.executable, entry.digest))))
     return digest.hexdigest()
+
+
+def lock_contents(lock: lockfile.LockFile) -> list[str]:
+    """What of a lock's files makes other packages."""
+    return [part for name, content in lock.files.items() for part in (name, content.hex())]
 
 
 def hash_of(value: object) -> str:
@@ -182,87 +187,12 @@ def hash_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def check_lock(source: Path, requirements: str) -> bytes:
-    """Read the lock file, and refuse one that does not pin everything with hashes."""
-    path = Path(os.path.normpath(source / requirements))
-    if source not in path.parents or Path(requirements).is_absolute():
-        raise PackError("requirements: the lock file must lie in the source; name it relative to the source")
-    if not path.is_file():
-        raise PackError(f"requirements: {requirements} is not in the source. {_remedy(source, requirements)}")
-    if source.resolve() not in path.resolve().parents:
-        raise PackError(
-            f"requirements: {requirements} is a link that leads out of the source; put the file itself there"
-        )
-    content = lockfile.read(path)
+def load_lock(source: Path, requirements: str) -> lockfile.LockFile:
+    """The lock of a source, with the key that names it in errors."""
     try:
-        if path.name == "uv.lock":
-            if not path.with_name("pyproject.toml").is_file():
-                raise PackError(
-                    f"requirements: {requirements} needs its pyproject.toml beside it; put it into the source"
-                )
-            lockfile.check_project(source, requirements)
-        else:
-            lockfile.parse(content)
+        return lockfile.load(source, requirements)
     except lockfile.LockError as error:
-        name = "" if path.name == "uv.lock" else f"{requirements}: "
-        raise PackError(f"requirements: {name}{error}. {_remedy(source, requirements)}") from None
-    return content
-
-
-def unhashed(text: str) -> list[str]:
-    """What is wrong with a lock; empty if nothing is."""
-    try:
-        lockfile.parse(text)
-    except lockfile.LockError as error:
-        return [str(error)]
-    return []
-
-
-def _remedy(source: Path, requirements: str) -> str:
-    """The command that makes the lock right, for the files that this source has."""
-    if Path(requirements).name == "uv.lock":
-        return "Make it with: uv lock"
-    wanted = Path(requirements).with_suffix(".in").as_posix()
-    command = f"{COMPILE} {wanted} -o {requirements}"
-    if not (source / wanted).is_file():
-        if not (source / requirements).is_file():
-            if (source / "uv.lock").is_file():
-                return "This source has a uv.lock: set `requirements: uv.lock`"
-            return f"List the packages in {wanted}, then make it, in the source's folder, with: {command}"
-        return f"Rename it to {wanted}, then make the lock, in the source's folder, with: {command}"
-    return f"Make it, in the source's folder, with: {command}"
-
-
-def names_package(lock: bytes, requirements: str, package: str) -> bool:
-    """Whether a lock pins a package."""
-    if Path(requirements).name == "uv.lock":
-        text = lock.decode("utf-8", errors="replace")
-        return re.search(rf'^name = "{re.escape(package)}"$', text, re.MULTILINE) is not None
-    return package in lockfile.parse(lock, partly=True).names
-
-
-def clean_environment(given: object) -> dict[str, str]:
-    """The environment as text. Neither names nor values appear in an error: they are counted."""
-    if not isinstance(given, Mapping):
-        raise PackError("env: must be a mapping of names to values")
-    clean: dict[str, str] = {}
-    for number, (name, value) in enumerate(given.items(), start=1):
-        if not isinstance(name, str) or not NAME.match(name):
-            raise PackError(f"env: the name of entry {number} must be letters, digits and _, and begin with no digit")
-        if isinstance(value, bool):
-            text = "true" if value else "false"
-        elif isinstance(value, (str, int, float)):
-            text = str(value)
-        else:
-            raise PackError(f"env: the value of entry {number} must be a text or a number")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise PackError(f"env: the value of entry {number} is not valid Unicode") from None
-        if "\0" in text:
-            raise PackError(f"env: the value of entry {number} holds a NUL, which no environment can")
-        clean[str(name)] = text
-    return clean
+        raise PackError(f"requirements: {error}") from None
 
 
 class _Hashing(io.RawIOBase):
@@ -349,9 +279,9 @@ def brings(args: Mapping[str, Any]) -> str:
     return "" if args.get("server_from") == "distribution" else PACKAGES[args.get("server") or "gunicorn"]
 
 
-def collect_wheels(text: str, server_lock: str, args: Mapping[str, Any], target: Mapping[str, Any]) -> list[Path]:
+def collect_wheels(lock: Lock, server_lock: str, args: Mapping[str, Any], target: Mapping[str, Any]) -> list[Path]:
     """The wheels of the site's lock for this host, and those of the bundle's own lock if that names no server."""
-    locks = [text] if brings(args) in {"", *wheels.names(text)} else [text, server_lock]
+    locks = [lock] if brings(args) in {"", *lock.names} else [lock, lockfile.parse(server_lock)]
     return wheels.collect(locks, target, str(args.get("package_index") or ""), CACHE)
 
 
@@ -371,7 +301,7 @@ class ActionModule(ActionBase):
         site = self._task.args.get("site", "?")
         try:
             return self._build(environment, source, task_vars or {})
-        except InputError as error:
+        except (InputError, EnvironmentFault) as error:
             return {"failed": True, "changed": False, "msg": f"{site}: {error}"}
         except OSError as error:
             return {"failed": True, "changed": False, "msg": f"{site}: cannot pack the source: {error}"}
@@ -381,7 +311,7 @@ class ActionModule(ActionBase):
         unknown = sorted(set(args) - {*FOR_MODULE, *OWN})
         if unknown:
             raise PackError(f"release_build does not know {', '.join(unknown)}")
-        environment = clean_environment(given)
+        environment = as_texts(given)
         # A folder of this run that its forks share, and that Ansible removes at its end.
         run = Path(constants.DEFAULT_LOCAL_TMP)
         source = with_version(page, str(args.get("site", "")), load_extra_vars(self._loader))
@@ -393,16 +323,15 @@ class ActionModule(ActionBase):
                 raise PackError(f"files: {name!r} is no name for a file of a release")
         # Before any file of it is read: a link that leads out of the source would show what lies there.
         entries = collect(folder)
-        lock = check_lock(folder, requirements)
-        lock_name = Path(os.path.normpath(requirements)).as_posix()
+        lock = load_lock(folder, requirements)
         server_lock = (ROLES / "release/files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
         server_package = brings(args)
-        needs_server = bool(server_package) and not names_package(lock, requirements, server_package)
+        needs_server = bool(server_package) and server_package not in lock.names
         module_args = {name: args[name] for name in FOR_MODULE if name in args} | {
             "source": words,
             "parts": {
-                "code": code_hash(entries, lock_name),
-                "requirements": hash_of([lock_name, lock.hex(), server_lock.hex() if needs_server else ""]),
+                "code": code_hash(entries, lock.files),
+                "requirements": hash_of([*lock_contents(lock), server_lock.hex() if needs_server else ""]),
                 "config": hash_of([LAYOUT, files, {name: args.get(name) for name in CONFIG}]),
             },
             "environment_hash": hash_of(environment),
@@ -420,12 +349,8 @@ class ActionModule(ActionBase):
         }
         wheelhouse: list[Path] = []
         if args.get("packages") == "wheelhouse":
-            text = (
-                wheels.export(folder, requirements, CACHE)
-                if Path(lock_name).name == "uv.lock"
-                else lockfile.decode(lock)
-            )
-            wheelhouse = collect_wheels(text, server_lock.decode(), args, result["target"])
+            whole = lock.lock or wheels.export(folder, lock.name, CACHE)
+            wheelhouse = collect_wheels(whole, server_lock.decode(), args, result["target"])
         payload = self._send(entries, settings, server_lock, wheelhouse)
         return self._ask(module_args | {"payload": payload}, task_vars)
 

@@ -44,12 +44,7 @@ options:
       server_names: {description: The names that it answers to., type: list, elements: str, default: []}
       http_port: {description: nginx's port for it., type: int, default: 80}
       https_port: {description: nginx's port for it where it has https., type: int, default: 443}
-      tls:
-        description: Whether it has https.
-        type: dict
-        default: {}
-        suboptions:
-          mode: {description: C(none) is plain http., type: str, default: none}
+      https: {description: Whether it has https., type: bool, default: false}
       upstream:
         description: Where its servers are, if not on this host.
         type: dict
@@ -509,7 +504,7 @@ def site_of(entry: Mapping[str, Any]) -> Site:
     keys = {key: entry[key] for key in ("name", "root", "user", "server_names", "http_port", "bind")}
     if entry["upstream"].get("servers"):  # then there is no user, and no directory of its own
         keys |= {"root": "", "user": ""}
-    return Site(**keys, https_port=0 if entry["tls"].get("mode", "none") == "none" else entry["https_port"])
+    return Site(**keys, https_port=entry["https_port"] if entry["https"] else 0)
 
 
 def main() -> None:
@@ -527,7 +522,7 @@ def main() -> None:
                     "server_names": {"type": "list", "elements": "str", "default": []},
                     "http_port": {"type": "int", "default": 80},
                     "https_port": {"type": "int", "default": 443},
-                    "tls": {"type": "dict", "default": {}, "options": {"mode": {"type": "str", "default": "none"}}},
+                    "https": {"type": "bool", "default": False},
                     "upstream": {
                         "type": "dict",
                         "default": {},

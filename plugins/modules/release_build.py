@@ -129,7 +129,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
     format_environment,
     mask,
-    site_environment,
+    release_environment,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.health import healthy
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError, Toolbox
@@ -269,8 +269,8 @@ class Build:
         app.mkdir(mode=0o700)
         with tarfile.open(self.payload) as tar:
             store.unpack(tar, "app", app)
-        environment = site_environment(
-            self.environment, self.params["site"], release.name, self.layout.shared, self.params["max_body"]
+        environment = release_environment(
+            self.environment, self.params["site"], release.name, self.layout.root, self.params["max_body"]
         )
         write_file(release / "environment", format_environment(environment), store.ENVIRONMENT_MODE)
         for name, content in self.settings["files"].items():

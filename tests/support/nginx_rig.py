@@ -25,7 +25,7 @@ from ansible.plugins.loader import filter_loader
 from ansible.template import Templar, trust_as_template
 from project import PROJECT
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, readable, site_spec
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, site_spec
 
 NGINX = Path(shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "/usr/sbin/nginx")
 needs_nginx = pytest.mark.skipif(
@@ -57,7 +57,7 @@ def merged(sites: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, 
     """The sites as role preflight reads them, whether or not it would let them pass."""
     specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())["argument_specs"]
     given = {**variables, "sites": trusted(dict(sites))}
-    return readable(Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).sites)
+    return Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).entries
 
 
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:

@@ -22,10 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from nginx_rig import evaluate
 from project import load
 from supervised import eventually, uwsgi_files
 
 from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import environment, fingerprint, store, venv
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process, trees
@@ -86,7 +88,7 @@ def packed(source: Path, settings: dict | None = None) -> bytes:
 
 def code(source: Path) -> str:
     """The hash of a source's code."""
-    return action.code_hash(action.collect(source), "requirements.txt")
+    return action.code_hash(action.collect(source), ["requirements.txt"])
 
 
 # Packing
@@ -275,7 +277,7 @@ def test_a_lock_that_is_a_link_out_of_the_source_shows_nothing_of_what_lies_ther
     (source / "requirements.txt").unlink()
     (source / "requirements.txt").symlink_to("../vault_password")
     with pytest.raises(action.PackError, match="leads out of the source") as error:
-        action.check_lock(source, "requirements.txt")
+        action.load_lock(source, "requirements.txt")
     assert "hunter2" not in str(error.value)
 
 
@@ -283,8 +285,8 @@ def test_a_missing_lock_is_refused_with_the_command_that_makes_it(source: Path) 
     (source / "requirements.txt").unlink()
     (source / "requirements.in").write_text("flask\n", encoding="utf-8")
     with pytest.raises(action.PackError) as error:
-        action.check_lock(source, "requirements.txt")
-    assert "uv pip compile --generate-hashes requirements.in -o requirements.txt" in str(error.value)
+        action.load_lock(source, "requirements.txt")
+    assert "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +296,8 @@ def test_a_missing_lock_is_refused_with_the_command_that_makes_it(source: Path) 
 def test_an_unhashed_lock_is_refused_with_the_command_that_makes_it_right(source: Path, text: str) -> None:
     (source / "requirements.txt").write_text(text, encoding="utf-8")
     with pytest.raises(action.PackError) as error:
-        action.check_lock(source, "requirements.txt")
-    assert "uv pip compile --generate-hashes requirements.in -o requirements.txt" in str(error.value)
+        action.load_lock(source, "requirements.txt")
+    assert "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt" in str(error.value)
     assert "canary" not in str(error.value)
 
 
@@ -304,19 +306,18 @@ def test_a_hashed_lock_is_accepted(source: Path) -> None:
         f"--index-url https://example.com/simple\n# flask\n{HASHED}\nclick==8 ; python_version < '4' --hash=sha256:2\n"
     )
     (source / "requirements.txt").write_text(text, encoding="utf-8")
-    assert action.check_lock(source, "requirements.txt")
+    assert action.load_lock(source, "requirements.txt")
 
 
 def test_a_lock_outside_the_source_is_refused(source: Path) -> None:
     with pytest.raises(action.PackError, match="must lie in the source"):
-        action.check_lock(source, "../requirements.txt")
+        action.load_lock(source, "../requirements.txt")
 
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
 def test_the_bundles_own_lock_is_hashed(project: Path, server: str) -> None:
-    lock = project / f"roles/release/files/{server}.txt"
-    assert action.unhashed(lock.read_text(encoding="utf-8")) == []
-    assert action.names_package(lock.read_bytes(), lock.name, action.brings({"server": server}))
+    lock = lockfile.load(project / "roles/release/files", f"{server}.txt")
+    assert action.brings({"server": server}) in lock.names
 
 
 def test_the_distributions_server_needs_no_lock() -> None:
@@ -324,15 +325,15 @@ def test_the_distributions_server_needs_no_lock() -> None:
 
 
 @pytest.mark.parametrize(("name", "lock", "found"), [
-    ("requirements.txt", b"gunicorn[gevent]==27 --hash=sha256:0\n", True),
-    ("requirements.txt", b"# gunicorn==27\ngunicorn-x==1\n", False),
-    ("uv.lock", b'[[package]]\nname = "gunicorn"\n', True),
-    ("uv.lock", b'[[package]]\nname = "gunicorn-x"\n', False),
+    ("requirements.txt", "gunicorn[gevent]==27 --hash=sha256:0\n", True),
+    ("requirements.txt", "# gunicorn==27\ngunicorn-x==1 --hash=sha256:0\n", False),
+    ("uv.lock", '[[package]]\nname = "gunicorn"\n', True),
+    ("uv.lock", '[[package]]\nname = "gunicorn-x"\n', False),
 ])  # fmt: skip
-def test_whether_a_lock_names_its_server(name: str, lock: bytes, found: bool) -> None:
-    assert action.names_package(lock, name, "gunicorn") is found
-    if name == "requirements.txt":
-        assert ("gunicorn" in venv.locked_names(lock.decode())) is found
+def test_whether_a_lock_names_its_server(tmp_path: Path, name: str, lock: str, found: bool) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / name).write_text(lock, encoding="utf-8")
+    assert ("gunicorn" in lockfile.load(tmp_path, name).names) is found
 
 
 def test_gevent_must_be_in_the_lock() -> None:
@@ -377,7 +378,7 @@ def test_the_launcher_reads_the_same_environment(tmp_path: Path) -> None:
 
 
 def test_the_operators_values_win() -> None:
-    values = environment.site_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop/shared"), 1024)
+    values = environment.release_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop"), 1024)
     assert values == {
         "SITE_NAME": "mine",
         "SITE_RELEASE": "ID",
@@ -406,7 +407,7 @@ def test_secrets_are_masked_in_all_their_forms() -> None:
 
 
 def test_values_become_text_and_errors_show_neither_name_nor_value() -> None:
-    assert action.clean_environment({"A": 1, "B": True, "C": "x"}) == {"A": "1", "B": "true", "C": "x"}
+    assert environment.as_texts({"A": 1, "B": True, "C": "x"}) == {"A": "1", "B": "true", "C": "x"}
     for bad in (
         {"A": ["canary"]},
         {"canary-name": "x"},
@@ -415,8 +416,8 @@ def test_values_become_text_and_errors_show_neither_name_nor_value() -> None:
         ["canary"],
         "canary",
     ):
-        with pytest.raises(action.PackError) as error:
-            action.clean_environment(bad)
+        with pytest.raises(environment.EnvironmentFault) as error:
+            environment.as_texts(bad)
         assert "canary" not in str(error.value)
 
 
@@ -913,7 +914,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     (source / "requirements.txt").write_text("", encoding="utf-8")
     (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
-    values = {"CANARY": "canary-value"}
+    values = {"CANARY": "canary-value", "SECRET_KEY": "canary-key", "SITE_NAME": "mine"}
     asked = params(site, payload_of(source, tmp_path, values, server_lock, server), server=server)
 
     result = module.perform(asked, check_mode=False, tools=tools, now=NOW)
@@ -937,7 +938,11 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     packed = release / "app/static/style.css.gz"
     assert gzip.decompress(packed.read_bytes()) == packed.with_suffix("").read_bytes()
     assert packed.stat().st_mode & 0o777 == 0o644
-    assert environment.parse_environment((release / "environment").read_text())["SITE_RELEASE"] == release.name
+    entry = {"root": str(site.root), "client_max_body_size": "1k", "env": values}
+    rendered = evaluate("lookup('wsgi.sites.site_environment', 'shop', entry.env, file_of=entry)", {"entry": entry})
+    written = (release / "environment").read_text()
+    assert rendered.replace("(the release's ID)", release.name) == written, "playbooks/render.yml shows this very file"
+    assert environment.parse_environment(written)["SITE_NAME"] == "mine", "the operator's value wins"
 
     again = module.perform(asked, check_mode=False, tools=tools)
     assert (again["changed"], again["needed"], again["release"]) == (False, True, release.name), "not built twice"
@@ -1018,7 +1023,7 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
     asked = params(site, None, packages="wheelhouse")
     target = module.perform(asked, check_mode=False, tools=tools)["target"]
     monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
-    wheelhouse = action.collect_wheels("", server_lock.decode(), {}, target)
+    wheelhouse = action.collect_wheels(lockfile.parse(""), server_lock.decode(), {}, target)
     settings = {"environment": {}, "files": {"gunicorn.conf.py": "", "program-blue.conf": "b"}}
     payload = tmp_path / "wheels.tar.gz"
 
@@ -1069,7 +1074,7 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
     server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
     python = Path(os.path.realpath(sys.executable))
     monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
-    found = action.collect_wheels("", server_lock.decode(), {}, venv.target(python))
+    found = action.collect_wheels(lockfile.parse(""), server_lock.decode(), {}, venv.target(python))
     (source / "requirements.txt").write_text("", encoding="utf-8")
     lay_down(site, "A", PARTS | {"code": "other"}, "blue")
     index = type("TheIndex", (Index,), {"wheel": found[0]})

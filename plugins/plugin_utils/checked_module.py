@@ -1,4 +1,4 @@
-"""Run one of the collection's modules on a host and check its result: `meta/runtime.yml` routes every module here."""
+"""Run one of the collection's modules on a host and check its result: the links in `plugins/action/` lead here."""
 
 from __future__ import annotations
 
