@@ -61,6 +61,7 @@ options:
   parts: {description: Hashes of code, requirements and config; made by the action plugin., type: dict, required: true}
   environment_hash: {description: Hash of the environment; made by the action plugin., type: str, required: true}
   payload: {description: The packed release on the host; without it the module only says what it would do., type: path}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
