@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import testinfra
 import yaml
 from testinfra.host import Host
 
@@ -27,16 +28,16 @@ PLATFORMS = {
     platform["name"]: platform
     for platform in yaml.safe_load(Path(os.environ["MOLECULE_FILE"]).read_text())["platforms"]
 }
-PAGE: dict[str, Any] = yaml.safe_load((PROJECT / "molecule" / SCENARIO / "group_vars" / "all.yml").read_text())
+CONFIG: dict[str, Any] = yaml.safe_load((PROJECT / "molecule" / SCENARIO / "group_vars" / "all.yml").read_text())
 # The page's sites, each with what the page says for all of them.
 SITES: dict[str, dict[str, Any]] = {
-    name: {**PAGE.get("site_defaults", {}), **entry} for name, entry in PAGE["sites"].items()
+    name: {**CONFIG.get("site_defaults", {}), **entry} for name, entry in CONFIG["sites"].items()
 }
 
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, timeout: float = 180) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 180) -> T:
     """Ask again and again until the answer is true, and return it."""
     end = time.monotonic() + timeout
     while True:
@@ -135,7 +136,12 @@ class Machine:
         subprocess.run(["podman", "restart", "--time=20", self.container], check=True, capture_output=True)
         # The connection that was kept is dead.
         (EPHEMERAL / "ssh" / self.address).unlink(missing_ok=True)
-        until(lambda: self.host.run("true").rc == 0, f"{self.name} is up again")
+        wait_until(lambda: self.host.run("true").rc == 0, f"{self.name} is up again")
+
+
+def machine_of(name: str) -> Machine:
+    """A host of the scenario by its name."""
+    return Machine(testinfra.get_host(f"ansible://{name}?ansible_inventory={os.environ['MOLECULE_INVENTORY_FILE']}"))
 
 
 LOOK = """sh -euc '
@@ -145,7 +151,7 @@ supervisorctl status || true; echo; ps -e -o pid=,ppid=,uid=
 
 
 @dataclass
-class Look:
+class Snapshot:
     """What runs for a site on a host, seen at one moment."""
 
     slot: str
@@ -159,7 +165,7 @@ class Look:
     processes: set[int]
 
     @classmethod
-    def at(cls, machine: Machine, name: str, root: str, user: str) -> Look:
+    def at(cls, machine: Machine, name: str, root: str, user: str) -> Snapshot:
         """Ask the host once for all of that: asking takes longer than the answers."""
         told, _, table = machine.output(LOOK, root, user).partition("\n\n")
         live, release, uid, *lines = told.splitlines()
@@ -232,12 +238,12 @@ class Site:
     @property
     def slot(self) -> str:
         """The live slot."""
-        return self.look().slot
+        return self.snapshot().slot
 
     @property
     def release(self) -> str:
         """The live release, as the host's files tell."""
-        return self.look().release
+        return self.snapshot().release
 
     @property
     def answering_release(self) -> str:
@@ -250,35 +256,35 @@ class Site:
     @property
     def programs(self) -> dict[str, str]:
         """The programs of its slots and their states."""
-        return self.look().programs
+        return self.snapshot().programs
 
     @property
     def background(self) -> dict[str, int]:
         """Its processes and jobs that run just now, by name, with their PIDs."""
-        return self.look().background
+        return self.snapshot().background
 
     @property
     def master(self) -> int:
         """The process that supervisor started for the live slot, and that became the server."""
-        return self.look().master
+        return self.snapshot().master
 
     @property
     def workers(self) -> set[int]:
         """The server's workers."""
-        return self.look().workers
+        return self.snapshot().workers
 
     @property
     def processes(self) -> set[int]:
         """Everything that runs as its user."""
-        return self.look().processes
+        return self.snapshot().processes
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """All of that at one moment."""
-        return Look.at(self.machine, self.name, self.root, self.user)
+        return Snapshot.at(self.machine, self.name, self.root, self.user)
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """It answers from the live release, one slot and its processes run, and nothing else runs as its user."""
-        answering, look = self.answering_release, self.look()
+        answering, look = self.answering_release, self.snapshot()
         assert answering == look.release
         assert list(look.programs.values()) == ["RUNNING"]
         assert set(self.entry.get("processes", {})) <= set(look.background)
@@ -297,6 +303,11 @@ class Run:
 
     rc: int
     output: str
+
+    def checked(self) -> Run:
+        """The same run, which must have succeeded."""
+        assert self.rc == 0, self.output
+        return self
 
     @property
     def changed(self) -> int:
@@ -317,7 +328,7 @@ def command_of(
     return [*command, str(PROJECT / playbook)]
 
 
-def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
+def run_playbook(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
     """Run a playbook to its end."""
     result = subprocess.run(
         command_of(playbook, *args, machine=machine, sites=sites),
@@ -329,9 +340,9 @@ def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[
     return Run(result.returncode, result.stdout + result.stderr)
 
 
-def page(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The scenario's sites, with some keys of some of them changed, e.g. ``page(wordbook={"workers": 1})``."""
-    sites = copy.deepcopy(PAGE["sites"])
+def site_config(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The scenario's sites, with some keys of some of them changed, e.g. ``site_config(wordbook={"workers": 1})``."""
+    sites = copy.deepcopy(CONFIG["sites"])
     for name, keys in changes.items():
         sites[name] = {**sites.get(name, {}), **keys}
     return sites

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import Machine, Site, until
+from support import Machine, Site, wait_until
 
 pytestmark = pytest.mark.breaks
 
@@ -29,16 +29,16 @@ def systemd(machine: Machine) -> Machine:
 def test_a_killed_worker_is_replaced(site: Site) -> None:
     victim, others = site.workers.pop(), site.workers
     kill(site.machine, victim)
-    until(
+    wait_until(
         lambda: victim not in site.workers and len(site.workers) == len(others), "there are as many workers as before"
     )
-    until(site.is_well, f"{site.name} is well")
+    wait_until(site.is_healthy, f"{site.name} is well")
 
 
 def test_a_killed_server_is_started_again_and_leaves_no_orphans(site: Site) -> None:
     before = {site.master, *site.workers}
     kill(site.machine, site.master)
-    until(site.is_well, f"{site.name} is well")
+    wait_until(site.is_healthy, f"{site.name} is well")
     assert not before & site.processes
 
 
@@ -46,15 +46,15 @@ def test_a_killed_supervisord_comes_back_with_its_sites_and_leaves_no_orphans(sy
     daemon = main_pid(systemd, "supervisor")
     before = {site.master, *site.workers}
     kill(systemd, daemon)
-    until(lambda: main_pid(systemd, "supervisor") not in (0, daemon), "supervisord is back")
-    until(site.is_well, f"{site.name} is well")
+    wait_until(lambda: main_pid(systemd, "supervisor") not in (0, daemon), "supervisord is back")
+    wait_until(site.is_healthy, f"{site.name} is well")
     assert not before & site.processes
 
 
 def test_a_killed_nginx_comes_back(systemd: Machine, site: Site) -> None:
     daemon = main_pid(systemd, "nginx")
     kill(systemd, daemon)
-    until(lambda: main_pid(systemd, "nginx") not in (0, daemon), "nginx is back")
-    until(site.is_well, f"{site.name} is well")
+    wait_until(lambda: main_pid(systemd, "nginx") not in (0, daemon), "nginx is back")
+    wait_until(site.is_healthy, f"{site.name} is well")
     masters = systemd.output("pgrep --full 'nginx: master'").split()
     assert masters == [str(main_pid(systemd, "nginx"))]

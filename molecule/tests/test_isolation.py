@@ -126,7 +126,7 @@ def test_all_that_it_runs_is_in_control_groups_of_its_own_and_stays_there(site: 
     if not noted.exists:
         pytest.skip("this host lets nobody make control groups (version 2)")
     own = f"{noted.content_string.rpartition('/')[2]}/{site.name}"
-    look = site.look()
+    look = site.snapshot()
     found = {pid: site.machine.output(f"sed -n s/^0:://p /proc/{pid}/cgroup") for pid in look.processes}
     assert {pid for pid, group in found.items() if f"/{own}/" not in f"{group}/"} == set()
     assert found[look.master].endswith(f"/{own}/{look.slot}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import Machine, Site, play, until
+from support import Machine, Site, run_playbook, wait_until
 
 pytestmark = pytest.mark.breaks
 
@@ -19,7 +19,7 @@ def systemd(machine: Machine) -> Machine:
 def test_after_a_reboot_every_release_that_was_live_is_live_again(systemd: Machine, site: Site) -> None:
     before = site.release
     systemd.restart()
-    until(site.is_well, f"{site.name} is well")
+    wait_until(site.is_healthy, f"{site.name} is well")
     assert site.release == before
 
 
@@ -36,12 +36,12 @@ def test_after_a_reboot_in_mid_switch_only_the_live_slot_runs_and_a_deploy_tidie
     systemd.output("supervisorctl reread && supervisorctl update")
     systemd.restart()
 
-    until(lambda: site.programs.get(f"{site.name}-{live}") == "RUNNING", "the live slot runs")
-    until(lambda: site.programs.get(f"{site.name}-{idle}") == "EXITED", "the other slot has refused")
-    until(lambda: site.answering_release == before, f"{site.name} answers")
-    until(lambda: site.look().strays == set(), "nothing but the live slot's processes runs")
+    wait_until(lambda: site.programs.get(f"{site.name}-{live}") == "RUNNING", "the live slot runs")
+    wait_until(lambda: site.programs.get(f"{site.name}-{idle}") == "EXITED", "the other slot has refused")
+    wait_until(lambda: site.answering_release == before, f"{site.name} answers")
+    wait_until(lambda: site.snapshot().strays == set(), "nothing but the live slot's processes runs")
 
-    run = play("playbooks/deploy.yml", f"--extra-vars=site={site.name}", machine=systemd)
+    run = run_playbook("playbooks/deploy.yml", f"--extra-vars=site={site.name}", machine=systemd)
     assert run.rc == 0, run.output
-    until(site.is_well, f"{site.name} is well")
+    wait_until(site.is_healthy, f"{site.name} is well")
     assert site.programs == {f"{site.name}-{site.slot}": "RUNNING"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from support import Machine, Site, until
+from support import Machine, Site, wait_until
 
 
 def test_a_request_reaches_the_right_site_and_its_live_release(site: Site) -> None:
@@ -48,7 +48,7 @@ def test_a_request_for_an_unknown_name_gets_no_site(machine: Machine, site: Site
 
 def test_each_request_is_in_the_access_log_with_its_timings_and_the_id_that_the_client_got(site: Site) -> None:
     request_id = site.get("/healthz").headers["X-Request-ID"]
-    line = until(
+    line = wait_until(
         lambda: site.machine.host.run("grep -F %s /var/log/%s/access.log", request_id, site.name).stdout,
         "the request is logged",
     )
@@ -58,7 +58,7 @@ def test_each_request_is_in_the_access_log_with_its_timings_and_the_id_that_the_
 
 @contextmanager
 def stopped(site: Site) -> Iterator[None]:
-    """Hold all of the site's processes, so that Python can answer nothing."""
+    """Barrier all of the site's processes, so that Python can answer nothing."""
     pids = " ".join(map(str, sorted(site.processes)))
     site.machine.output(f"kill -STOP {pids}")
     try:
@@ -77,7 +77,7 @@ def test_static_files_come_from_nginx_without_python(site: Site) -> None:
         assert f"max-age={site.entry.get('static_max_age', 3600)}" in css.headers["Cache-Control"]
         with pytest.raises(TimeoutError):
             site.get("/healthz", timeout=1)
-    until(site.is_well, f"{site.name} is well again")
+    wait_until(site.is_healthy, f"{site.name} is well again")
 
 
 def test_text_says_that_it_is_utf_8(site: Site) -> None:

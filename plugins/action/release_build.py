@@ -324,7 +324,7 @@ class ActionModule(ActionBase):
         # Before any file of it is read: a link that leads out of the source would show what lies there.
         entries = collect(folder)
         lock = load_lock(folder, requirements)
-        server_lock = (ROLES / "release/files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
+        server_lock = (ROLES / "server/files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
         server_package = brings(args)
         needs_server = bool(server_package) and server_package not in lock.names
         module_args = {name: args[name] for name in FOR_MODULE if name in args} | {

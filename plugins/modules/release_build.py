@@ -134,7 +134,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment im
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.health import healthy
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError, Toolbox
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes, run_identity
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes, run_identity, workers
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
@@ -416,11 +416,8 @@ class Build:
         if done.returncode != 0:
             said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))
             raise BuildError(f"{self.params['wsgi']} cannot be imported as {user}. Python says:\n{said}")
-        # As many as it may have at the least: what is wrong with fewer, is wrong with its start.
-        counted = {"SITE_WORKERS": "3", "SITE_THREADS": "1", "SITE_SLOT": "blue"}
-        if self.params["crew"].get("workers", "auto") != "auto":
-            counted["SITE_WORKERS"] = str(self.params["crew"]["workers"])
-        counted["SITE_WORKERS_FIRST"] = str(self.params["crew"].get("workers_min") or counted["SITE_WORKERS"])
+        # For one CPU: what is wrong with a few workers shows at the start as well.
+        counted = {"SITE_SLOT": "blue", **workers.environment(self.params["crew"], cpus=1)}
         done = self.try_out(release, {**environment, **counted}, [*command, "--no-server"])
         if done.returncode != 0:
             said = venv.last_lines(mask(done.stderr or done.stdout, self.environment))

@@ -22,7 +22,8 @@ import gunicorn
 import packaging
 import pytest
 import pyuwsgi
-from nginx_rig import evaluate, role_variables
+import yaml
+from nginx_rig import evaluate, role_variables, trusted
 from project import PROJECT
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
@@ -57,16 +58,24 @@ def app(environ, start_response):
 each_server = pytest.mark.parametrize("bare_host", ["gunicorn", "uwsgi"], indirect=True)
 
 
+def server_files(**keys: object) -> dict[str, str]:
+    """The files of a release of the site `shop` that its server reads, as Ansible renders them."""
+    variables = role_variables({"shop": {"server_names": ["shop.example.com"], **keys}}, site_name="shop")
+    files = evaluate("lookup('wsgi.sites.release_files', site_entry)", variables)
+    return {name: text for name, text in files.items() if not name.startswith("program-")}
+
+
+def worker_settings(**keys: object) -> dict[str, object]:
+    """What release.json of the site `shop` says of workers and threads."""
+    variables = role_variables({"shop": {"server_names": ["shop.example.com"], **keys}}, site_name="shop")
+    variables |= trusted(yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text()))
+    return evaluate("__release_workers", variables)
+
+
 @functools.cache
 def uwsgi_files(bind: tuple[str, ...]) -> dict[str, str]:
-    """What a release with uWSGI brings along, as Ansible renders it."""
-    site = {"server_names": ["shop.example.com"], "server": "uwsgi", "bind": list(bind), "graceful_timeout": 5}
-    variables = role_variables({"shop": site}, site_name="shop")
-    names = ("uwsgi.ini", "uwsgi_app.py")
-    return {
-        name: evaluate(f"lookup('wsgi.sites.template', 'uwsgi/{name}.j2', site=site_entry)", variables)
-        for name in names
-    }
+    """What uWSGI reads in a release."""
+    return server_files(server="uwsgi", bind=list(bind), graceful_timeout=5)
 
 
 class SlotConnection(http.client.HTTPConnection):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import Machine, Site, page, play, until
+from support import Machine, Site, run_playbook, site_config, wait_until
 
 OLD_BLOG = {
     "server_names": ["old.test"],
@@ -29,12 +29,12 @@ def gone(machine: Machine) -> None:
 def test_a_site_comes_goes_into_the_archive_and_is_purged(machine: Machine) -> None:
     if not machine.has_systemd:
         pytest.skip("proved on the other host")
-    assert play("site.yml", machine=machine, sites=page(old_blog=OLD_BLOG)).rc == 0
+    assert run_playbook("site.yml", machine=machine, sites=site_config(old_blog=OLD_BLOG)).rc == 0
     old_blog = Site(machine, "old_blog", OLD_BLOG)
-    until(old_blog.is_well, "the old blog is well")
+    wait_until(old_blog.is_healthy, "the old blog is well")
     machine.output("runuser -u old_blog -- sh -c 'echo precious > /srv/old_blog/shared/data/posts'")
 
-    run = play("site.yml", machine=machine, sites=page(old_blog={"state": "absent"}))
+    run = run_playbook("site.yml", machine=machine, sites=site_config(old_blog={"state": "absent"}))
     assert run.rc == 0, run.output
     gone(machine)
     archive = machine.output("ls -d /srv/.archive/old_blog-*")
@@ -42,9 +42,9 @@ def test_a_site_comes_goes_into_the_archive_and_is_purged(machine: Machine) -> N
     assert machine.output("cat %s/data/posts", archive) == "precious"
     assert not machine.succeeds_as("nobody", "ls", archive)
 
-    again = play("site.yml", machine=machine, sites=page(old_blog={"state": "absent"}))
+    again = run_playbook("site.yml", machine=machine, sites=site_config(old_blog={"state": "absent"}))
     assert (again.rc, again.changed) == (0, 0), again.output
 
-    purged = play("site.yml", machine=machine, sites=page(old_blog={"state": "absent", "purge": True}))
+    purged = run_playbook("site.yml", machine=machine, sites=site_config(old_blog={"state": "absent", "purge": True}))
     assert purged.rc == 0, purged.output
     assert machine.host.run("ls -d /srv/.archive/old_blog-*").stdout == ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import PROJECT, SITES, Machine, Run, Site, page, play, until
+from support import PROJECT, SITES, Machine, Run, Site, run_playbook, site_config, wait_until
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def unharmed(wordbook: Site) -> Iterator[None]:
     before = wordbook.release
     yield
     assert wordbook.answering_release == wordbook.release == before
-    until(wordbook.is_well, "the word book is well")
+    wait_until(wordbook.is_healthy, "the word book is well")
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def refused(run: Run, *words: str) -> None:
 
 def deploy(machine: Machine, **wordbook: object) -> Run:
     """Deploy with a page on which the site has these keys."""
-    return play("playbooks/deploy.yml", "--extra-vars=site=wordbook", machine=machine, sites=page(wordbook=wordbook))
+    return run_playbook(
+        "playbooks/deploy.yml", "--extra-vars=site=wordbook", machine=machine, sites=site_config(wordbook=wordbook)
+    )
 
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -84,9 +86,9 @@ def test_an_unreachable_package_index_is_told_with_the_remedy(machine: Machine, 
     (source / "requirements.txt").open("a").write(
         "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n"
     )
-    sites = page(wordbook={"source": {"path": str(source)}})
+    sites = site_config(wordbook={"source": {"path": str(source)}})
     extra = json.dumps({"host_package_index": "http://127.0.0.1:9/simple"})
-    run = play(
+    run = run_playbook(
         "playbooks/deploy.yml", "--extra-vars=site=wordbook", f"--extra-vars={extra}", machine=machine, sites=sites
     )
     refused(run, "wordbook", "host_package_index")
@@ -97,7 +99,7 @@ def test_a_broken_override_leaves_nginx_as_it_is_and_shows_its_own_words(machine
         "{% extends 'site.conf.j2' %}\n{% block extra_locations %}\n    lokation /x { }\n{% endblock %}\n"
     )
     before = machine.output("cat /etc/nginx/sites-available/wordbook.conf")
-    run = play(
+    run = run_playbook(
         "playbooks/deploy.yml",
         "--extra-vars=site=wordbook",
         f"--extra-vars=operator_templates={tmp_path}",
@@ -108,5 +110,5 @@ def test_a_broken_override_leaves_nginx_as_it_is_and_shows_its_own_words(machine
 
 
 def test_after_all_of_that_the_right_page_changes_nothing(machine: Machine) -> None:
-    run = play("site.yml", machine=machine)
+    run = run_playbook("site.yml", machine=machine)
     assert (run.rc, run.changed) == (0, 0), run.output

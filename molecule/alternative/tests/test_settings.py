@@ -7,7 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import SITES, Machine, Site, until
+from support import SITES, Machine, Site, wait_until
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_each_site_runs_with_its_own_worker_class(wordbook: Site, handbook: Site
 def test_workers_come_when_requests_wait(wordbook: Site) -> None:
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(wordbook.get, "/probe?seconds=2", timeout=60) for _ in range(12)]
-        until(lambda: len(wordbook.workers) > 2, "there are more workers")
+        wait_until(lambda: len(wordbook.workers) > 2, "there are more workers")
         answers = [each.result() for each in asked]
     assert {answer.status for answer in answers} == {200}
     assert len({answer.json["pid"] for answer in answers}) > 2
@@ -128,9 +128,9 @@ def test_an_override_fills_blocks_and_keeps_the_rest(handbook: Site) -> None:
 
 
 def test_the_status_table_names_every_site_and_says_how_it_is(machine: Machine) -> None:
-    from support import play
+    from support import run_playbook
 
-    table = play("playbooks/status.yml", machine=machine).output
+    table = run_playbook("playbooks/status.yml", machine=machine).output
     for name, entry in SITES.items():
         site = Site(machine, name, entry)
         line = next(line for line in table.splitlines() if f" {name} " in line)

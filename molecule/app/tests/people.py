@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page
-from support import PROJECT, Machine, Site, until
+from support import PROJECT, Machine, Site, wait_until
 
 # What a person would have seen; kept after the run.
 SCREENS = PROJECT / "build" / "screens"
@@ -54,7 +54,7 @@ class Person:
         """Press a button."""
         self.page.get_by_role("button", name=words).click()
 
-    def look(self, name: str) -> None:
+    def snapshot(self, name: str) -> None:
         """Keep what is on the screen, and see that nothing is cut off on a phone."""
         SCREENS.mkdir(parents=True, exist_ok=True)
         for kind, width, height in (("phone", 390, 844), ("desk", 1200, 800)):
@@ -121,7 +121,7 @@ def mail_to(machine: Machine, address: str) -> str:
         name = machine.host.run("grep -lFx %s -r " + folder + " | xargs -r ls -t | head -n 1", f"To: {address}").stdout
         return machine.output("cat %s", name.strip()) if name else ""
 
-    text = until(newest, f"there is a mail to {address}", timeout=20)
+    text = wait_until(newest, f"there is a mail to {address}", timeout=20)
     return email.message_from_string(text, policy=email.policy.default).get_content()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from support import Site, until
+from support import Site, wait_until
 
 testinfra_hosts = ["ansible://paper"]
 
@@ -12,7 +12,7 @@ testinfra_hosts = ["ansible://paper"]
 def test_a_request_is_one_line_of_json_under_the_id_that_the_client_got(book: Site) -> None:
     answer = book.get("/account/reset/key-from-a-mail?next=secret")
     command = ("grep -F %s /var/log/wordbook/server.log", answer.headers["X-Request-ID"])
-    line = json.loads(until(lambda: book.machine.host.run(*command).stdout, "the request is logged"))
+    line = json.loads(wait_until(lambda: book.machine.host.run(*command).stdout, "the request is logged"))
     assert (line["site"], line["release"], line["status"]) == ("wordbook", book.release, answer.status)
     assert (line["method"], line["path"]) == ("GET", "/account/reset/***")
     assert line["ms"] > 0

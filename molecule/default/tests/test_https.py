@@ -6,7 +6,7 @@ import json
 import ssl
 
 import pytest
-from support import SITES, Machine, Site, page, play
+from support import SITES, Machine, Site, run_playbook, site_config
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_cookies_are_for_https_alone(wordbook: Site) -> None:
 
 
 def test_the_status_table_says_https(machine: Machine, wordbook: Site) -> None:
-    table = play("playbooks/status.yml", machine=machine).output
+    table = run_playbook("playbooks/status.yml", machine=machine).output
     assert f" https://{wordbook.server_name}/" in table
 
 
@@ -69,12 +69,12 @@ def speaks_http_3(machine: Machine) -> None:
 
 @pytest.mark.breaks
 def test_http_3_is_spoken_where_it_is_asked_for_and_nginx_has_it(machine: Machine) -> None:
-    sites = page(wordbook={"https_port": 8443, "tls": {"mode": "selfsigned", "http3": True}})
+    sites = site_config(wordbook={"https_port": 8443, "tls": {"mode": "selfsigned", "http3": True}})
     for changes in (True, False):
-        run = play("site.yml", machine=machine, sites=sites)
+        run = run_playbook("site.yml", machine=machine, sites=sites)
         assert (run.rc, run.changed > 0) == (0, changes), run.output
-    assert Site(machine, "wordbook", sites["wordbook"]).is_well()
+    assert Site(machine, "wordbook", sites["wordbook"]).is_healthy()
     if machine.name == "debian13":
         speaks_http_3(machine)
-    back = play("site.yml", machine=machine)
+    back = run_playbook("site.yml", machine=machine)
     assert back.rc == 0, back.output

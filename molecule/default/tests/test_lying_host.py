@@ -103,7 +103,7 @@ class Pair:
     def heard(self) -> str:
         return self.tell(f"cat {PLACE}/heard")
 
-    def play(self, playbook: str, *more: str, **settings: str) -> Run:
+    def run_playbook(self, playbook: str, *more: str, **settings: str) -> Run:
         command = command_of(
             playbook, f"--inventory={self.folder}/hosts.yml", f"--limit={self.honest.name},liar", *more
         )
@@ -151,10 +151,10 @@ def test_a_host_that_lies_well_gets_its_own_and_no_more(pair: Pair) -> None:
     told = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": pair.lies}
     pair.says({**PLAUSIBLE, "*": told})
     for verb, more in VERBS.items():
-        honest_and_unharmed(pair, pair.play(verb, *more))
+        honest_and_unharmed(pair, pair.run_playbook(verb, *more))
     assert OWN in pair.heard, "it was told what its own release needs"
     # Where facts are variables, as by Ansible's own default.
-    run = pair.play("site.yml", ANSIBLE_INJECT_FACT_VARS="true")
+    run = pair.run_playbook("site.yml", ANSIBLE_INJECT_FACT_VARS="true")
     honest_and_unharmed(pair, run)
     assert "liar: its answers have changed `host_ca_certificates`" in " ".join(run.output.split())
 
@@ -162,6 +162,6 @@ def test_a_host_that_lies_well_gets_its_own_and_no_more(pair: Pair) -> None:
 def test_a_host_that_talks_nonsense_is_named(pair: Pair) -> None:
     pair.says({"*": {"changed": "perhaps", "sites": 5, "ansible_facts": pair.lies}})
     for verb in ("site.yml", "playbooks/status.yml"):
-        run = pair.play(verb)
+        run = pair.run_playbook(verb)
         honest_and_unharmed(pair, run)
         assert run.rc != 0 and "liar answered nonsense to " in " ".join(run.output.split()), run.output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import SITES, Machine, Run, Site, page, play, until
+from support import SITES, Machine, Run, Site, run_playbook, site_config, wait_until
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def wordbook(machine: Machine) -> Site:
 
 def maintenance(machine: Machine, state: str, *more: str) -> Run:
     """The playbook, as an operator runs it; with one site, nobody has to name it."""
-    run = play("playbooks/maintenance.yml", "-e", f"state={state}", *more, machine=machine)
+    run = run_playbook("playbooks/maintenance.yml", "-e", f"state={state}", *more, machine=machine)
     assert run.rc == 0, run.output
     return run
 
@@ -43,20 +43,22 @@ def test_what_nginx_says_itself_is_a_page_and_what_the_app_says_is_the_apps(word
 def test_a_shut_site_stays_shut_through_a_deploy_and_a_reboot_until_it_is_opened(
     machine: Machine, wordbook: Site
 ) -> None:
-    assert maintenance(machine, "on", "--check").changed == 1 and wordbook.is_well()
+    assert maintenance(machine, "on", "--check").changed == 1 and wordbook.is_healthy()
     run = maintenance(machine, "on", "-e", 'reason="the words move"')
     shut = f"https://{wordbook.server_name}/, shut since "
     assert run.changed == 1 and shut in run.output and ": the words move" in run.output
     assert is_shut(wordbook) and maintenance(machine, "on").changed == 0
     before = wordbook.release
-    run = play("playbooks/deploy.yml", machine=machine, sites=page(wordbook={"env": {"GREETING": "hello"}}))
+    run = run_playbook(
+        "playbooks/deploy.yml", machine=machine, sites=site_config(wordbook={"env": {"GREETING": "hello"}})
+    )
     assert run.rc == 0 and shut in run.output, run.output
     assert is_shut(wordbook) and wordbook.release != before
     machine.restart()
-    assert until(lambda: is_shut(wordbook), "the page, after a reboot")
+    assert wait_until(lambda: is_shut(wordbook), "the page, after a reboot")
     assert "maintenance shut since " in machine.output("wordbook-ctl status || true")
     assert maintenance(machine, "off", "--check").changed == 1 and is_shut(wordbook)
     assert maintenance(machine, "off").changed == 1 and maintenance(machine, "off").changed == 0
-    run = play("playbooks/deploy.yml", machine=machine)
+    run = run_playbook("playbooks/deploy.yml", machine=machine)
     assert run.rc == 0 and shut not in run.output, run.output
-    assert until(wordbook.is_well, "the site as it was")
+    assert wait_until(wordbook.is_healthy, "the site as it was")

@@ -12,4 +12,4 @@ def test_the_override_of_a_block_is_in_service_beside_the_rest_of_the_template(m
     assert b"Disallow: /" in robots.body
     config = machine.output("cat /etc/nginx/sites-available/wordbook.conf")
     assert config.startswith("# Made from templates/wordbook/site.conf.j2;")
-    assert site.is_well()
+    assert site.is_healthy()

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import PROJECT, SITES, Machine, Run, Site, page, play, until
+from support import PROJECT, SITES, Machine, Run, Site, run_playbook, site_config, wait_until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -14,7 +14,7 @@ testinfra_hosts = ["ansible://east"]
 
 def well(verb: str, **changes: object) -> Run:
     """A playbook for the notice alone, which must end well."""
-    done = play(f"playbooks/{verb}.yml", "--extra-vars=site=notice", sites=page(notice=changes))
+    done = run_playbook(f"playbooks/{verb}.yml", "--extra-vars=site=notice", sites=site_config(notice=changes))
     assert done.rc == 0, done.output
     return done
 
@@ -31,7 +31,7 @@ def jobs(site: Site) -> int:
 
 def worker_of_the_live_release(site: Site) -> int:
     """The worker's PID; it runs as the site, from the live release, and there is no other one."""
-    until(site.is_well, f"{site.name} on {site.machine.name} is well")
+    wait_until(site.is_healthy, f"{site.name} on {site.machine.name} is well")
     pid = site.background["queue"]
     assert site.machine.output("stat -c %%U /proc/%s", str(pid)) == site.user
     assert f"at-work {site.release}" in notes(site)
@@ -66,12 +66,12 @@ def test_they_change_over_with_the_release_and_cron_starts_the_job(
         assert site.release == old
     # A minute has passed long since, or nearly so.
     for site, count in zip(sites, beginning, strict=True):
-        until(lambda site=site, count=count: jobs(site) > count, "cron starts the job", 90)
+        wait_until(lambda site=site, count=count: jobs(site) > count, "cron starts the job", 90)
     assert "--- /var/log/notice/minutely.log" in well("logs").output
     # Without any, nothing of them stays.
     well("deploy", processes={}, cron={})
     for site in sites:
-        until(lambda site=site: site.look().supervised.keys() == site.programs.keys(), "only the slot is left")
+        wait_until(lambda site=site: site.snapshot().supervised.keys() == site.programs.keys(), "only the slot is left")
         assert not site.machine.host.file("/etc/cron.d/notice").exists
     well("rollback")
     for site in sites:

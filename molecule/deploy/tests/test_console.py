@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rounds import history, releases
+from ledger import history, live_releases
 from support import SITES, Machine, Site
 
 
@@ -47,7 +47,7 @@ def test_without_root_it_says_what_it_needs(ledger: Site) -> None:
 def test_restart(ledger: Site) -> None:
     before, slot = ledger.master, ledger.slot
     ledger.machine.output("ledger-ctl restart")
-    releases([ledger])
+    live_releases([ledger])
     assert ledger.master != before
     assert ledger.slot != slot
     assert "restart result=ok by=root@" in history(ledger)[-1]

@@ -8,8 +8,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from rounds import releases, well
-from support import PROJECT, Site, page
+from ledger import live_releases, run_ok
+from support import PROJECT, Site, site_config
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -45,19 +45,19 @@ def test_a_tag_another_one_and_back(ledgers: list[Site], tmp_path: Path) -> None
     repository = Repository(tmp_path / "ledger")
     commits = {tag: repository.commit(tag) for tag in ("v1.0", "v1.1")}
     url = f"file://{repository.folder}"
-    sites = page(ledger={"source": {"path": "", "git": url, "version": "v1.0"}})
+    sites = site_config(ledger={"source": {"path": "", "git": url, "version": "v1.0"}})
 
     lives = {}
     for tag, words in (("v1.0", []), ("v1.1", ["version=v1.1"]), ("v1.0", [])):
-        said = well("deploy", *words, sites=sites).output
-        (live,) = releases(ledgers)
+        said = run_ok("deploy", *words, sites=sites).output
+        (live,) = live_releases(ledgers)
         for site in ledgers:
             row = next(line for line in said.splitlines() if line.split()[:2] == [site.machine.name, "ledger"])
             assert f" {tag} {commits[tag][:7]} " in row
             assert site.machine.output("cat %s/live/release/app/version", site.root).split()[0] == tag
         assert len({site.machine.output(BYTES, site.root) for site in ledgers}) == 1, "both hosts have the same"
         lives[tag] = live
-    kept = well("releases").output.splitlines()
+    kept = run_ok("releases").output.splitlines()
     for tag, live in lives.items():
         row = next(line for line in kept if live in line)
         assert row.endswith(f"git {url} {tag} ({commits[tag]})")

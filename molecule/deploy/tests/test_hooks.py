@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from rounds import history, releases, run, well
+from ledger import history, live_releases, run, run_ok
 from support import Site
 
 pytestmark = pytest.mark.breaks
@@ -22,8 +22,8 @@ def notes(site: Site) -> list[str]:
 def test_a_migration_is_preceded_by_a_copy_and_followed_by_a_word(ledgers: list[Site], version: Callable) -> None:
     east, west = ledgers
     before = notes(west)
-    well("deploy", sites=version("copied"))
-    (live,) = releases(ledgers)
+    run_ok("deploy", sites=version("copied"))
+    (live,) = live_releases(ledgers)
     copy = f"{east.root}/shared/data/.snapshots/{live}/ledger.sqlite"
     assert live not in east.machine.output("python3 -c %s %s", ROWS, copy)
     assert live in east.machine.output("python3 -c %s %s", ROWS, f"{east.root}/shared/data/ledger.sqlite")
@@ -35,25 +35,25 @@ def test_a_migration_is_preceded_by_a_copy_and_followed_by_a_word(ledgers: list[
 def test_a_failing_migration_leaves_what_is_live_and_says_where_the_copy_is(
     ledgers: list[Site], version: Callable
 ) -> None:
-    before, east = releases(ledgers), ledgers[0]
+    before, east = live_releases(ledgers), ledgers[0]
     hooks = {"before_start": ["python manage.py upgrade", "python -c 'exit(\"no such table\")'"]}
     hooks |= {"on_failure": ["python manage.py note on_failure"]}
     done = run("deploy", sites=version("failing", hooks=hooks))
     assert done.rc != 0
     assert "no such table" in done.output
     assert "Its SQLite files as they were before: /srv/ledger/shared/data/.snapshots/" in done.output
-    assert releases(ledgers) == before
+    assert live_releases(ledgers) == before
     assert notes(east)[-1].startswith("on_failure ")
     assert notes(east)[-1].split()[1] not in before
     assert "deploy result=failed" in history(east)[-1]
-    well("deploy", sites=version("mended"))
+    run_ok("deploy", sites=version("mended"))
 
 
 def test_what_fails_after_going_live_is_told_and_not_taken_back(ledgers: list[Site], version: Callable) -> None:
-    before = releases(ledgers)
+    before = live_releases(ledgers)
     hooks = {"after_live": ["python -c 'exit(\"cache stays cold\")'"]}
     done = run("deploy", sites=version("late", hooks=hooks))
     assert done.rc != 0
     assert "cache stays cold" in done.output
-    assert releases(ledgers) != before
-    well("deploy", sites=version("later"))
+    assert live_releases(ledgers) != before
+    run_ok("deploy", sites=version("later"))

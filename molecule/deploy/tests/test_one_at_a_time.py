@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from holding import Hold
-from killing import kill, let_end
-from rounds import history, releases, run, well
-from support import PROJECT, Site, command_of, until
+from barriers import Barrier
+from killing import kill, wait_for_end
+from ledger import history, live_releases, run, run_ok
+from support import PROJECT, Site, command_of, wait_until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -29,37 +29,37 @@ def begin(sites: dict) -> subprocess.Popen:
 
 
 def test_the_second_of_two_is_told_who_is_at_work_and_the_first_goes_on(ledgers: list[Site], version: Callable) -> None:
-    before, hold = releases(ledgers), Hold(*ledgers)
+    before, hold = live_releases(ledgers), Barrier(*ledgers)
     first = begin(version("slow", hooks=hold.hooks))
-    until(lambda: all(holder(site) for site in ledgers), "the first run holds both hosts")
+    wait_until(lambda: all(holder(site) for site in ledgers), "the first run holds both hosts")
     second = run("rollback")
     assert second.rc != 0
     assert "has been deploying it since" in second.output
-    hold.let_go()
+    hold.open()
     said, _ = first.communicate(timeout=300)
     assert first.returncode == 0, said
-    assert releases(ledgers).isdisjoint(before)
+    assert live_releases(ledgers).isdisjoint(before)
     assert [holder(site) for site in ledgers] == [None, None], "it let go"
     assert "deploy result=ok" in history(ledgers[0])[-1]
 
 
 def test_a_dead_run_of_the_same_controller_holds_nobody_up(ledgers: list[Site], version: Callable) -> None:
-    hold = Hold(*ledgers)
+    hold = Barrier(*ledgers)
     first = begin(version("killed", hooks=hold.hooks))
-    until(lambda: all(holder(site) for site in ledgers), "it holds both hosts")
+    wait_until(lambda: all(holder(site) for site in ledgers), "it holds both hosts")
     kill(first)
-    hold.let_go()
+    hold.open()
     # Nobody takes a step at work for dead.
-    let_end(first, [site.machine for site in ledgers])
+    wait_for_end(first, [site.machine for site in ledgers])
     assert all(holder(site) for site in ledgers)
-    done = well("deploy", sites=version("after"))
+    done = run_ok("deploy", sites=version("after"))
     assert "its process has ended" in done.output
     assert any("result=cut-off" in line for line in history(ledgers[0])[-2:])
     assert [holder(site) for site in ledgers] == [None, None]
 
 
 def test_another_controller_s_run_is_waited_for_unless_told_otherwise(ledgers: list[Site]) -> None:
-    live, masters = releases(ledgers), [site.master for site in ledgers]
+    live, masters = live_releases(ledgers), [site.master for site in ledgers]
     now = int(ledgers[0].machine.output("date +%s"))
     note = {"id": "x", "action": "deploy", "who": "eve", "controller": "elsewhere", "machine": "m", "process": "1:1"}
     text = json.dumps({"holder": {**note, "since": now, "seen": now}})
@@ -68,7 +68,7 @@ def test_another_controller_s_run_is_waited_for_unless_told_otherwise(ledgers: l
     refused = run("restart")
     assert refused.rc != 0
     assert "eve@elsewhere has been deploying it since" in refused.output
-    taken = well("restart", "lock=take")
+    taken = run_ok("restart", "lock=take")
     assert "took over from eve@elsewhere" in taken.output
-    assert releases(ledgers) == live
+    assert live_releases(ledgers) == live
     assert not set(masters) & {site.master for site in ledgers}, "both hosts have new processes"

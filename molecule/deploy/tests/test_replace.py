@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rounds import history, releases, run, well
+from ledger import history, live_releases, run, run_ok
 from support import Site
 
 pytestmark = pytest.mark.breaks
@@ -22,22 +22,22 @@ if os.path.exists("/srv/ledger/shared/data/lame") and "--check-config" not in sy
 
 
 def test_it_is_told_how_long_nobody_answered(ledgers: list[Site], version: Callable) -> None:
-    before = releases(ledgers)
-    done = well("deploy", sites=version("alone", going_live="replace"))
+    before = live_releases(ledgers)
+    done = run_ok("deploy", sites=version("alone", going_live="replace"))
     assert len(re.findall(r"ledger: away for \d+\.\d s", done.output)) == len(ledgers)
-    live = releases(ledgers)
+    live = live_releases(ledgers)
     assert live != before
     # The page says nothing of it any more; the release does.
-    assert "ledger: away for " in well("restart").output
-    assert releases(ledgers) == live
-    assert "ledger: away for " in well("rollback").output
-    assert releases(ledgers) == before
+    assert "ledger: away for " in run_ok("restart").output
+    assert live_releases(ledgers) == live
+    assert "ledger: away for " in run_ok("rollback").output
+    assert live_releases(ledgers) == before
     for site in ledgers:
         assert all(" away=" in line for line in history(site)[-3:])
 
 
 def test_where_one_host_cannot_go_all_come_back(ledgers: list[Site], version: Callable) -> None:
-    before, (east, west) = releases(ledgers), ledgers
+    before, (east, west) = live_releases(ledgers), ledgers
     sites = version("lame", going_live="replace", health={"timeout": 15})
     with (Path(sites["ledger"]["source"]["path"]) / "wsgi.py").open("a") as code:
         code.write(LAME)
@@ -49,6 +49,6 @@ def test_where_one_host_cannot_go_all_come_back(ledgers: list[Site], version: Ca
     assert done.rc != 0
     assert "lame here" in done.output
     assert "It was stopped and runs again; the site was away for " in done.output
-    assert releases(ledgers) == before
+    assert live_releases(ledgers) == before
     assert "deploy result=failed" in history(east)[-1]
     assert " away=" in history(east)[-1]

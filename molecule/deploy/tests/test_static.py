@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rounds import releases, well
+from ledger import live_releases, run_ok
 from support import Site
 
 pytestmark = pytest.mark.breaks
@@ -24,15 +24,15 @@ def test_a_page_of_the_release_before_still_finds_what_carries_a_hash(ledgers: l
         file.unlink()
     (static / Path(NEWER).name).write_text(".newer { }\n")
 
-    well("deploy", sites=newer)
-    releases(ledgers)
+    run_ok("deploy", sites=newer)
+    live_releases(ledgers)
     for site in ledgers:
         assert (site.get(HASHED).status, site.get(HASHED).body) == (200, b".hashed { }\n")
         assert site.get(NEWER).status == 200
         assert site.get(PLAIN).status == 404, "what carries no hash is gone at once"
 
-    well("rollback")
-    releases(ledgers)
+    run_ok("rollback")
+    live_releases(ledgers)
     for site in ledgers:
         assert (site.get(NEWER).status, site.get(NEWER).body) == (200, b".newer { }\n")
         assert site.get(HASHED).status == 200

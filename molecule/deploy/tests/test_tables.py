@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import pytest
-from rounds import well
-from support import Machine, Site, play
+from ledger import run_ok
+from support import Machine, Site, run_playbook
 
 testinfra_hosts = ["ansible://east"]
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "releases", "logs", "status"])
 def test_an_unknown_site_is_refused_with_a_near_one(verb: str) -> None:
-    done = play(f"playbooks/{verb}.yml", "--extra-vars=site=ledgr")
+    done = run_playbook(f"playbooks/{verb}.yml", "--extra-vars=site=ledgr")
     assert done.rc != 0
     assert "there is no such site on these hosts; did you mean ledger? There are: ledger, notice" in done.output
 
 
 @pytest.mark.parametrize("verb", ["rollback", "restart", "logs"])
 def test_of_several_sites_one_has_to_be_named(verb: str) -> None:
-    done = play(f"playbooks/{verb}.yml")
+    done = run_playbook(f"playbooks/{verb}.yml")
     assert done.rc != 0
     assert "say which site is meant. There are: ledger, notice" in done.output
 
 
 def test_the_releases_say_who_and_from_what(ledgers: list[Site]) -> None:
-    done = well("releases", machine=ledgers[0].machine)
+    done = run_ok("releases", machine=ledgers[0].machine)
     row = next(line for line in done.output.splitlines() if ledgers[0].release in line)
     assert row.split()[:2] == ["east", "ledger"]
     assert " live " in row
@@ -37,7 +37,7 @@ def test_the_releases_say_who_and_from_what(ledgers: list[Site]) -> None:
 
 def test_the_logs_show_one_request(ledgers: list[Site]) -> None:
     request = ledgers[0].get("/one-request").headers["X-Request-ID"]
-    done = well("logs", f"request_id={request}", "lines=5", machine=ledgers[0].machine)
+    done = run_ok("logs", f"request_id={request}", "lines=5", machine=ledgers[0].machine)
     assert "/one-request" in done.output
     assert "--- /var/log/ledger/server.log" in done.output
     assert "/healthz" not in done.output

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rounds import releases
-from support import PAGE, Machine, Run, Site, play, until
+from ledger import live_releases
+from support import CONFIG, Machine, Run, Site, run_playbook, wait_until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
@@ -55,14 +55,14 @@ def begun(site: Site) -> tuple[str, str]:
 def test_where_one_host_is_not_ready_no_hook_runs_and_nothing_starts(
     trouble: Callable, words: str, ledgers: list[Site], version: Callable, tmp_path: Path
 ) -> None:
-    live, before = releases(ledgers), [begun(site) for site in ledgers]
+    live, before = live_releases(ledgers), [begun(site) for site in ledgers]
     newer = version("unready")
     with trouble(ledgers[1].machine, tmp_path) as option:
-        done = play("playbooks/deploy.yml", "--extra-vars=site=ledger", option, sites=newer)
+        done = run_playbook("playbooks/deploy.yml", "--extra-vars=site=ledger", option, sites=newer)
     assert done.rc != 0
     assert words in done.output, done.output
     assert [begun(site) for site in ledgers] == before
-    assert releases(ledgers) == live
+    assert live_releases(ledgers) == live
 
 
 ERRAND = {
@@ -79,10 +79,10 @@ def errand(east: Machine, west: Machine, tmp_path: Path) -> Iterator[Callable[..
     """Deploys a page on which only the second host has this site, after one that both have; it goes with the test."""
 
     def deploy(entry: dict, **notice: dict) -> Run:
-        sites = {"notice": {**PAGE["sites"]["notice"], **notice}}
+        sites = {"notice": {**CONFIG["sites"]["notice"], **notice}}
         pages = {"east": {"errand": {"state": "absent"}}, "west": {"errand": entry}}
         hosts = {name: {"sites": {**sites, **own}} for name, own in pages.items()}
-        return play("playbooks/deploy.yml", inventory(tmp_path, **hosts))
+        return run_playbook("playbooks/deploy.yml", inventory(tmp_path, **hosts))
 
     yield deploy
     done = deploy({"state": "absent", "purge": True})
@@ -94,8 +94,8 @@ def test_what_runs_once_for_all_runs_on_the_first_host_that_has_the_site(
 ) -> None:
     done = errand(ERRAND, env={"CHANGED": "so that the first host has something to start as well"})
     assert done.rc == 0, done.output
-    site = Site(west, "errand", {**PAGE["site_defaults"], **ERRAND})
-    until(site.is_well, "the errand is well")
+    site = Site(west, "errand", {**CONFIG["site_defaults"], **ERRAND})
+    wait_until(site.is_healthy, "the errand is well")
     notes = west.output("cat /srv/errand/shared/data/notes").splitlines()
     assert notes == [f"before_start {site.release}", f"after_live {site.release}"]
     assert not east.host.file("/srv/errand").exists

@@ -36,7 +36,7 @@ def say(machine: Machine, text: str) -> str:
     return answer.decode(errors="replace")
 
 
-def ask(machine: Machine, path: str = "/told", version: str = "1.1", headers: str = "", method: str = "GET") -> str:
+def ask(machine: Machine, path: str = "/environ", version: str = "1.1", headers: str = "", method: str = "GET") -> str:
     """A request whose path nobody tidies up, and its answer."""
     if version != "2":
         return say(machine, f"{method} {path} HTTP/{version}\r\nHost: {NAME}\r\nConnection: close\r\n{headers}\r\n")
@@ -56,6 +56,6 @@ def head(answer: str) -> list[tuple[str, str]]:
     return [(name.lower(), value) for name, value in (re.split(r": ?", line, maxsplit=1) for line in lines if line)]
 
 
-def told(answer: str) -> dict[str, Any]:
+def environ_of(answer: str) -> dict[str, Any]:
     """What gunicorn told the app."""
-    return json.loads(answer.partition("\r\n\r\n")[2])["told"]
+    return json.loads(answer.partition("\r\n\r\n")[2])["environ"]

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hammer import Hammer
-from support import EPHEMERAL, PLATFORMS, Machine, Run, Site, address_of, play
+from load_generator import LoadGenerator
+from shops import stored
+from support import EPHEMERAL, PLATFORMS, Machine, Run, Site, address_of, run_playbook
 
 # Finds every private key that a host has for its sites.
 KEYS = "find /etc/letsencrypt /etc/*/certificates -name 'privkey*.pem' -type f"
@@ -75,21 +76,22 @@ def secrets(machine: Machine) -> set[str]:
 
 
 @contextmanager
-def hammered(site: Site, *, tls: bool = True, **settings: Any) -> Iterator[None]:
-    """Ask the site all the while, over https or plain http; nobody may notice anything."""
-    settings = {"port": 443 if tls else 80, "tls": tls, "clients": 6} | settings
-    hammer = Hammer(site.machine.address, site.server_name, site.name, **settings)
-    with hammer, hammer.change():
+def under_load(site: Site, *, tls: bool = True, **settings: Any) -> Iterator[None]:
+    """Keep the site under load, over https or plain http; no request may fail."""
+    settings = {"port": 443 if tls else 80, "tls": tls} | settings
+    generator = LoadGenerator(site.machine.address, site.server_name, site.name, **settings)
+    with generator, generator.event():
         yield
-    booked = site.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, site.root).splitlines()
-    report = hammer.report(booked)
+    report = generator.report(stored(site, generator))
     print(f"{report.requests} requests, {report.idle_closes} idle connections closed")
-    assert report.harm == {} and len(report.during.taken) > 200
+    assert report.harm == {} and len(report.during.durations) > 100
 
 
 def run(machine: Machine, verb: str, *words: str, sites: dict[str, Any] | None = None) -> Run:
     """Run a verb's playbook on this host alone."""
-    return play(f"playbooks/{verb}.yml", *(f"--extra-vars={word}" for word in words), machine=machine, sites=sites)
+    return run_playbook(
+        f"playbooks/{verb}.yml", *(f"--extra-vars={word}" for word in words), machine=machine, sites=sites
+    )
 
 
 def rows(output: str) -> dict[str, list[str]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from rounds import machine_of
 from scanners import Scan
-from support import PLATFORMS, SITES, Machine, Site
+from support import PLATFORMS, SITES, Machine, Site, machine_of
 
 
 @pytest.fixture
 def shop(machine: Machine) -> Site:
-    """The site that is hammered."""
+    """The site that is under_load."""
     return Site(machine, "shop", SITES["shop"])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from attackers import NAME
 from authority import roots
-from hammer import Report
+from load_generator import Report
 from support import PROJECT, Machine
 
 BUILD = PROJECT / "build/edge"
@@ -95,4 +95,4 @@ def attack(attacker: Machine, path: str, *how: str) -> int:
 def served(report: Report) -> tuple[str, ...]:
     """What a client noticed who asked all the while."""
     harmed = sum(map(len, report.harm.values()))
-    return (str(report.requests), str(harmed), str(report.rest), str(report.during))
+    return (str(report.requests), str(harmed), str(report.baseline), str(report.during))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from authority import KEYS, hammered, names_of, rows, run, shown
-from support import Machine, Site, until
+from authority import KEYS, names_of, rows, run, shown, under_load
+from support import Machine, Site, wait_until
 
 SHOP = ["shop.test", "www.shop.test"]
 
@@ -56,7 +56,7 @@ def test_the_host_s_own_renewal_serves_the_new_one_though_another_site_s_fails(m
     change("s#^server = .*/dir$#&/nowhere#", "blog")
     change("s/^renew_before_expiry = 720 hours$/renew_before_expiry = 20 years/", "blog", "shop")
     try:
-        with hammered(shop):
+        with under_load(shop):
             # What timer or crontab run, without the hours that they wait first.
             by_hand = "certbot -q renew --no-random-sleep-on-renew"
             done = machine.host.run("systemctl start certbot.service" if machine.has_systemd else by_hand)
@@ -65,7 +65,7 @@ def test_the_host_s_own_renewal_serves_the_new_one_though_another_site_s_fails(m
     finally:
         change("s#/nowhere$##", "blog")
         change("s/^renew_before_expiry = 20 years$/renew_before_expiry = 720 hours/", "blog", "shop")
-    until(lambda: shown(machine, "shop.test")["serialNumber"] != before["shop"], "the new one is served")
+    wait_until(lambda: shown(machine, "shop.test")["serialNumber"] != before["shop"], "the new one is served")
     assert shown(machine, "blog.test")["serialNumber"] == before["blog"]
     again = run(machine, "deploy")
     assert (again.rc, again.changed) == (0, 0), again.output

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from attackers import NAME
-from hammer import Hammer
-from rounds import machine_of
+from load_generator import LoadGenerator
 from scanners import Scan, Table, attack, served, summary
-from support import SITES, Machine, Site, until
+from shops import stored
+from support import SITES, Machine, Site, machine_of, wait_until
 
 pytestmark = pytest.mark.breaks
 
@@ -25,8 +25,8 @@ AUTHORITY = {"cert_revocation", "cert_validityPeriod", "cert_extlifeSpan"}
 @pytest.mark.parametrize(
     ("what", "path", "how"),
     [
-        ("slow heads", "/told", ("-H", "-i 2", "-x 24")),
-        ("slow bodies", "/sales/slow", ("-B", "-i 2", "-s 8192", "-x 10")),
+        ("slow heads", "/environ", ("-H", "-i 2", "-x 24")),
+        ("slow bodies", "/orders/slow", ("-B", "-i 2", "-s 8192", "-x 10")),
         ("slow reading", "/media/large", ("-X", "-w 512", "-y 1024", "-n 2", "-z 32", "-k 3")),
     ],
 )
@@ -36,16 +36,15 @@ def test_who_is_slow_on_purpose_holds_up_nobody_else(what: str, path: str, how: 
     elm.output("dpkg -s slowhttptest >/dev/null 2>&1 || apt-get -qq install --no-install-recommends -y slowhttptest")
     oak.output("truncate --size=64M /srv/target/shared/media/large")
     workers = target.workers
-    hammer = Hammer(oak.address, NAME, "target", port=443, tls=True, clients=4)
-    with hammer, hammer.change():
+    generator = LoadGenerator(oak.address, NAME, "target", port=443, tls=True, clients=4)
+    with generator, generator.event():
         most = attack(elm, path, *how)
-    booked = oak.output("grep -F %s %s/shared/data/sales || true", hammer.name, target.root).splitlines()
-    report = hammer.report(booked)
+    report = generator.report(stored(target, generator))
     SLOW.add(what, most, *served(report))
-    assert report.harm == {} and len(report.during.taken) > 100
+    assert report.harm == {} and len(report.during.durations) > 100
     assert most >= 100
     assert target.workers == workers
-    until(target.is_well, "the site is well")
+    wait_until(target.is_healthy, "the site is well")
 
 
 def test_a_scanner_finds_nothing_worse_than_low(machine: Machine, scans: dict[str, Scan]) -> None:

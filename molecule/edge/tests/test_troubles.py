@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from authority import elsewhere, names_of, rows, run, shown, tell_dns, unreachable
-from support import SITES, Machine, Run, Site, page, until
+from support import SITES, Machine, Run, Site, site_config, wait_until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://elm"]
@@ -16,7 +16,9 @@ NAMES = ["gone.test", "late.test"]
 
 def deploy(machine: Machine, **keys: Any) -> Run:
     """A run for a site that is on no other page."""
-    return run(machine, "deploy", "site=late", sites=page(late={**SITES["blog"], "server_names": NAMES[1:], **keys}))
+    return run(
+        machine, "deploy", "site=late", sites=site_config(late={**SITES["blog"], "server_names": NAMES[1:], **keys})
+    )
 
 
 def heals(machine: Machine, **keys: Any) -> None:
@@ -34,13 +36,13 @@ def test_a_directory_that_is_down_or_none_costs_a_new_site_nothing_but_trust(mac
     assert "late: the site is up, but its certificate is NOT TRUSTED" in done.output
     assert "Connection refused" in done.output
     site = Site(machine, "late", {**SITES["blog"], "server_names": NAMES[1:]})
-    until(site.is_well, "the site is up")
-    table = rows(run(machine, "certificates", "site=late", sites=page(late=site.entry)).output)
+    wait_until(site.is_healthy, "the site is up")
+    table = rows(run(machine, "certificates", "site=late", sites=site_config(late=site.entry)).output)
     assert table["late"][3] == "itself" and table["late"][6].startswith("STANDS IN")
     nowhere = "https://acme.test:14000/nowhere"
     done = deploy(machine, tls={"acme": {"directory": nowhere}})
     assert done.rc != 0 and "late: the site is up, but its certificate is NOT TRUSTED" in done.output
-    assert nowhere in done.output and site.is_well()
+    assert nowhere in done.output and site.is_healthy()
     heals(machine)
     assert names_of(shown(machine, "late.test")) == ["late.test"]
 
@@ -54,7 +56,7 @@ def test_a_name_that_leads_elsewhere_leaves_the_others_their_certificate(machine
     assert machine.ask("/price", "gone.test").json["site"] == "late"
     tell_dns(machine, "gone.test")
     heals(machine, server_names=NAMES)
-    until(lambda: names_of(shown(machine, "gone.test")) == NAMES, "the new one is served")
+    wait_until(lambda: names_of(shown(machine, "gone.test")) == NAMES, "the new one is served")
 
 
 def test_nobody_renews_the_certificate_of_a_site_that_is_gone(machine: Machine) -> None:

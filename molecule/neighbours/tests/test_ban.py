@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from support import SITES, Machine, Site, address_of, page, play, until
+from support import SITES, Machine, Site, address_of, run_playbook, site_config, wait_until
 
 testinfra_hosts = ["ansible://settled"]
 pytestmark = pytest.mark.breaks
@@ -41,7 +41,9 @@ def test_who_keeps_probing_is_kept_away_for_a_while_and_others_are_served(machin
 
     def converge(playbook: str = "playbooks/deploy.yml", **ban: int) -> int:
         # What the prober asks for, the app answers.
-        run = play(playbook, machine=machine, sites=page(chat={"ban": {"count": "answers", **ban}} if ban else {}))
+        run = run_playbook(
+            playbook, machine=machine, sites=site_config(chat={"ban": {"count": "answers", **ban}} if ban else {})
+        )
         assert run.rc == 0, run.output
         return run.changed
 
@@ -53,24 +55,24 @@ def test_who_keeps_probing_is_kept_away_for_a_while_and_others_are_served(machin
     assert prober.ask("/readyz", 10) == ["200"] * 10
     assert not machine.host.file("/var/log/chat/refused.log").size, "who is served stands in no list"
     assert "404" in prober.ask("/wp-login.php", 8)
-    until(is_kept_away, "the prober is kept away")
+    wait_until(is_kept_away, "the prober is kept away")
     assert chat.get("/readyz").status == 200
     assert prober.address in machine.output("chat-ctl bans")
     assert prober.address in machine.output("nft list ruleset")
 
     machine.output("systemctl restart fail2ban")
-    until(is_kept_away, "a restart has not forgotten him")
+    wait_until(is_kept_away, "a restart has not forgotten him")
     machine.output("logrotate --force /etc/logrotate.d/chat")
     machine.output("chat-ctl unban %s", prober.address)
-    until(lambda: prober.ask("/readyz") == ["200"], "he is let in again")
+    wait_until(lambda: prober.ask("/readyz") == ["200"], "he is let in again")
     prober.ask("/.env", 8)
-    until(is_kept_away, "he is kept away again, by the new log")
+    wait_until(is_kept_away, "he is kept away again, by the new log")
 
     machine.output("chat-ctl unban %s", prober.address)
     assert converge(failures=5, seconds=5)
     prober.ask("/.git/config", 8)
-    until(lambda: prober.address in machine.output("grep -h Ban /var/log/fail2ban.log | tail -1"), "he is banned")
-    until(lambda: prober.ask("/readyz") == ["200"], "it ends by itself")
+    wait_until(lambda: prober.address in machine.output("grep -h Ban /var/log/fail2ban.log | tail -1"), "he is banned")
+    wait_until(lambda: prober.ask("/readyz") == ["200"], "it ends by itself")
     assert chat.get("/readyz").status == 200
 
     assert converge()

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from catching import catch
-from killing import kill, let_end
-from support import PROJECT, SITES, Machine, Run, Site, command_of, page, play, until
+from killing import kill, wait_for_end
+from pausing import pause_at
+from support import PROJECT, SITES, Machine, Run, Site, command_of, run_playbook, site_config, wait_until
 
 pytestmark = pytest.mark.breaks
 
@@ -28,14 +28,14 @@ def newer(tmp_path: Path) -> dict:
     source = Path(shutil.copytree(PROJECT / SITES["chat"]["source"]["path"], tmp_path / "plain"))
     with (source / "wsgi.py").open("a") as code:
         code.write(f"# {tmp_path}\n")
-    return page(chat={"source": {"path": str(source)}})
+    return site_config(chat={"source": {"path": str(source)}})
 
 
 def goes_live(chat: Site, sites: dict, before: str) -> None:
     """The corrected run puts the newer release live."""
     run = deploy(chat, sites)
     assert run.rc == 0, run.output
-    until(chat.is_well, "chat is well")
+    wait_until(chat.is_healthy, "chat is well")
     assert chat.release != before
     assert chat.programs == {f"chat-{chat.slot}": "RUNNING"}
 
@@ -58,14 +58,14 @@ def fill(chat: Site) -> None:
 
 def deploy(chat: Site, sites: dict) -> Run:
     """Deploy the site from another page."""
-    return play("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=sites)
+    return run_playbook("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=sites)
 
 
 def fill_while_it_is_built(chat: Site, sites: dict) -> Run:
     """Deploy, and fill the disk as soon as there is something of the new release."""
     with ThreadPoolExecutor() as pool:
         run = pool.submit(deploy, chat, sites)
-        step = catch(chat, "installing")
+        step = pause_at(chat, "installing")
         try:
             fill(chat)
         finally:
@@ -87,10 +87,10 @@ def test_a_disk_that_is_full_before_or_while_a_release_is_built(cramped: Site, n
     assert "disk is full" in run.output or "only 0 MB are free" in run.output, run.output
     assert "Traceback" not in run.output
     assert cramped.answering_release == cramped.release == before
-    until(cramped.is_well, "chat is well")
+    wait_until(cramped.is_healthy, "chat is well")
     cramped.machine.output("rm /srv/filler/rest")
     goes_live(cramped, newer, before)
-    goes_live(cramped, page(), cramped.release)
+    goes_live(cramped, site_config(), cramped.release)
 
 
 def test_a_run_that_is_killed_while_the_new_release_starts(chat: Site, newer: dict) -> None:
@@ -98,9 +98,9 @@ def test_a_run_that_is_killed_while_the_new_release_starts(chat: Site, newer: di
     idle = {"blue": "green", "green": "blue"}[chat.slot]
     command = command_of("playbooks/deploy.yml", "--extra-vars=site=chat", machine=chat.machine, sites=newer)
     run = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
-    until(lambda: f"chat-{idle}" in chat.programs or chat.release != before, "the idle slot is being started")
+    wait_until(lambda: f"chat-{idle}" in chat.programs or chat.release != before, "the idle slot is being started")
     kill(run)
     assert chat.answering_release in (before, chat.release)
-    let_end(run, [chat.machine])
-    until(lambda: chat.answering_release == chat.release, "the live release answers")
-    goes_live(chat, newer if chat.release == before else page(), chat.release)
+    wait_for_end(run, [chat.machine])
+    wait_until(lambda: chat.answering_release == chat.release, "the live release answers")
+    goes_live(chat, newer if chat.release == before else site_config(), chat.release)

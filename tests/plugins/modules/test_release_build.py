@@ -316,7 +316,7 @@ def test_a_lock_outside_the_source_is_refused(source: Path) -> None:
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
 def test_the_bundles_own_lock_is_hashed(project: Path, server: str) -> None:
-    lock = lockfile.load(project / "roles/release/files", f"{server}.txt")
+    lock = lockfile.load(project / "roles/server/files", f"{server}.txt")
     assert action.brings({"server": server}) in lock.names
 
 
@@ -910,7 +910,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
 ) -> None:
     """The whole of it, with real packages; needs the package index once."""
     passable(tmp_path)
-    server_lock = (project / f"roles/release/files/{server}.txt").read_bytes()
+    server_lock = (project / f"roles/server/files/{server}.txt").read_bytes()
     (source / "requirements.txt").write_text("", encoding="utf-8")
     (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
@@ -1015,7 +1015,7 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
     site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
-    server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
+    server_lock = (project / "roles/server/files/gunicorn.txt").read_bytes()
     (source / "requirements.txt").write_text("--index-url http://127.0.0.1:9/simple\n", encoding="utf-8")
     python = Path(os.path.realpath(sys.executable))
     # A cache that has nothing, and an index and a proxy that nobody answers at.
@@ -1071,7 +1071,7 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
     site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
-    server_lock = (project / "roles/release/files/gunicorn.txt").read_bytes()
+    server_lock = (project / "roles/server/files/gunicorn.txt").read_bytes()
     python = Path(os.path.realpath(sys.executable))
     monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
     found = action.collect_wheels(lockfile.parse(""), server_lock.decode(), {}, venv.target(python))

@@ -18,7 +18,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
-GUNICORN = (PROJECT / "roles/release/files/gunicorn.txt").read_text(encoding="utf-8")
+GUNICORN = (PROJECT / "roles/server/files/gunicorn.txt").read_text(encoding="utf-8")
 
 
 def locked(*names: str, marker: str = "") -> str:
