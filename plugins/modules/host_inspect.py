@@ -11,16 +11,16 @@ from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import 
 
 DOCUMENTATION = """
 module: host_inspect
-short_description: Refuse sites that collide with what is on the host already
+short_description: Refuse conflicts with what is on the host
 description:
-  - Looks for ports that other processes hold, other nginx sites with the sites' names, configuration files that were
-    edited by hand, and users, directories, systemd units and supervisor programs of the sites' names. It fails with
+  - Looks for conflicts with the sites - ports in use, other nginx sites with their names, configuration files that
+    somebody has edited, and users, directories, systemd units and supervisor programs of their names - and fails with
     all of them at once, each with its remedy.
-  - A site with a record in C(/var/lib/sites) is on this host already; what has its name is its own.
+  - A site with a record in C(/var/lib/sites) is on this host already; what has its name belongs to it.
   - Changes nothing, and works on a bare host.
 options:
   sites:
-    description: The sites that are to be on this host. Give only these keys; entries hold secrets besides.
+    description: The sites of this host, with these keys only, since entries contain secrets.
     type: list
     elements: dict
     required: true
@@ -28,39 +28,40 @@ options:
       name: {description: The site's key., type: str, required: true}
       root: {description: The site's directory., type: path, required: true}
       user: {description: The site's user., type: str, required: true}
-      server_names: {description: The names that it answers to., type: list, elements: str, default: []}
+      server_names: {description: Its names., type: list, elements: str, default: []}
       http_port: {description: nginx's port for it., type: int, default: 80}
-      https_port: {description: nginx's port for it where it has https., type: int, default: 443}
+      https_port: {description: nginx's port for it if it has https., type: int, default: 443}
       https: {description: Whether it has https., type: bool, default: false}
       upstream:
-        description: Where its servers are, if not on this host.
+        description: Its servers, if they are on other hosts.
         type: dict
         default: {}
         suboptions:
           servers: {description: Their addresses., type: list, elements: str, default: []}
-      bind: {description: Its further listeners., type: list, elements: str, default: []}
+      bind: {description: Its additional listeners., type: list, elements: str, default: []}
   prefix:
-    description: Where the host's files are; for tests.
+    description: Root of the host's files; for tests.
     type: path
     default: /
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Refuse to collide with what is on the host already
+- name: Refuse conflicts with what is on the host
   wsgi.sites.host_inspect:
     sites: [{name: shop, root: /srv/shop, user: shop, server_names: [shop.example.com]}]
 """
 
 RETURN = r"""
-collisions: {description: "Each collision, where it is, and the remedy.", type: list, elements: str, returned: always}
+collisions: {description: "What conflicts, where, and the remedy.", type: list, elements: str, returned: always}
 ansible_facts:
-  description: The facts that the roles use; gathering all facts takes three times as long.
+  description: The facts that the roles use; gathering all takes three times as long.
   type: dict
   returned: always
   contains:
     ansible_distribution_release: {description: As Ansible's own., type: str, returned: always}
     ansible_service_mgr: {description: As Ansible's own., type: str, returned: always}
-    ansible_sites_system: {description: "The system's name, for people.", type: str, returned: always}
+    ansible_sites_system: {description: Name of the system., type: str, returned: always}
     ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
 """
 

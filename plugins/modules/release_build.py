@@ -81,6 +81,7 @@ options:
   parts: {description: "Hashes of code, requirements and config.", type: dict, required: true}
   environment_hash: {description: Hash of the environment., type: str, required: true}
   payload: {description: The payload on the host; without it the module only reports what it would do., type: path}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,4 @@
-"""Set up a site on a host: its user, directories and logs."""
+"""Create the user, directories and logs of a site."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import fa
 
 DOCUMENTATION = r"""
 module: site_provision
-short_description: Set up a site on a host: its user, directories and logs
+short_description: Create the user, directories and logs of a site
 description:
   - Creates the site's system user, its directories with their owners and modes, its log files, the link
-    C(/etc/SITE/environment), and the host's record that these are the site's.
-  - Refuses, before anything is changed, when one of these is there already and the record does not name it.
+    C(/etc/SITE/environment), and the host's record that they belong to this collection.
+  - Refuses, before anything is changed, if one of these exists and is not in the record.
 options:
   name: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
   front:
     description: >-
-      Of a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
-      C(health), as they are asked for it. Then there is no user, and O(root) is not made.
+      For a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
+      their C(health) check. Then no user and no O(root) is created.
     type: dict
     default: {}
-  files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
-  logs: {description: Names of further logs., type: list, elements: str, default: []}
-  certificate: {description: Where the site's certificate comes from., type: str, default: none}
-author: The project's authors
+  files: {description: "Additional files by their path, owned by root and readable by all.", type: dict, default: {}}
+  logs: {description: Names of additional logs., type: list, elements: str, default: []}
+  certificate: {description: The site's C(tls.mode)., type: str, default: none}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Set up the site
+- name: Create user, directories and logs
   wsgi.sites.site_provision:
     name: wordbook
     root: /srv/wordbook
@@ -48,9 +48,9 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
 jailed: {description: Whether fail2ban has a jail for the site., type: bool, returned: always}
-spare: {description: Certificates and keys of the site that nothing uses., type: list, elements: str, returned: always}
+spare: {description: Unused certificates and keys of the site., type: list, elements: str, returned: always}
 ansible_facts:
-  description: What server blocks go by, since a run of sites alone asks nothing else.
+  description: Facts that server blocks need, for runs that gather no others.
   type: dict
   returned: always
   contains:

@@ -1,8 +1,8 @@
-"""Clients that never stop asking a site, and know of each request what became of it.
+"""A load generator: clients that send requests to a site without a break, and record the outcome of every one.
 
-Half of them keep their connection, half open one for each request. In turn they GET something that the answer must
-repeat, and POST something under a name of its own, which the site must book exactly once (`molecule/deploy/till` does).
-A hammer ends by itself: after so many seconds, or so many requests, whatever comes first.
+Half of the clients use keep-alive, the others open a connection for each request. They alternate between a GET whose
+response must repeat the query, and a POST of an order with an ID, which the site must store exactly once
+(`molecule/shared/shop`). The generator stops by itself at its limit of seconds or of requests.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SIZES = (0, 200, 4_000, 30_000)
-NOTES = 20
-
-
-# How a connection ends that the other side has closed, over TLS too.
+# How many cases of harm a failed test shows.
+SHOWN = 20
+# How a connection fails that the server has closed, over TLS too.
 CLOSING = (ConnectionError, ssl.SSLEOFError)
 
 
 class Closed(Exception):
-    """The connection was closed before any byte of an answer."""
+    """The connection was closed before the first byte of a response."""
 
 
 class Failed(Exception):
-    """No whole answer, or one that is an error."""
+    """There was no complete response, or its status is an error."""
 
 
 class Connection:
-    """HTTP/1.1 over one connection, exact about how many bytes of an answer came."""
+    """HTTP/1.1 over one connection, exact about the length of a response."""
 
     def __init__(self, address: str, port: int, timeout: float, tls_name: str = "") -> None:
         self.socket = socket.create_connection((address, port), timeout)
@@ -48,14 +47,14 @@ class Connection:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             self.socket = context.wrap_socket(self.socket, server_hostname=tls_name)
-        self.answers = 0
+        self.responses = 0
         self.usable = True
 
-    def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and read its whole answer: status and body."""
+    def send(self, request: bytes) -> tuple[int, bytes]:
+        """Send a request and read the whole response: status and body."""
         data = b""
         try:
-            # What was answered before all of it was sent is an answer, too.
+            # A response that comes before the request is complete counts too.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 self.socket.sendall(request)
             while b"\r\n\r\n" not in data:
@@ -70,13 +69,13 @@ class Connection:
             raise Failed(f"{error!r} after {len(data)} bytes") from error
         if len(body) > length:
             raise Failed(f"{len(body)} bytes instead of {length}")
-        self.answers += 1
+        self.responses += 1
         return status, body
 
     def _more(self) -> bytes:
         chunk = self.socket.recv(65536)
         if not chunk:
-            raise ConnectionAbortedError("closed by the other side")
+            raise ConnectionAbortedError("closed by the server")
         return chunk
 
     def _read_head(self, head: bytes) -> tuple[int, int]:
@@ -84,60 +83,60 @@ class Connection:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         words = first.split(" ", 2)
         if not words[0].startswith("HTTP/1.") or "content-length" not in headers:
-            raise Failed(f"no HTTP/1.1 with a length: {first!r}")
+            raise Failed(f"no HTTP/1.1 response with a length: {first!r}")
         self.usable = headers.get("connection", "keep-alive").lower() != "close"
         return int(words[1]), int(headers["content-length"])
 
     def close(self) -> None:
-        """Hang up."""
+        """Close it."""
         self.socket.close()
 
 
 @dataclass
 class Times:
-    """How long answers took, in milliseconds."""
+    """Response times, in seconds; printed in milliseconds."""
 
-    taken: list[float] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
 
-    def part(self, share: float) -> float:
-        """The time within which that share of them came."""
-        ordered = sorted(self.taken)
+    def percentile(self, share: float) -> float:
+        """The time, in milliseconds, within which this share of the responses came."""
+        ordered = sorted(self.durations)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] * 1000 if ordered else math.nan
 
     def __str__(self) -> str:
-        return " / ".join(f"{self.part(share):.1f}" for share in (0.5, 0.99, 1))
+        return " / ".join(f"{self.percentile(share):.1f}" for share in (0.5, 0.99, 1))
 
 
 @dataclass
 class Report:
-    """What became of all requests."""
+    """The outcome of all requests."""
 
     requests: int
     posts: int
     failed: list[str]
     wrong: list[str]
     lost: list[str]
-    doubled: list[str]
+    duplicated: list[str]
     idle_closes: int
     releases: set[str]
-    rest: Times
+    baseline: Times
     during: Times
-    away: float
+    longest_gap: float
 
     @property
     def harm(self) -> dict[str, list[str]]:
-        """Whatever a user could have noticed; empty when nobody noticed anything."""
-        found = {"failed": self.failed, "wrong": self.wrong, "lost": self.lost, "doubled": self.doubled}
-        return {word: notes[:NOTES] for word, notes in found.items() if notes}
+        """Everything that a client could notice; empty if there is nothing."""
+        found = {"failed": self.failed, "wrong": self.wrong, "lost": self.lost, "duplicated": self.duplicated}
+        return {word: notes[:SHOWN] for word, notes in found.items() if notes}
 
 
-class Hammer:
-    """Clients at work on one site, from ``with`` to its end.
+class LoadGenerator:
+    """Clients that send requests to one site inside a ``with`` block.
 
-    :param host: the name that the site is asked by, and ``site`` what it calls itself
-    :param tls: whether they ask over https, whoever the certificate is of
-    :param seconds: when they stop by themselves, as they do after that many ``requests``
-    :param pause: seconds that each client rests between two requests
+    :param host: the name of the site in requests; ``site`` is its name in its responses
+    :param tls: whether to use https; the certificate is not verified
+    :param seconds: a limit, as ``requests`` is one
+    :param pause: seconds that a client waits between two requests
     """
 
     def __init__(
@@ -148,10 +147,10 @@ class Hammer:
         *,
         port: int = 80,
         tls: bool = False,
-        clients: int = 8,
+        clients: int = 4,
         seconds: float = 900,
         requests: int = 400_000,
-        pause: float = 0.02,
+        pause: float = 0.05,
         timeout: float = 40,
     ) -> None:
         self.address, self.port, self.host, self.site = address, port, host, site
@@ -162,22 +161,22 @@ class Hammer:
         self.numbers = itertools.count()
         self.lock = threading.Lock()
         self.stopped = threading.Event()
-        self.changing = False
+        self.in_event = False
         self.requests, self.idle_closes = 0, 0
         self.failed: list[str] = []
         self.wrong: list[str] = []
         self.releases: set[str] = set()
         self.sent: set[str] = set()
-        self.booked: set[str] = set()
-        self.rest, self.during = Times(), Times()
+        self.acknowledged: set[str] = set()
+        self.baseline, self.during = Times(), Times()
         self.good: list[float] = []
-        # Of each request: when it was sent, how long it took, and whether all was well.
+        # Of each request: when it was sent, how long it took, and whether it succeeded.
         self.history: list[tuple[float, float, bool]] = []
         self.threads = [
             threading.Thread(target=self._work, args=(number % 2 == 0,), daemon=True) for number in range(clients)
         ]
 
-    def __enter__(self) -> Hammer:
+    def __enter__(self) -> LoadGenerator:
         for thread in self.threads:
             thread.start()
         return self
@@ -188,73 +187,73 @@ class Hammer:
             thread.join()
 
     @contextlib.contextmanager
-    def change(self, around: int = 200) -> Iterator[None]:
-        """What is done within counts as the change: some answers before it, some after it."""
+    def event(self, around: int = 50) -> Iterator[None]:
+        """Responses inside this context count as during the event; so many come before it and after it."""
         self.wait_for(around)
-        self.changing = True
+        self.in_event = True
         yield
         self.wait_for(around)
-        self.changing = False
+        self.in_event = False
 
-    def wait_for(self, answers: int) -> None:
-        """Wait until so many more good answers came, or all clients have stopped."""
-        wanted = len(self.good) + answers
+    def wait_for(self, responses: int) -> None:
+        """Wait until so many more requests have succeeded, or all clients have stopped."""
+        wanted = len(self.good) + responses
         while len(self.good) < wanted and any(thread.is_alive() for thread in self.threads):
             self.stopped.wait(0.01)
 
-    def report(self, booked: Iterable[str]) -> Report:
-        """Compare with what the site has booked, once the clients have stopped."""
-        times = Counter(sale for sale in booked if sale.startswith(self.name))
+    def report(self, stored: Iterable[str]) -> Report:
+        """Compare with the orders that the site has stored, after the clients have stopped."""
+        times = Counter(order for order in stored if order.startswith(self.name))
         good = sorted(self.good)
         return Report(
             requests=self.requests,
             posts=len(self.sent),
             failed=self.failed,
             wrong=self.wrong,
-            lost=sorted(self.booked - times.keys()),
-            doubled=sorted(sale for sale, count in times.items() if count > 1),
+            lost=sorted(self.acknowledged - times.keys()),
+            duplicated=sorted(order for order, count in times.items() if count > 1),
             idle_closes=self.idle_closes,
             releases=self.releases,
-            rest=self.rest,
+            baseline=self.baseline,
             during=self.during,
-            away=max((after - before for before, after in itertools.pairwise(good)), default=math.nan),
+            longest_gap=max((after - before for before, after in itertools.pairwise(good)), default=math.nan),
         )
 
-    def _work(self, keeps: bool) -> None:
+    def _work(self, keep_alive: bool) -> None:
         connection = None
         while not self.stopped.is_set() and time.monotonic() < self.end:
             number = next(self.numbers)
             if number >= self.limit:
                 break
-            connection = self._one(number, keeps, connection)
+            connection = self._one(number, keep_alive, connection)
             self.stopped.wait(self.pause)
         if connection:
             connection.close()
 
-    def _one(self, number: int, keeps: bool, connection: Connection | None) -> Connection | None:
-        """One request, from the sending to the verdict; returns the connection if it can be used again."""
-        sale = f"{self.name}-{number}" if number % 2 else None
-        body = (f"{self.name}{number:08}" * SIZES[-1])[: SIZES[number // 2 % len(SIZES)]].encode() if sale else b""
-        path = f"/sales/{sale}" if sale else "/price"
-        request = self._request(path, f"{self.name}-{number}", body, keeps, "POST" if sale else "GET")
+    def _one(self, number: int, keep_alive: bool, connection: Connection | None) -> Connection | None:
+        """Send one request and record its outcome; return the connection if it can be used again."""
+        order = f"{self.name}-{number}" if number % 2 else None
+        body = self._body(number) if order else b""
+        path = f"/orders/{order}" if order else "/price"
+        request = self._request(path, f"{self.name}-{number}", body, keep_alive, "POST" if order else "GET")
         with self.lock:
             self.requests += 1
-            if sale:
-                self.sent.add(sale)
-        began, during = time.monotonic(), self.changing
+            if order:
+                self.sent.add(order)
+        began, during = time.monotonic(), self.in_event
         try:
             connection = connection or self._connect()
             try:
-                status, content = connection.ask(request)
+                status, content = connection.send(request)
             except Closed:
                 connection.close()
-                if not connection.answers:
+                if not connection.responses:
                     raise
-                # Any client does this, once: the other side had closed the connection while nothing was under way.
+                # Any client retries once if the server closed the connection between two requests.
                 with self.lock:
                     self.idle_closes += 1
                 connection = self._connect()
-                status, content = connection.ask(request)
+                status, content = connection.send(request)
             if status != 200:
                 raise Failed(f"status {status}")
         except (OSError, ValueError, Closed, Failed) as error:
@@ -264,38 +263,42 @@ class Hammer:
             if connection:
                 connection.close()
             return None
-        self._judge(path, number, body if sale else None, content)
+        self._judge(path, number, body if order else None, content)
         now = time.monotonic()
         with self.lock:
             self.good.append(now)
             self.history.append((began, now - began, True))
-            (self.during if during else self.rest).taken.append(now - began)
-            if sale:
-                self.booked.add(sale)
-        if keeps and connection.usable:
+            (self.during if during else self.baseline).durations.append(now - began)
+            if order:
+                self.acknowledged.add(order)
+        if keep_alive and connection.usable:
             return connection
         connection.close()
         return None
 
+    def _body(self, number: int) -> bytes:
+        size, text = SIZES[number // 2 % len(SIZES)], f"{self.name}{number:08}".encode()
+        return (text * (size // len(text) + 1))[:size]
+
     def _connect(self) -> Connection:
         return Connection(self.address, self.port, self.timeout, self.tls_name)
 
-    def _request(self, path: str, word: str, body: bytes, keeps: bool, method: str) -> bytes:
-        lines = [f"{method} {path}?{word} HTTP/1.1", f"Host: {self.host}"]
-        lines += [f"Connection: {'keep-alive' if keeps else 'close'}"]
+    def _request(self, path: str, query: str, body: bytes, keep_alive: bool, method: str) -> bytes:
+        lines = [f"{method} {path}?{query} HTTP/1.1", f"Host: {self.host}"]
+        lines += [f"Connection: {'keep-alive' if keep_alive else 'close'}"]
         lines += [f"Content-Length: {len(body)}"] if method == "POST" else []
         return "\r\n".join([*lines, "", ""]).encode() + body
 
     def _judge(self, path: str, number: int, body: bytes | None, content: bytes) -> None:
-        """Note an answer that is not the one to this very request."""
-        wanted: dict[str, Any] = {"site": self.site, "path": path, "asked": f"{self.name}-{number}"}
+        """Record a response that does not belong to this request."""
+        wanted: dict[str, Any] = {"site": self.site, "path": path, "query": f"{self.name}-{number}"}
         if body is not None:
             wanted["sum"] = zlib.crc32(body)
         try:
-            said = json.loads(content)
-            release = said["release"]
-            if {key: said.get(key) for key in wanted} != wanted:
-                raise ValueError("it answers something else")
+            answer = json.loads(content)
+            release = answer["release"]
+            if {key: answer.get(key) for key in wanted} != wanted:
+                raise ValueError("it answers another request")
         except (ValueError, TypeError, KeyError, AttributeError):
             with self.lock:
                 self.wrong.append(f"{number} {path}: {content[:200]!r}")
