@@ -116,7 +116,7 @@ installed: {description: Whether it is there; not on a bare host in check mode, 
 """
 
 # Of the files of users and hashes: what they begin with, and who may read them besides root.
-PASSWORDS_HEAD = "# Made from the page of sites; edits here are lost.\n"
+PASSWORDS_HEAD = "# Made from the site config; edits here are lost.\n"
 WORKERS = "www-data"
 
 

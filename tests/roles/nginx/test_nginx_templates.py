@@ -113,6 +113,7 @@ class TestServing:
     def shop(self, rig: Rig):
         port = free_port()
         aliases = {"/static/": "app/static", "/media/": "shared/media", "/docs/": "shared/media/docs"}
+        aliases["/.well-known/"] = "shared/known"
         files, links = render({"shop": {**SHOP, "http_port": port, "aliases": aliases}}, nginx_worker_processes=1)
         root = rig.site("shop")
         app, before = root / "releases/two/app", root / "releases/one/app"
@@ -132,6 +133,10 @@ class TestServing:
         (root / "shared/media/page.html").write_text("<script>")
         (root / "shared/media/photo.svg").write_text("<svg/>")
         (root / "shared/media/paper.pdf").write_text("%PDF")
+        (root / "shared/known/.git").mkdir(parents=True)
+        (root / "shared/known/token").write_text("known")
+        for hidden in ("known/.env", "known/.git/config", "media/.env"):
+            (root / "shared" / hidden).write_text("hidden")
         secret = root / "secret"
         secret.write_text("a neighbour's")
         secret.chmod(0o644)
@@ -190,11 +195,18 @@ class TestServing:
             "/static/.1a2b3c4d.js",
             "/static/.git/app.1a2b3c4d.js",
             "/static/css/..;/.git/app.1a2b3c4d.js",
+            "/media/.env",
+            "/media/%2eenv",
+            "/.well-known/.env",
+            "/.well-known/.git/config",
         ],
     )
     def test_dotfiles_are_not_served(self, shop, path):
         answer = ask(shop, path)
         assert answer.startswith("HTTP/1.1 404") and "hidden" not in answer and "old" not in answer
+
+    def test_an_alias_may_begin_with_a_dot(self, shop):
+        assert ask(shop, "/.well-known/token").endswith("known")
 
     @pytest.mark.parametrize("name", ["app.1a2b3c4d.js", "css/index-BTq4sZ1x.css", "app%2e1a2b3c4d.js"])
     def test_hashed_files_of_the_release_before_are_still_served(self, shop, name):
