@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -53,3 +55,36 @@ def test_every_link_of_a_manual_leads_to_a_file(file: str):
     text = re.sub(r"(?m)^    .*$", "", (PROJECT / file).read_text())  # without code
     links = re.findall(r'(?:\]\(|src=")(?!https?:|#)([^)#"\s]+)', text)
     assert [link for link in links if not ((PROJECT / file).parent / link).exists()] == []
+
+
+MODULES = sorted(path.stem for path in PROJECT.glob("plugins/modules/*.py"))
+LOOKUPS = sorted(path.stem for path in PROJECT.glob("plugins/lookup/*.py"))
+ROLES = sorted(path.name for path in PROJECT.glob("roles/*"))
+
+
+@pytest.mark.parametrize(("kind", "names"), [("module", MODULES), ("lookup", LOOKUPS)])
+def test_ansible_doc_shows_every_plugin_with_examples_and_author(kind: str, names: list[str]):
+    shown = ansible_doc(kind, names)
+    for name in names:
+        assert shown[name]["examples"], name
+        assert [part for part in ("description", "author") if not shown[name]["doc"].get(part)] == [], name
+
+
+def test_ansible_doc_shows_every_role_with_its_entry_points():
+    shown = ansible_doc("role", ROLES)
+    for role in ROLES:
+        for name, entry_point in shown[role]["entry_points"].items():
+            assert entry_point.get("short_description"), (role, name)
+        assert any(entry_point.get("author") for entry_point in shown[role]["entry_points"].values()), role
+
+
+def ansible_doc(kind: str, names: list[str]) -> dict:
+    """What `ansible-doc` says of these plugins of the collection, by their short names."""
+    full = [f"wsgi.sites.{name}" for name in names]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-doc"), "--json", "--type", kind, *full],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert sorted(answer) == sorted(full)
+    return {name.removeprefix("wsgi.sites."): shown for name, shown in answer.items()}

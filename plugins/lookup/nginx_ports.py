@@ -17,6 +17,7 @@ description:
   - Of all sites that are to be present on the host, each port once, in order.
 options:
   version: {description: "The release of nginx, which may have no HTTP/3.", type: str, required: true}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

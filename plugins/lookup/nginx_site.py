@@ -29,6 +29,7 @@ options:
   client_connections: {description: Requests that one client may have under way on the host., type: int, default: 0}
   log_format: {description: "The host's format of access.log, for a site that masks it.", type: str, default: ""}
   brotli: {description: Whether nginx can serve files that are compressed by brotli., type: bool, default: false}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

@@ -35,6 +35,7 @@ options:
       - The site's merged entry. The result is then the text of a release's environment file, as the build on a host
         writes it, with a placeholder for the release's ID.
     type: dict
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

@@ -23,7 +23,7 @@ options:
     description: The new entry with its key, as YAML.
     type: str
     required: true
-author: The authors of this bundle
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""

@@ -14,7 +14,7 @@ options:
         several (V(one_site)). For verbs such as rollback, which must work whatever else the site config says.
     type: str
     choices: [site, one_site]
-author: The authors of this bundle
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""

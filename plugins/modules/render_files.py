@@ -2,10 +2,10 @@
 
 DOCUMENTATION = r"""
 module: render_files
-short_description: Write the files that a host would get below build/HOST/ on the controller
+short_description: Write the files that a host would get to build/HOST/ on the controller
 description:
-  - Each file at its real path below C(build/HOST/) in the project's root. The host is not asked for anything.
-  - Only the owner can read the files and enter the folders. Links below C(build/) are not followed.
+  - Each file at its real path below C(build/HOST/) in the project's root. The host is not contacted.
+  - Only the owner can read files and folders. Links below C(build/) are not followed.
 options:
   files:
     description: The contents of the files, by their path on the host.
@@ -15,11 +15,11 @@ options:
     description: The targets of symbolic links, by their path on the host.
     type: dict
     default: {}
-author: The authors of this bundle
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Write supervisor's own configuration below build/
+- name: Write supervisor's own configuration to build/
   wsgi.sites.render_files:
     files: {/etc/supervisor/supervisord.conf: "{{ lookup('wsgi.sites.template', 'supervisor/supervisord.conf.j2') }}"}
 """

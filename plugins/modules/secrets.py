@@ -2,16 +2,16 @@
 
 DOCUMENTATION = r"""
 module: secrets
-short_description: Make a SECRET_KEY for each site that has none
+short_description: Generate a SECRET_KEY for each site that has none
 description:
-  - Writes C(.secrets.yml) beside the inventory, readable by its owner alone; encrypted if a vault password is given.
-  - A site that has C(env.SECRET_KEY) keeps its own. In check mode only says what would be made.
+  - Writes C(.secrets.yml) beside the inventory, readable by its owner only, and encrypted if a vault password is given.
+  - A site that has C(env.SECRET_KEY) keeps its own. In check mode only reports what would be generated.
 options: {}
-author: The authors of this bundle
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Make the secrets that sites do not have yet
+- name: Generate the missing secrets
   wsgi.sites.secrets:
   run_once: true
   delegate_to: localhost
@@ -20,6 +20,6 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The sites that got a secret, and where it is.
+  description: The sites that got a secret, and its file.
   type: str
 """

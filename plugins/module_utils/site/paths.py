@@ -128,6 +128,26 @@ class Layout:
         return CONFIG / self.name
 
     @property
+    def rotation(self) -> Path:
+        """The site's file for logrotate."""
+        return CONFIG / "logrotate.d" / self.name
+
+    @property
+    def command(self) -> Path:
+        """The site's command on the host."""
+        return COMMANDS / f"{self.name}-ctl"
+
+    @property
+    def jail(self) -> Path:
+        """The site's file for fail2ban, which role ban writes."""
+        return CONFIG / "fail2ban/jail.d" / f"site-{self.name}.conf"
+
+    @property
+    def named_paths(self) -> list[Path]:
+        """What every site has outside of its own directory."""
+        return [self.config, self.logs, self.rotation, self.command]
+
+    @property
     def record(self) -> Path:
         """What the bundle owns on this host under the site's name."""
         return REGISTRY / f"{self.name}.json"
