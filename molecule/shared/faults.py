@@ -78,7 +78,7 @@ FAULTS = {
         {"hooks": {"before_start": ["python -c 'exit(\"no such table\")'"]}},
     ),
     "no lock file": Fault("requirements.txt", remove_lock),
-    "a package with another hash": Fault("packaging", falsify_hashes),
+    "a package with another hash": Fault("Hash mismatch for `packaging", falsify_hashes),
     "a broken override for the server": Fault("no_such_setting", break_server_settings),
     "a broken override for nginx": Fault(
         "no_such_directive", override("site.conf.j2", "server_extra", "    no_such_directive on;")

@@ -11,7 +11,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Front, Home, jail
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
 from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
 
 DOCUMENTATION = r"""
@@ -77,17 +77,17 @@ def main() -> None:
     front, given = module.params["front"], (module.params["user"], module.run_command, module.params["files"])
     more = tuple(module.params["logs"])
     if front:
-        home: Home = Front(site, *given, module.check_mode, more_logs=more, front=front)
+        setup: SiteSetup = ProxyOnlySetup(site, *given, module.check_mode, further_logs=more, front=front)
     else:
-        home = Home(site, *given, module.check_mode, more_logs=more)
+        setup = SiteSetup(site, *given, module.check_mode, further_logs=more)
     try:
         # No step of a release's comes after this one where there are none.
         with site_lock(site, enabled=not module.check_mode, first=True, last=bool(front)) as held:
             if held.remark:
                 module.warn(held.remark)
-            changes = home.bring()
+            changes = setup.apply()
     except (StepError, Busy) as error:
-        module.fail_json(msg=str(error), changes=home.changes)
+        module.fail_json(msg=str(error), changes=setup.changes)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
     unused = spare(module.params["certificate"], Folder(site.name, site.config.parent), Lineage(site.name))
     module.exit_json(
@@ -95,7 +95,7 @@ def main() -> None:
         changes=changes,
         diff=diff,
         spare=[str(path) for path in unused],
-        jailed=jail(site.name).exists(),
+        jailed=site.jail.exists(),
         ansible_facts=facts(),
     )
 

@@ -10,8 +10,8 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment imp
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Removal
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Removal
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 DOCUMENTATION = r"""

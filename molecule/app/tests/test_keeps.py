@@ -1,4 +1,4 @@
-"""What is still there after a deploy, a crash and a reboot."""
+"""Data that survives a deploy, a crash and a reboot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_session_words_and_pictures_survive(admin: Client, book: Site, happens: 
 
     happens(book)
 
-    wait_until(book.is_healthy, "the word book is well")
+    wait_until(book.is_healthy, "the word book is healthy")
     assert "admin@example.org" in admin.get("/").text
     assert f"kept through {happens.__name__}" in admin.get(word).text
     assert book.get(picture).status == 200

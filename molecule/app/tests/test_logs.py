@@ -1,4 +1,4 @@
-"""What the site writes about its requests."""
+"""The log of the app about its requests."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def test_a_request_is_one_line_of_json_under_the_id_that_the_client_got(book: Si
 def test_no_password_of_the_environment_is_in_any_log(book: Site) -> None:
     secret, password = book.environment()["SECRET_KEY"], "only-for-tests"
     assert book.machine.host.run("grep -rFl %s /var/log", secret).stdout == ""
-    # The journal has how these tests made the database.
+    # The journal has the command with which these tests created the database.
     assert book.machine.host.run("grep -rFl %s /var/log --exclude-dir=journal", password).stdout == ""

@@ -21,19 +21,19 @@ def east() -> Machine:
 
 @pytest.fixture(scope="session")
 def west() -> Machine:
-    """The host without."""
+    """The host without systemd."""
     return machine_of("west")
 
 
 @pytest.fixture
 def ledgers(east: Machine, west: Machine) -> list[Site]:
-    """The site that things happen to, on both hosts."""
+    """The site `ledger` on both hosts."""
     return [Site(machine, "ledger", SITES["ledger"]) for machine in (east, west)]
 
 
 @pytest.fixture
 def version(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Makes pages on which the ledger's code is another: ``version("two", schema=2)``."""
+    """A function that returns a site config with other code of the ledger: ``version("two", schema=2)``."""
 
     def make(word: str, schema: int = 1, **keys: Any) -> dict[str, Any]:
         source = Path(shutil.copytree(SOURCE, tmp_path / word, ignore=shutil.ignore_patterns("__pycache__")))

@@ -1,4 +1,4 @@
-"""What scanners and slow clients make of a site as it is deployed. The figures are kept below build/edge/."""
+"""Scanners and slow clients against a deployed site. The figures are in build/edge/."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ SCANS = Table("testssl", ("host", "good", "neither", "anything else"))
 SLOW = Table(
     "slow",
     ("attack", "connections open at the most", "requests of another client", "of them failed or wrong",
-     "at rest: p50 / p99 / slowest, ms", "during it: p50 / p99 / slowest, ms"),
+     "before and after: p50 / p99 / slowest, ms", "during: p50 / p99 / slowest, ms"),
 )  # fmt: skip
-# What the authority of the tests is to blame for: its certificates last five years, and name no list of those that it
-# has taken back. That it is nobody whom a browser knows, the scanner is not told.
+# Findings that the test authority causes: its certificates are valid for five years and name no revocation list.
 AUTHORITY = {"cert_revocation", "cert_validityPeriod", "cert_extlifeSpan"}
 
 
@@ -30,7 +29,7 @@ AUTHORITY = {"cert_revocation", "cert_validityPeriod", "cert_extlifeSpan"}
         ("slow reading", "/media/large", ("-X", "-w 512", "-y 1024", "-n 2", "-z 32", "-k 3")),
     ],
 )
-def test_who_is_slow_on_purpose_holds_up_nobody_else(what: str, path: str, how: tuple[str, ...]) -> None:
+def test_slow_clients_delay_no_other_client(what: str, path: str, how: tuple[str, ...]) -> None:
     oak, elm = machine_of("oak"), machine_of("elm")
     target = Site(oak, "target", SITES["target"])
     elm.output("dpkg -s slowhttptest >/dev/null 2>&1 || apt-get -qq install --no-install-recommends -y slowhttptest")
@@ -44,7 +43,7 @@ def test_who_is_slow_on_purpose_holds_up_nobody_else(what: str, path: str, how: 
     assert report.harm == {} and len(report.during.durations) > 100
     assert most >= 100
     assert target.workers == workers
-    wait_until(target.is_healthy, "the site is well")
+    wait_until(target.is_healthy, "the site is healthy")
 
 
 def test_a_scanner_finds_nothing_worse_than_low(machine: Machine, scans: dict[str, Scan]) -> None:

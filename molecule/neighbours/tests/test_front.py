@@ -20,19 +20,19 @@ LEFT = "/etc/nginx/sites-*/away.conf /etc/nginx/upstream-ca/away.pem"
 
 
 def openssl(*words: str | Path) -> None:
-    """Make a certificate of a new key."""
+    """Create a certificate with a new key."""
     new = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "9"]
     subprocess.run([*new, *map(str, words)], check=True, capture_output=True)
 
 
 @pytest.fixture
 def back(machine: Machine) -> str:
-    """The host of the server, as podman knows it."""
+    """The container of the server's host."""
     return machine.container.removesuffix(machine.name) + "sudoer"
 
 
 def renew(back: str) -> str:
-    """Give the server a new certificate; the certificate."""
+    """Install a new certificate for the server, and return it."""
     pair = AUTHORITY.with_suffix(".site-pem"), AUTHORITY.with_suffix(".site-key")
     by = ["-CA", AUTHORITY.with_suffix(".pem"), "-CAkey", AUTHORITY.with_suffix(".key")]
     extensions = ["-addext", f"subjectAltName=DNS:{NAME}", "-addext", "basicConstraints=critical,CA:FALSE"]
@@ -44,7 +44,7 @@ def renew(back: str) -> str:
 
 
 def sites(**both: str) -> dict:
-    """The page, on which the two hosts have different halves of the site."""
+    """The site config, in which each of the two hosts has its half of the site."""
     names = {"server_names": [NAME], **both}
     front = {"source": {"path": ""}, "upstream": {"servers": [f"{address_of('sudoer')}:8443"]}}
     front["upstream"]["ca"] = str(AUTHORITY.with_suffix(".pem"))
@@ -64,9 +64,9 @@ def test_nginx_on_one_host_and_the_server_on_the_other(machine: Machine, back: s
     assert run.rc == 0, run.output
     assert f"passed on to {address_of('sudoer')}:8443" in run.output or f"http://{NAME}/" in run.output
     answer = machine.ask("/whoami", NAME, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https")
-    told = answer.json
-    assert (told["remote_addr"], told["scheme"], told["host"]) == (answer.client, "http", NAME)
-    # The same server, reached without nginx.
+    seen = answer.json
+    assert (seen["remote_addr"], seen["scheme"], seen["host"]) == (answer.client, "http", NAME)
+    # The same server, without nginx.
     direct = ssl.create_default_context(cafile=AUTHORITY.with_suffix(".pem"))
     with (
         socket.create_connection((address_of("sudoer"), 8443), timeout=10) as plain,
@@ -91,7 +91,7 @@ def test_nginx_on_one_host_and_the_server_on_the_other(machine: Machine, back: s
     assert machine.host.run("away-ctl status").rc == 0
     assert "is for where its server is" in machine.host.run("away-ctl shell").stderr
 
-    # Who is not what he says gets nothing; the log says why.
+    # nginx rejects a server with a forged certificate, and the log gives the reason.
     openssl("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-out", AUTHORITY.with_suffix(".f"),
             "-keyout", AUTHORITY.with_suffix(".k"))  # fmt: skip
     for suffix, name in ((".f", "away.pem"), (".k", "away.key")):

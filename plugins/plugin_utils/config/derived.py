@@ -42,7 +42,7 @@ def scheme(site: Mapping[str, Any]) -> str:
 
 
 def ports(site: Mapping[str, Any]) -> list[int]:
-    """Nginx's ports for the site."""
+    """The ports of nginx for the site."""
     return [site["http_port"], site["https_port"]] if https(site) else [site["http_port"]]
 
 

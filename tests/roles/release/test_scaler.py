@@ -20,6 +20,7 @@ from supervised import Host, eventually
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
 
 @pytest.fixture
@@ -187,7 +188,8 @@ class Busy(Shop):
         variables = role_variables({"shop": site}, site_name="shop", inventory_hostname="one")
         variables |= trusted(yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text()))
         self.files = evaluate("release_files", variables)
-        self.brings = evaluate("{'processes': __release_process_manifest} | combine(__release_workers)", variables)
+        self.brings = manifest.worker_settings(evaluate("site_entry", variables))
+        self.brings |= {"processes": evaluate("__release_process_manifest", variables)}
         self.scaler = host.folder / "scaler"
         text = (PROJECT / "roles/release/files/scaler.py").read_text()
         for before, after in (

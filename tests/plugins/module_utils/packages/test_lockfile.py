@@ -22,11 +22,11 @@ from pathlib import Path
 import pytest
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.wsgi.sites.plugins.action import release_build as action
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import inputs
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
@@ -81,8 +81,8 @@ def everywhere(source: Path, requirements: str) -> set[str]:
     site = {"source": {"path": str(source)}, "requirements": requirements}
     page = Page({"sites": {}}, DataLoader(), {}, {})
     page._check_folder("shop", site, source)
-    with pytest.raises(action.PackError) as packed:
-        action.load_lock(source, requirements)
+    with pytest.raises(InputError) as packed:
+        inputs.load_lock(source, requirements)
     with pytest.raises(venv.BuildError) as built:
         venv.lock_of(venv.Toolbox(), source, requirements, source)
     answers = {f"requirements: {error.partition(': ')[2]}" for error in page.errors}
@@ -94,7 +94,7 @@ def test_a_lock_includes_other_locks_of_its_source(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text(f"-r locks/web.txt\nidna==3.20 {HASH}\n", encoding="utf-8")
     (tmp_path / "locks/web.txt").write_text(f"--requirement=../base.txt\n-r web.txt\nflask==3 {HASH}\n", "utf-8")
     (tmp_path / "base.txt").write_text(f"-i https://x.test/simple\nclick==8 {HASH}\n", encoding="utf-8")
-    packed = action.load_lock(tmp_path, "requirements.txt")
+    packed = inputs.load_lock(tmp_path, "requirements.txt")
     built = venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path)
     assert packed.lock == built and list(packed.files) == ["requirements.txt", "locks/web.txt", "base.txt"]
     assert built.names == {"click", "flask", "idna"} and built.index_url == "https://x.test/simple"
@@ -154,7 +154,7 @@ def test_what_reaches_pip_and_uv_is_written_anew() -> None:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_lock_that_windows_wrote_is_one(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "requirements.txt").write_bytes(f"idna==3.20 {HASH}\r\n".encode(encoding))
-    assert action.load_lock(tmp_path, "requirements.txt").names == {"idna"}
+    assert inputs.load_lock(tmp_path, "requirements.txt").names == {"idna"}
     assert venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path).names == {"idna"}
 
 
@@ -200,8 +200,8 @@ def test_a_project_that_leads_uv_out_of_its_source_is_refused(tmp_path: Path, ca
     locked = "[[package]]" in more
     (tmp_path / "pyproject.toml").write_text(PROJECT + ("" if locked else more), encoding="utf-8")
     (tmp_path / "uv.lock").write_text(UV_LOCK + (more if locked else ""), encoding="utf-8")
-    with pytest.raises(action.PackError, match=words):
-        action.load_lock(tmp_path, "uv.lock")
+    with pytest.raises(InputError, match=words):
+        inputs.load_lock(tmp_path, "uv.lock")
     with pytest.raises(InputError, match=words):
         wheels.export(tmp_path, "uv.lock", tmp_path / "place")
     with pytest.raises(venv.BuildError, match=words):

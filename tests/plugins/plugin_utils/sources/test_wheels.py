@@ -12,9 +12,9 @@ from packaging.markers import default_environment
 from packaging.tags import platform_tags
 from project import PROJECT
 
-from ansible_collections.wsgi.sites.plugins.action import release_build as action
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.lockfile import parse
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.inputs import with_server
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
@@ -83,11 +83,13 @@ def test_markers_are_judged_by_what_the_host_says(tmp_path: Path) -> None:
     assert [path.name.split("-")[0] for path in found] == ["idna"]
 
 
-def test_the_servers_own_lock_is_added_if_the_sites_lock_names_none(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(action, "CACHE", tmp_path)
-    found = action.collect_wheels(parse(locked("idna")), GUNICORN, {}, host())
+def test_the_servers_own_lock_is_added_if_the_sites_lock_names_none(tmp_path: Path) -> None:
+    def collected(text: str, server_lock: str) -> list[Path]:
+        return wheels.collect(with_server(parse(text), server_lock.encode(), "gunicorn"), host(), "", tmp_path)
+
+    found = collected(locked("idna"), GUNICORN)
     assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "idna"]
-    found = action.collect_wheels(parse(locked("gunicorn", "packaging")), "broken", {}, host())
+    found = collected(locked("gunicorn", "packaging"), "broken")
     assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "packaging"]
 
 

@@ -1,4 +1,4 @@
-"""Back to an earlier release on all hosts or none, and forth again."""
+"""Rollback on all hosts or none, and rollback of a rollback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
 
 
-def test_back_and_forth_again(ledgers: list[Site], version: Callable) -> None:
+def test_rollback_and_rollback_again(ledgers: list[Site], version: Callable) -> None:
     before = live_releases(ledgers)
     run_ok("deploy", sites=version("two"))
     newer = live_releases(ledgers)
@@ -27,7 +27,7 @@ def test_back_and_forth_again(ledgers: list[Site], version: Callable) -> None:
     run_ok("rollback", f"release={before.pop()}")
 
 
-def test_a_release_that_is_no_longer_kept_is_refused_with_those_that_are(
+def test_a_release_that_is_gone_is_refused_with_a_list_of_those_that_exist(
     ledgers: list[Site], version: Callable
 ) -> None:
     gone = ledgers[0].machine.output("cat %s/previous", ledgers[0].root)
@@ -42,7 +42,7 @@ def test_a_release_that_is_no_longer_kept_is_refused_with_those_that_are(
     assert live_releases(ledgers) == live
 
 
-def test_nobody_goes_back_alone(ledgers: list[Site]) -> None:
+def test_no_host_rolls_back_alone(ledgers: list[Site]) -> None:
     live = live_releases(ledgers)
     ledgers[1].machine.output("mv %s/previous %s/previous.away", *[ledgers[1].root] * 2)
     try:
@@ -56,7 +56,7 @@ def test_nobody_goes_back_alone(ledgers: list[Site]) -> None:
     assert "not ready: west" in history(ledgers[0])[-1]
 
 
-def test_a_database_that_is_newer_stops_the_way_back(ledgers: list[Site], version: Callable) -> None:
+def test_a_newer_database_schema_stops_the_rollback(ledgers: list[Site], version: Callable) -> None:
     before = live_releases(ledgers)
     run_ok("deploy", sites=version("migrated", schema=2))
     live = live_releases(ledgers)
