@@ -57,6 +57,17 @@ def test_every_link_of_a_manual_leads_to_a_file(file: str):
     assert [link for link in links if not ((PROJECT / file).parent / link).exists()] == []
 
 
+def test_each_walk_of_the_architecture_has_five_hops_that_exist():
+    walks = re.split(r"(?m)^### ", (PROJECT / "docs/architecture.md").read_text())[1:]
+    assert len(walks) == 3
+    for walk in walks:
+        hops = re.findall(r"(?m)^\| (\d) \| \[([\w/.]+)\]\([\w/.]+\) \| `([\w.]+)` \|", walk)
+        assert [hop for hop, *_ in hops] == ["1", "2", "3", "4", "5"]
+        for _, file, name in hops:
+            mark = {".py": rf"def {name}\b", ".j2": rf"block {name}\b"}.get(Path(file).suffix, re.escape(name))
+            assert re.search(mark, (PROJECT / file).read_text()), (file, name)
+
+
 MODULES = sorted(path.stem for path in PROJECT.glob("plugins/modules/*.py"))
 LOOKUPS = sorted(path.stem for path in PROJECT.glob("plugins/lookup/*.py"))
 ROLES = sorted(path.name for path in PROJECT.glob("roles/*"))
