@@ -13,7 +13,7 @@ from typing import Any
 
 from measuring.commands import BenchError
 from nginx_rig import evaluate, free_port, role_variables
-from supervised import GROUP, USER, Host, eventually
+from supervised import GROUP, USER, Host, eventually, server_files, worker_settings
 
 from laboratory.bench import MANY, Bench, folder, lay_site
 
@@ -41,15 +41,13 @@ def page(root: Path, keys: Keys) -> dict[str, Any]:
 def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = lay_site) -> None:
     """Lay a release down with the settings that the bundle renders for these keys."""
     site = page(host.site.root, keys)
-    variables = role_variables({"shop": site}, site_name="shop")
     uwsgi = site.get("server") == "uwsgi"
-    files = ["uwsgi/uwsgi.ini", "uwsgi/uwsgi_app.py"] if uwsgi else ["gunicorn/gunicorn.conf.py"]
     place = host.site.release(release_id)
     run = [*RUN_UWSGI, "--ini", place / "uwsgi.ini"]
     if not uwsgi:
         run = ["-m", "gunicorn", "--config", place / "gunicorn.conf.py", "wsgi:app"]
-    entry = evaluate("site_entry", variables)
-    changes: dict[str, Any] = {name: entry[name] for name in ("workers", "threads", "backlog")}
+    backlog = evaluate("site_entry.backlog", role_variables({"shop": site}, site_name="shop"))
+    changes = {**worker_settings(**site), "backlog": backlog}
     changes |= {"sockets": ["sock", "uwsgi.sock"]} if uwsgi else {}
     environment: dict[str, str] = {}
     host.release(
@@ -59,9 +57,8 @@ def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = la
         environment=environment,
         **changes,
     )
-    for name in files:
-        text = evaluate(f"lookup('wsgi.sites.template', '{name}.j2', site=site_entry)", variables)
-        (place / Path(name).name).write_text(text)
+    for name, text in server_files(**site).items():
+        (place / name).write_text(text)
     if not uwsgi:
         with (place / "gunicorn.conf.py").open("a") as lines:
             lines.writelines(f"{name} = {value!r}\n" for name, value in split(keys)[1].items())

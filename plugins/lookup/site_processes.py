@@ -1,4 +1,4 @@
-"""What a site runs in the background on one host."""
+"""The processes and jobs of a site on one host."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import LIBRARY
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
 
 DOCUMENTATION = """
 name: site_processes
-short_description: What a site runs in the background on one host
+short_description: The processes and jobs of a site on one host
 description:
   - One entry for each of the site's C(processes) and C(cron) that this host is to run, with every key filled in, and
-    with C(name), C(kind) (C(process) or C(job)) and C(words), the command as a shell would split it.
-  - Where gunicorn's workers follow the load, also what lets them, by the name C(scaler).
+    with C(name), C(kind) (C(process) or C(job)) and C(manifest), the entry of C(release.json) that the launcher reads;
+    its C(command) is split as a shell would.
+  - Where the number of gunicorn's workers follows the load, also the autoscaler, by the name C(scaler).
 options:
   _terms:
     description: The site's merged entry.
     required: true
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Tell which processes there are
+- name: List the processes
   ansible.builtin.debug:
     msg: "{{ query('wsgi.sites.site_processes', site_entry) | map(attribute='name') }}"
 """
@@ -54,10 +57,19 @@ class LookupModule(LookupBase):
             for name, given in terms[0][key].items():
                 entry = {"count": 1, **defaults[f"site_{key}_keys"], **given}
                 if not entry["hosts"] or host in entry["hosts"]:
-                    words = shlex.split(entry["command"])
-                    found.append({**entry, "name": str(name), "kind": kind, "words": words})
+                    found.append(described(str(name), kind, entry))
         if terms[0]["workers_min"] and terms[0]["server"] == "gunicorn":
-            words = ["/usr/local/lib/sites/scaler", terms[0]["root"], str((variables or {})["site_name"])]
-            given = {**defaults["site_processes_keys"], "command": shlex.join(words)}
-            found.append({**given, "name": "scaler", "kind": "process", "words": words})
+            command = [str(LIBRARY / "scaler"), terms[0]["root"], str((variables or {})["site_name"])]
+            given = {"count": 1, **defaults["site_processes_keys"], "command": shlex.join(command)}
+            found.append(described("scaler", "process", given))
         return sorted(found, key=lambda entry: entry["name"])
+
+
+def described(name: str, kind: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """A process or job with its name, and with what the launcher has to know of it."""
+    manifest = {
+        "kind": kind,
+        "command": shlex.split(entry["command"]),
+        **{key: entry[key] for key in ("count", "stop_signal", "patience")},
+    }
+    return {**entry, "name": name, "kind": kind, "manifest": manifest}

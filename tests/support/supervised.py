@@ -29,6 +29,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import deploym
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans, supervisor
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
 # The distribution's where it is installed, as on a host; else the tests' own.
 DISTRIBUTION = shutil.which("supervisord", path="/usr/bin")
@@ -57,16 +58,23 @@ def app(environ, start_response):
 each_server = pytest.mark.parametrize("bare_host", ["gunicorn", "uwsgi"], indirect=True)
 
 
+def server_files(**keys: object) -> dict[str, str]:
+    """The files of a release of the site `shop` that its server reads, as Ansible renders them."""
+    variables = role_variables({"shop": {"server_names": ["shop.example.com"], **keys}}, site_name="shop")
+    files = evaluate("lookup('wsgi.sites.release_files', site_entry)", variables)
+    return {name: text for name, text in files.items() if not name.startswith("program-")}
+
+
+def worker_settings(**keys: object) -> dict[str, object]:
+    """What release.json of the site `shop` says of workers and threads."""
+    variables = role_variables({"shop": {"server_names": ["shop.example.com"], **keys}}, site_name="shop")
+    return manifest.worker_settings(evaluate("site_entry", variables))
+
+
 @functools.cache
 def uwsgi_files(bind: tuple[str, ...]) -> dict[str, str]:
-    """What a release with uWSGI brings along, as Ansible renders it."""
-    site = {"server_names": ["shop.example.com"], "server": "uwsgi", "bind": list(bind), "graceful_timeout": 5}
-    variables = role_variables({"shop": site}, site_name="shop")
-    names = ("uwsgi.ini", "uwsgi_app.py")
-    return {
-        name: evaluate(f"lookup('wsgi.sites.template', 'uwsgi/{name}.j2', site=site_entry)", variables)
-        for name in names
-    }
+    """What uWSGI reads in a release."""
+    return server_files(server="uwsgi", bind=list(bind), graceful_timeout=5)
 
 
 class SlotConnection(http.client.HTTPConnection):

@@ -54,7 +54,7 @@ pytestmark = pytest.mark.usefixtures("unharmed")
 def test_a_typo_in_a_key_is_refused_before_the_host_is_touched(machine: Machine) -> None:
     run = deploy(machine, worker_clas="sync")
     assert_refused(run, "wordbook.worker_clas", "did you mean `worker_class`")
-    assert "Put the sites live" not in run.output
+    assert "Deploy the sites" not in run.output
 
 
 def test_a_target_that_cannot_be_imported_never_goes_live(machine: Machine) -> None:

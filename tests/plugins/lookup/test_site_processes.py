@@ -9,6 +9,8 @@ import pytest
 import yaml
 from nginx_rig import PROJECT, evaluate, role_variables, trusted
 
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
+
 SHOP = {
     "server_names": ["shop.example.com"],
     "processes": {
@@ -68,7 +70,9 @@ def test_the_launcher_finds_the_words_of_the_command() -> None:
 def test_a_site_without_any_has_nothing_of_it(of: str) -> None:
     found = of_release(of, "one", {"server_names": ["shop.example.com"]})
     assert set(found) == (
-        {"gunicorn.conf.py", "program-blue.conf", "program-green.conf"} if of == "release_files" else set()
+        {"gunicorn.conf.py", "wsgi_middleware.py", "program-blue.conf", "program-green.conf"}
+        if of == "release_files"
+        else set()
     )
 
 
@@ -89,8 +93,6 @@ def test_what_lets_workers_follow_the_load_is_one_of_the_processes(keys: dict[st
         brought = of_release("__release_process_manifest", "one", site)["scaler"]
         assert brought["command"] == ["/usr/local/lib/sites/scaler", "/opt/shop", "shop"]
         assert (brought["kind"], brought["count"]) == ("process", 1)
-        crew = of_release("__release_server.crew", "one", site)
-        assert crew["workers_min"] == 2
-        assert crew["threads"] == (1000 if "worker_class" in keys else 4)
-    elif "server" not in keys:
-        assert of_release("__release_server.crew", "one", site) == {}
+        settings = manifest.worker_settings(of_release("site_entry", "one", site))
+        assert settings["workers_min"] == 2
+        assert settings["threads"] == (1000 if "worker_class" in keys else 4)

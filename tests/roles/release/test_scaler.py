@@ -20,6 +20,7 @@ from supervised import Host, eventually
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
 
 @pytest.fixture
@@ -187,7 +188,8 @@ class Busy(Shop):
         variables = role_variables({"shop": site}, site_name="shop", inventory_hostname="one")
         variables |= trusted(yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text()))
         self.files = evaluate("release_files", variables)
-        self.brings = evaluate("{'processes': __release_process_manifest} | combine(__release_server.crew)", variables)
+        self.brings = manifest.worker_settings(evaluate("site_entry", variables))
+        self.brings |= {"processes": evaluate("__release_process_manifest", variables)}
         self.scaler = host.folder / "scaler"
         text = (PROJECT / "roles/release/files/scaler.py").read_text()
         for before, after in (
@@ -221,7 +223,7 @@ class Busy(Shop):
         run = ["/usr/bin/python3", "-m", "gunicorn", "--config", str(folder / "gunicorn.conf.py"), "wsgi:app"]
         self.host.release(release_id, command=run, **own)
         (folder / "app/wsgi.py").write_text(self.app.format(book=str(self.book)))
-        for name in ("gunicorn.conf.py", "program-scaler.conf"):
+        for name in ("gunicorn.conf.py", "wsgi_middleware.py", "program-scaler.conf"):
             (folder / name).write_text(self.local(self.files[name]))
         return deployment.start(self.host.site, release_id)["slot"]
 
