@@ -475,7 +475,7 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
         payloads.append(Path(local).read_bytes())
 
     plugin._execute_module, plugin._transfer_file = execute, transfer
-    plugin._discovered_interpreter_key = None
+    plugin._discovered_interpreter_key, plugin._discovered_interpreter = None, False
     return plugin.run(task_vars={}), calls, payloads, plugin
 
 
