@@ -115,8 +115,8 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Process:
-    """Who holds a socket."""
+class Holder:
+    """A process that holds a socket."""
 
     pid: int
     name: str
@@ -252,10 +252,10 @@ class Host:
                     found.append(Listener(socket.inet_ntop(family, b"".join(words)), int(port, 16), fields[9]))
         return found
 
-    def holders(self, inodes: set[str]) -> dict[str, Process]:
+    def holders(self, inodes: set[str]) -> dict[str, Holder]:
         """Who holds these sockets. Slow on a host with many processes, so only asked about what matters."""
         wanted = {f"socket:[{inode}]": inode for inode in inodes}
-        found: dict[str, Process] = {}
+        found: dict[str, Holder] = {}
         if not wanted:
             return found
         for path in self.glob("/proc/[0-9]*"):
@@ -267,7 +267,7 @@ class Host:
                 found.setdefault(wanted[handle], self.process(path))
         return found
 
-    def process(self, path: str) -> Process:
+    def process(self, path: str) -> Holder:
         try:
             cwd = os.readlink(self.at(f"{path}/cwd"))
         except OSError:
@@ -276,7 +276,7 @@ class Host:
         name, command = (
             visible(self.beginning(f"{path}/{file}").replace("\0", " ").strip()) for file in ("comm", "cmdline")
         )
-        return Process(int(path.rpartition("/")[2]), name, command, cwd)
+        return Holder(int(path.rpartition("/")[2]), name, command, cwd)
 
     def servers(self) -> list[Server]:
         """Every server block that nginx would load and that is neither ours nor the distribution's own."""

@@ -129,6 +129,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
     format_environment,
     mask,
+    process_environment,
     site_environment,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.health import healthy
@@ -137,7 +138,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processe
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import process_environment, run_as
+from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 # What a release may need beside its own files, when nothing better is known: a small venv.

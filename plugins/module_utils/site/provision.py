@@ -18,12 +18,14 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import store
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.slots import clear_slot, traces
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history, processes, site_groups
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
-from ansible_collections.wsgi.sites.plugins.module_utils.site import cli_archive, logs, paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site import cli as _cli  # noqa: F401 - is packed
+from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, replace_link, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
-from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system.program import install, packed
 from ansible_collections.wsgi.sites.plugins.module_utils.system.termination import StillRunningError, end_processes
 
 WEB_GROUP = "www-data"
@@ -240,7 +242,7 @@ class Home:
 
     def _console(self) -> None:
         """One program for all sites, which goes by the name that it is called by."""
-        program, content = paths.LIBRARY / "console", cli_archive.console()
+        program, content = paths.LIBRARY / "console", packed("site.cli")
         # Sites run the launcher from there: whatever umask the step had that made it.
         self._directory(paths.LIBRARY, 0o755, 0, None)
         try:
@@ -248,12 +250,8 @@ class Home:
         except OSError:
             same = False
         if not same and self._note(f"write {program}"):
-            # Sites are brought side by side, each under its own lock.
-            temporary = program.with_name(f".console.{self.site.name}.new")
-            temporary.unlink(missing_ok=True)
-            temporary.write_bytes(content)
-            temporary.chmod(0o755)
-            os.replace(temporary, program)
+            # Sites are set up side by side, each under its own lock.
+            install(program, content, owner=f"{self.site.name}.")
         path = console(self.site.name)
         if _exists(path) and not path.is_symlink():
             raise StepError(f"{self.site.name}: {path} is there, and not from this bundle; move it away and run again")
@@ -377,7 +375,7 @@ class Removal:
     def _end(self, account: pwd.struct_passwd | None) -> None:
         if self.check_mode:
             return
-        control_groups.end(self.name)
+        site_groups.end(self.name)
         if account is not None and account.pw_uid != 0:
             try:
                 end_processes(account.pw_uid)
