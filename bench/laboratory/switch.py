@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hammer import Hammer, Times
+from load_generator import LoadGenerator, Times
 from measuring.commands import ROOT, command
 from nginx_rig import free_port, render
 from supervised import GROUP, SUPERVISORD, USER, Host, made_host
@@ -29,12 +29,12 @@ from laboratory.tables import in_order, number, spread, table, values
 
 TITLE = "What a switch costs"
 TEXT = """New code goes live while eight clients ask and send without end; half of them keep their connections. The site
-is the same for all three, behind the bundle's nginx and under supervisor: the tests' till, which takes a second to be
-imported, as many an app does. By restart and by HUP, the code is written over that which runs, as is usual; by slots,
-it comes as a new release, and the older one gets the bundle's usual 2.5 s to end its requests. A request is lost if it
-got no answer, or none that a client can use. The grey part is the change, from its command until that has ended."""
+is the same for all three, behind the bundle's nginx and under supervisor: the tests' shop app, which takes a second to
+import, as many apps do. By restart and by HUP, the code is written over that which runs, as is usual; by slots, it
+comes as a new release, and the older one gets the bundle's usual 2.5 s to end its requests. A request is lost if it got
+no answer, or none that a client can use. The grey part is the change, from its command until that has ended."""
 
-TILL = ROOT / "molecule" / "deploy" / "till" / "wsgi.py"
+SHOP_APP = ROOT / "molecule" / "shared" / "shop" / "wsgi.py"
 RELEASE = 'os.environ["SITE_RELEASE"]'
 
 
@@ -57,8 +57,8 @@ class Shop:
         )
 
     def lay(self, app: Path, words: str) -> dict[str, str]:
-        """Write the till's code, which says which code it is."""
-        text = TILL.read_text(encoding="utf-8")
+        """Write the shop app's code, with its version."""
+        text = SHOP_APP.read_text(encoding="utf-8")
         importing = f"import time\ntime.sleep({self.bench.choose(1.0, 0.2)})\n"
         (app / "wsgi.py").write_text(text.replace(RELEASE, f'"{words}"') + importing, encoding="utf-8")
         return {"SITE_NAME": "shop", "SITE_SHARED": str(self.host.site.root / "shared")}
@@ -146,30 +146,30 @@ def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool)
         stack.enter_context(nginx(*render({"shop": site}), {"shop": site}))
         await_truth(lambda: shop.code() == "one", "the site does not answer")
         around = bench.choose(600, 200)
-        hammer = Hammer("127.0.0.1", "127.0.0.1", "shop", port=port, seconds=120)
-        with hammer:
-            hammer.wait_for(around)
+        generator = LoadGenerator("127.0.0.1", "127.0.0.1", "shop", port=port, clients=8, pause=0.02, seconds=120)
+        with generator:
+            generator.wait_for(around)
             begun = time.monotonic()
             bench.progress.now(f"{name}: changing")
             change(shop)
             ended = time.monotonic()
             await_truth(lambda: shop.code() == "two", f"{name}: the new code does not answer")
-            hammer.wait_for(around)
-        booked = (host.site.root / "shared/data/sales").read_text().split()
-        said = hammer.report(booked)
-        history = [(at - begun, took, good) for at, took, good in hammer.history]
+            generator.wait_for(around)
+        stored = (host.site.root / "shared/data/orders").read_text().split()
+        said = generator.report(stored)
+        history = [(at - begun, took, good) for at, took, good in generator.history]
         during = [took for at, took, good in history if good and 0 <= at <= ended - begun]
         rest = [took for at, took, good in history if good and not 0 <= at <= ended - begun]
         return {
             "requests": said.requests,
             "lost": len(said.failed),
-            "doubled": len(said.doubled),
+            "doubled": len(said.duplicated),
             "idle closes": said.idle_closes,
-            "away": round(said.away, 3),
+            "away": round(said.longest_gap, 3),
             "change": round(ended - begun, 3),
-            "rest": [round(Times(rest).part(share), 2) for share in (0.5, 0.99)],
-            "during": [round(Times(during).part(share), 2) for share in (0.5, 0.99)],
-            "slowest": round(Times(during).part(1), 2),
+            "rest": [round(Times(rest).percentile(share), 2) for share in (0.5, 0.99)],
+            "during": [round(Times(during).percentile(share), 2) for share in (0.5, 0.99)],
+            "slowest": round(Times(during).percentile(1), 2),
             # Seconds from the change's command, milliseconds: for the plot, which shows one round.
             "history": [[round(at, 3), round(took * 1000, 2), good] for at, took, good in history] if first else [],
         }

@@ -1,4 +1,4 @@
-"""What can be wrong with a release."""
+"""The faults that a release can have."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tills import Till
+from shops import Shop
 
 
 @dataclass
 class Fault:
-    """One thing that keeps a release from going live, and what the operator is told of it."""
+    """A fault that keeps a release from going live, and what the message to the operator contains."""
 
-    says: str
-    spoil: Callable[[Till], None]
-    # What else the page says, so that waiting in vain is short.
+    message: str
+    inject: Callable[[Shop], None]
+    # Other site keys, so that timeouts are short.
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def line(text: str) -> Callable[[Till], None]:
-    """Code that ends in this line."""
-    return lambda till: till.write(text)
+def line(text: str) -> Callable[[Shop], None]:
+    """Append this to the code."""
+    return lambda shop: shop.append(text)
 
 
-def override(template: str, block: str, text: str) -> Callable[[Till], None]:
-    """An operator's template that fills a block with this."""
+def override(template: str, block: str, text: str) -> Callable[[Shop], None]:
+    """Add an operator's template that fills a block with this."""
 
-    def write(till: Till) -> None:
+    def write(shop: Shop) -> None:
         content = f"{{% extends '{template}' %}}\n{{% block {block} %}}\n{text}\n{{% endblock %}}\n"
-        till.templates.mkdir(parents=True)
-        (till.templates / template).write_text(content)
+        shop.templates.mkdir(parents=True)
+        (shop.templates / template).write_text(content)
 
     return write
 
 
-def broken_settings(till: Till) -> None:
-    """An operator's template that its server cannot read."""
-    template = {"gunicorn": "gunicorn.conf.py.j2", "uwsgi": "uwsgi.ini.j2"}[till.server]
-    override(template, "extra", "no_such_setting = = 3")(till)
+def break_server_settings(shop: Shop) -> None:
+    """Add an operator's template whose result the server cannot parse."""
+    template = {"gunicorn": "gunicorn.conf.py.j2", "uwsgi": "uwsgi.ini.j2"}[shop.server]
+    override(template, "extra", "no_such_setting = = 3")(shop)
 
 
-def without_lock(till: Till) -> None:
-    """The lock file was forgotten."""
-    (till.code / "requirements.txt").unlink()
+def remove_lock(shop: Shop) -> None:
+    """Remove the lock file."""
+    (shop.code / "requirements.txt").unlink()
 
 
-def with_wrong_hashes(till: Till) -> None:
-    """Somebody else's package under the name of one of ours."""
-    lock = till.code / "requirements.txt"
+def falsify_hashes(shop: Shop) -> None:
+    """Give a package of the lock file other hashes, as if the index had another file of that name."""
+    lock = shop.code / "requirements.txt"
     text = lock.read_text()
     ours = re.search(r"^packaging==.*?(?=^\S)", text, re.MULTILINE | re.DOTALL)
     assert ours is not None
@@ -58,8 +58,8 @@ def with_wrong_hashes(till: Till) -> None:
 
 # Both servers' checks import it before they start.
 UNLESS_CHECKED = "import sys\nif not {'--check-config', '../uwsgi_app.py'} & set(sys.argv):\n"
-# A release that is not well is waited for, and one that hangs is asked to end.
-BRIEFLY = {"health": {"timeout": 5}, "graceful_timeout": 1}
+# A short wait for an unhealthy release, and for the end of one that hangs.
+SHORT_TIMEOUTS = {"health": {"timeout": 5}, "graceful_timeout": 1}
 FAULTS = {
     "a release that cannot be imported": Fault("no such thing", line("raise ImportError('no such thing')")),
     "a release whose workers do not boot": Fault(
@@ -67,25 +67,25 @@ FAULTS = {
         line(UNLESS_CHECKED + "    raise ImportError('not here')"),
     ),
     "a release that answers 500": Fault(
-        "answered 500", line("app = lambda environ, start: start('500 No', []) or []"), BRIEFLY
+        "answered 500", line("app = lambda environ, start: start('500 No', []) or []"), SHORT_TIMEOUTS
     ),
     "a release that never answers": Fault(
-        "did not get healthy", line("import time\napp = lambda environ, start: time.sleep(600)"), BRIEFLY
+        "did not get healthy", line("import time\napp = lambda environ, start: time.sleep(600)"), SHORT_TIMEOUTS
     ),
     "a hook that fails": Fault(
         "no such table",
-        line("# wants another table"),
+        line("# needs another table"),
         {"hooks": {"before_start": ["python -c 'exit(\"no such table\")'"]}},
     ),
-    "no lock file": Fault("requirements.txt", without_lock),
-    "a package with another hash": Fault("packaging", with_wrong_hashes),
-    "a broken override for the server": Fault("no_such_setting", broken_settings),
+    "no lock file": Fault("requirements.txt", remove_lock),
+    "a package with another hash": Fault("Hash mismatch for `packaging", falsify_hashes),
+    "a broken override for the server": Fault("no_such_setting", break_server_settings),
     "a broken override for nginx": Fault(
         "no_such_directive", override("site.conf.j2", "server_extra", "    no_such_directive on;")
     ),
 }
 
-# A hook that leaves a trace, and takes its time only when it is the first.
+# A hook that creates a file, and takes three seconds the first time.
 SLOW_ONCE = """
 import os, sys, time
 try:
@@ -96,9 +96,9 @@ except FileExistsError:
 """
 
 
-def with_slow_hooks(till: Till) -> None:
-    """Hooks that can be caught at work."""
-    (till.code / "slow_once.py").write_text(SLOW_ONCE)
+def add_slow_hooks(shop: Shop) -> None:
+    """Add hooks that run long enough to be interrupted."""
+    (shop.code / "slow_once.py").write_text(SLOW_ONCE)
     hooks = {when: [f"python slow_once.py {when}"] for when in ("before_start", "after_live")}
-    till.entry["hooks"] = hooks
-    till.machine.output("rm -f " + " ".join(f"{till.root}/shared/data/{when}" for when in hooks))
+    shop.entry["hooks"] = hooks
+    shop.machine.output("rm -f " + " ".join(f"{shop.root}/shared/data/{when}" for when in hooks))

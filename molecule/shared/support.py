@@ -1,4 +1,4 @@
-"""What the tests of all scenarios are written with: sites, requests from outside, playbook runs, and patience."""
+"""Hosts, sites, requests from outside and playbook runs, for the tests of all scenarios."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import testinfra
 import yaml
 from testinfra.host import Host
 
@@ -27,41 +28,43 @@ PLATFORMS = {
     platform["name"]: platform
     for platform in yaml.safe_load(Path(os.environ["MOLECULE_FILE"]).read_text())["platforms"]
 }
-PAGE: dict[str, Any] = yaml.safe_load((PROJECT / "molecule" / SCENARIO / "group_vars" / "all.yml").read_text())
-# The page's sites, each with what the page says for all of them.
+CONFIG: dict[str, Any] = yaml.safe_load((PROJECT / "molecule" / SCENARIO / "group_vars" / "all.yml").read_text())
+# The sites of the site config, merged with site_defaults.
 SITES: dict[str, dict[str, Any]] = {
-    name: {**PAGE.get("site_defaults", {}), **entry} for name, entry in PAGE["sites"].items()
+    name: {**CONFIG.get("site_defaults", {}), **entry} for name, entry in CONFIG["sites"].items()
 }
 
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, timeout: float = 180) -> T:
-    """Ask again and again until the answer is true, and return it."""
-    end = time.monotonic() + timeout
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 180) -> T:
+    """Evaluate a condition until it is true, and return its value."""
+    end, pause = time.monotonic() + timeout, 0.1
     while True:
-        answer = None
+        value = None
         try:
-            answer = condition()
-            said = repr(answer)
+            value = condition()
+            shown = repr(value)
         except (OSError, AssertionError, RuntimeError, http.client.HTTPException) as error:
-            said = repr(error)
-        if answer:
-            return answer
+            shown = repr(error)
+        if value:
+            return value
         if time.monotonic() > end:
-            pytest.fail(f"waited {timeout:.0f} s in vain for this: {what}. The last answer was {said}")
-        time.sleep(0.1)
+            pytest.fail(f"not within {timeout:.0f} s: {what}. The last value was {shown}")
+        # Less and less often: each look at a host costs it as much CPU time as what it waits for needs.
+        time.sleep(pause)
+        pause = min(1.5 * pause, 1)
 
 
 def address_of(name: str) -> str:
-    """Where a host of the scenario is."""
+    """The IP address of a host of the scenario."""
     instances = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
     return next(item["address"] for item in instances if item["instance"] == name)
 
 
 @dataclass
 class Answer:
-    """What a client got."""
+    """The response to a client."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -75,7 +78,7 @@ class Answer:
 
 
 class Machine:
-    """A host as a whole: a container that can be asked from outside, and restarted."""
+    """A host: a container that serves requests, runs commands and can be rebooted."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -88,13 +91,13 @@ class Machine:
 
     @property
     def cpus(self) -> int:
-        """How many CPUs it may really use."""
+        """How many CPUs it may use."""
         return int(self.platform.get("cpus", os.cpu_count() or 1))
 
     def ask(
         self, path: str, name: str, port: int = 80, timeout: float = 10, tls: bool = False, **headers: str
     ) -> Answer:
-        """Ask over the network, as any client would; header names have `_` for `-`."""
+        """Send a request over the network as any client does; header names have `_` for `-`."""
         connection = http.client.HTTPConnection(self.address, port, timeout=timeout)
         try:
             if tls:
@@ -110,7 +113,7 @@ class Machine:
     def encrypted(
         self, name: str | None, port: int = 443, timeout: float = 10, context: ssl.SSLContext | None = None
     ) -> ssl.SSLSocket:
-        """A connection over TLS; any certificate will do, unless the context says otherwise."""
+        """A TLS connection; without a context it accepts any certificate."""
         if context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -123,7 +126,7 @@ class Machine:
             raise
 
     def output(self, command: str, *args: str) -> str:
-        """What a command prints; it must succeed."""
+        """The output of a command, which must succeed."""
         return self.host.check_output(command, *args)
 
     def succeeds_as(self, user: str, *argv: str) -> bool:
@@ -133,9 +136,14 @@ class Machine:
     def restart(self) -> None:
         """Reboot, and wait until SSH answers again."""
         subprocess.run(["podman", "restart", "--time=20", self.container], check=True, capture_output=True)
-        # The connection that was kept is dead.
+        # The old SSH connection is dead.
         (EPHEMERAL / "ssh" / self.address).unlink(missing_ok=True)
-        until(lambda: self.host.run("true").rc == 0, f"{self.name} is up again")
+        wait_until(lambda: self.host.run("true").rc == 0, f"{self.name} is up again")
+
+
+def machine_of(name: str) -> Machine:
+    """A host of the scenario by its name."""
+    return Machine(testinfra.get_host(f"ansible://{name}?ansible_inventory={os.environ['MOLECULE_INVENTORY_FILE']}"))
 
 
 LOOK = """sh -euc '
@@ -145,12 +153,12 @@ supervisorctl status || true; echo; ps -e -o pid=,ppid=,uid=
 
 
 @dataclass
-class Look:
-    """What runs for a site on a host, seen at one moment."""
+class Snapshot:
+    """The processes of a site on a host at one moment."""
 
     slot: str
     release: str
-    # What supervisor says of each program: its state and, of a running one, `pid PID, uptime …`.
+    # The status of each program in supervisor: its state and, if it runs, `pid PID, uptime …`.
     supervised: dict[str, list[str]]
     programs: dict[str, str]
     background: dict[str, int]
@@ -159,8 +167,8 @@ class Look:
     processes: set[int]
 
     @classmethod
-    def at(cls, machine: Machine, name: str, root: str, user: str) -> Look:
-        """Ask the host once for all of that: asking takes longer than the answers."""
+    def at(cls, machine: Machine, name: str, root: str, user: str) -> Snapshot:
+        """Query the host once for all of it, since each command over SSH takes a while."""
         told, _, table = machine.output(LOOK, root, user).partition("\n\n")
         live, release, uid, *lines = told.splitlines()
         slot = live.rpartition("/")[2]
@@ -186,13 +194,13 @@ class Look:
 
     @property
     def strays(self) -> set[int]:
-        """What runs as its user, and is neither the live slot's server nor one of its processes."""
+        """Processes of its user that belong neither to the live slot's server nor to its background processes."""
         return self.processes - {self.master, *self.workers, *self.background.values()}
 
 
 @dataclass
 class Site:
-    """A site of the page on one host."""
+    """A site on one host."""
 
     machine: Machine
     name: str
@@ -200,48 +208,48 @@ class Site:
 
     @property
     def root(self) -> str:
-        """The directory that holds everything of it."""
+        """Its root directory."""
         return self.entry.get("root", f"/srv/{self.name}")
 
     @property
     def user(self) -> str:
-        """Who it runs as."""
+        """The user that it runs as."""
         return self.entry.get("user", self.name)
 
     @property
     def server_name(self) -> str:
-        """Its first name."""
+        """Its first server name."""
         return self.entry["server_names"][0]
 
     @property
     def scheme(self) -> str:
-        """How clients come to it."""
+        """The scheme of its URL."""
         return "http" if self.entry.get("tls", {}).get("mode", "none") == "none" else "https"
 
     @property
     def port(self) -> int:
         """The port that nginx serves it on."""
-        usual = {"http": 80, "https": 443}[self.scheme]
-        return self.entry.get(f"{self.scheme}_port", usual)
+        default = {"http": 80, "https": 443}[self.scheme]
+        return self.entry.get(f"{self.scheme}_port", default)
 
     def get(self, path: str, timeout: float = 10, **headers: str) -> Answer:
-        """Ask it through nginx."""
+        """Send it a request through nginx."""
         tls = self.scheme == "https"
         return self.machine.ask(path, self.server_name, self.port, timeout, tls, **headers)
 
     @property
     def slot(self) -> str:
         """The live slot."""
-        return self.look().slot
+        return self.snapshot().slot
 
     @property
     def release(self) -> str:
-        """The live release, as the host's files tell."""
-        return self.look().release
+        """The live release, by the files on the host."""
+        return self.snapshot().release
 
     @property
     def answering_release(self) -> str:
-        """The live release, as the app itself tells."""
+        """The live release, by the response of the app."""
         answer = self.get("/healthz")
         assert answer.status == 200, f"{self.name} answers {answer.status}"
         assert answer.json["site"] == self.name
@@ -249,54 +257,59 @@ class Site:
 
     @property
     def programs(self) -> dict[str, str]:
-        """The programs of its slots and their states."""
-        return self.look().programs
+        """The programs of its slots, with their states."""
+        return self.snapshot().programs
 
     @property
     def background(self) -> dict[str, int]:
-        """Its processes and jobs that run just now, by name, with their PIDs."""
-        return self.look().background
+        """The PIDs of its running background processes and jobs, by name."""
+        return self.snapshot().background
 
     @property
     def master(self) -> int:
-        """The process that supervisor started for the live slot, and that became the server."""
-        return self.look().master
+        """The PID of the live slot's server, which supervisor started."""
+        return self.snapshot().master
 
     @property
     def workers(self) -> set[int]:
-        """The server's workers."""
-        return self.look().workers
+        """The PIDs of the server's workers."""
+        return self.snapshot().workers
 
     @property
     def processes(self) -> set[int]:
-        """Everything that runs as its user."""
-        return self.look().processes
+        """The PIDs of all processes of its user."""
+        return self.snapshot().processes
 
-    def look(self) -> Look:
-        """All of that at one moment."""
-        return Look.at(self.machine, self.name, self.root, self.user)
+    def snapshot(self) -> Snapshot:
+        """All of these at one moment."""
+        return Snapshot.at(self.machine, self.name, self.root, self.user)
 
-    def is_well(self) -> bool:
-        """It answers from the live release, one slot and its processes run, and nothing else runs as its user."""
-        answering, look = self.answering_release, self.look()
-        assert answering == look.release
-        assert list(look.programs.values()) == ["RUNNING"]
-        assert set(self.entry.get("processes", {})) <= set(look.background)
-        assert look.strays == set()
+    def is_healthy(self) -> bool:
+        """The live release answers, one slot and the background processes run, and no other process of its user."""
+        answering, now = self.answering_release, self.snapshot()
+        assert answering == now.release
+        assert list(now.programs.values()) == ["RUNNING"]
+        assert set(self.entry.get("processes", {})) <= set(now.background)
+        assert now.strays == set()
         return True
 
     def environment(self) -> dict[str, str]:
-        """What its process was started with."""
+        """The environment that its server was started with."""
         text = self.machine.output("cat %s/live/release/environment", self.root)
         return {name: json.loads(value) for name, _, value in (line.partition("=") for line in text.splitlines())}
 
 
 @dataclass
 class Run:
-    """A playbook run that has ended."""
+    """The result of a playbook run."""
 
     rc: int
     output: str
+
+    def checked(self) -> Run:
+        """The same run, which must have succeeded."""
+        assert self.rc == 0, self.output
+        return self
 
     @property
     def changed(self) -> int:
@@ -307,7 +320,7 @@ class Run:
 def command_of(
     playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None
 ) -> list[str]:
-    """The command of a playbook run as an operator would start it, on one host or all, perhaps with another page."""
+    """The command of a playbook run as an operator starts it, on one host or all, perhaps with another site config."""
     command = ["ansible-playbook", f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}"]
     command += [f"--inventory={PROJECT}/molecule/shared/inventory", *args]
     if machine is not None:
@@ -317,7 +330,7 @@ def command_of(
     return [*command, str(PROJECT / playbook)]
 
 
-def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
+def run_playbook(playbook: str, *args: str, machine: Machine | None = None, sites: dict[str, Any] | None = None) -> Run:
     """Run a playbook to its end."""
     result = subprocess.run(
         command_of(playbook, *args, machine=machine, sites=sites),
@@ -329,9 +342,9 @@ def play(playbook: str, *args: str, machine: Machine | None = None, sites: dict[
     return Run(result.returncode, result.stdout + result.stderr)
 
 
-def page(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The scenario's sites, with some keys of some of them changed, e.g. ``page(wordbook={"workers": 1})``."""
-    sites = copy.deepcopy(PAGE["sites"])
+def site_config(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The sites of the scenario with some keys changed: ``site_config(wordbook={"workers": 1})``."""
+    sites = copy.deepcopy(CONFIG["sites"])
     for name, keys in changes.items():
         sites[name] = {**sites.get(name, {}), **keys}
     return sites

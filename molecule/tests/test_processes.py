@@ -1,11 +1,11 @@
-"""What runs for a site, and what listens on the host."""
+"""The processes of a site, and the listeners on the host."""
 
 from __future__ import annotations
 
 from support import SITES, Machine, Site
 
 
-def test_exactly_one_slot_runs_for_the_site_and_it_is_the_live_one(site: Site) -> None:
+def test_only_the_live_slot_runs(site: Site) -> None:
     assert site.programs == {f"{site.name}-{site.slot}": "RUNNING"}
     files = site.machine.output("ls /etc/supervisor/conf.d").split()
     wanted = {site.slot, *site.entry.get("processes", {}), *site.entry.get("cron", {})}
@@ -14,7 +14,7 @@ def test_exactly_one_slot_runs_for_the_site_and_it_is_the_live_one(site: Site) -
     assert {name for name in files if name.startswith(f"{site.name}-")} == {f"{site.name}-{it}.conf" for it in wanted}
 
 
-def test_it_has_as_many_workers_as_the_page_says_or_the_usable_cpus_suggest(site: Site) -> None:
+def test_the_number_of_workers_follows_the_site_config_or_the_usable_cpus(site: Site) -> None:
     wanted = site.entry.get("workers", "auto")
     if wanted == "auto":
         wanted = 2 * site.machine.cpus + 1
@@ -23,7 +23,7 @@ def test_it_has_as_many_workers_as_the_page_says_or_the_usable_cpus_suggest(site
     assert (site.entry.get("workers_min") or wanted) <= len(site.workers) <= wanted
 
 
-def test_nothing_listens_on_the_network_but_ssh_nginx_and_the_listeners_that_were_asked_for(machine: Machine) -> None:
+def test_only_ssh_nginx_and_configured_listeners_are_reachable(machine: Machine) -> None:
     wanted = {22, *(entry.get("http_port", 80) for entry in SITES.values())}
     wanted |= {Site(machine, name, entry).port for name, entry in SITES.items()}
     wanted |= {int(listener.rpartition(":")[2]) for entry in SITES.values() for listener in entry.get("bind", [])}

@@ -3,45 +3,62 @@
 from __future__ import annotations
 
 import pytest
-from support import Machine, Site, play, until
+from support import Machine, Site, run_playbook, wait_until
 
 pytestmark = pytest.mark.breaks
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def systemd(machine: Machine) -> Machine:
-    """The host, if something on it starts daemons at boot."""
+    """The host, if it starts daemons at boot."""
     if not machine.has_systemd:
-        pytest.skip(f"{machine.name} has no systemd: nothing starts daemons at boot there")
+        pytest.skip(f"{machine.name} has no systemd, so nothing starts daemons at boot")
     return machine
 
 
-def test_after_a_reboot_every_release_that_was_live_is_live_again(systemd: Machine, site: Site) -> None:
-    before = site.release
+def test_after_a_reboot_every_live_release_is_live_again(systemd: Machine, sites: list[Site]) -> None:
+    before = [site.release for site in sites]
     systemd.restart()
-    until(site.is_well, f"{site.name} is well")
-    assert site.release == before
+    for site in sites:
+        wait_until(site.is_healthy, f"{site.name} is healthy")
+    assert [site.release for site in sites] == before
+
+
+def leave_mid_switch(site: Site) -> tuple[str, str, str]:
+    """Leave the site as a deploy does that ended between the start of the idle slot and the switch.
+
+    :returns: the live release, the live slot and the idle slot
+    """
+    release, live = site.release, site.slot
+    idle = {"blue": "green", "green": "blue"}[live]
+    program = f"/etc/supervisor/conf.d/{site.name}-{idle}.conf"
+    site.machine.output(
+        f"ln -sfn ../../releases/{release} {site.root}/slots/{idle}/release && "
+        f"install -m 0640 {site.root}/live/release/program-{idle}.conf {program}"
+    )
+    return release, live, idle
+
+
+def assert_only_the_live_slot_runs(site: Site, release: str, live: str, idle: str) -> None:
+    """The launcher of the idle slot has refused to start, and the live release answers."""
+    name = site.name
+    wait_until(lambda: site.programs.get(f"{name}-{live}") == "RUNNING", f"the live slot of {name} runs")
+    wait_until(lambda: site.programs.get(f"{name}-{idle}") == "EXITED", f"the other slot of {name} has refused")
+    wait_until(lambda: site.answering_release == release, f"{name} answers")
+    wait_until(lambda: site.snapshot().strays == set(), f"only processes of the live slot of {name} run")
 
 
 def test_after_a_reboot_in_mid_switch_only_the_live_slot_runs_and_a_deploy_tidies_up(
-    systemd: Machine, site: Site
+    systemd: Machine, sites: list[Site]
 ) -> None:
-    before, live = site.release, site.slot
-    idle = {"blue": "green", "green": "blue"}[live]
-    # As a deploy leaves it that was cut off between starting the idle slot and the switch.
-    systemd.output(f"ln -sfn ../../releases/{before} {site.root}/slots/{idle}/release")
-    systemd.output(
-        f"install -m 0640 {site.root}/live/release/program-{idle}.conf /etc/supervisor/conf.d/{site.name}-{idle}.conf"
-    )
+    states = [leave_mid_switch(site) for site in sites]
     systemd.output("supervisorctl reread && supervisorctl update")
     systemd.restart()
 
-    until(lambda: site.programs.get(f"{site.name}-{live}") == "RUNNING", "the live slot runs")
-    until(lambda: site.programs.get(f"{site.name}-{idle}") == "EXITED", "the other slot has refused")
-    until(lambda: site.answering_release == before, f"{site.name} answers")
-    until(lambda: site.look().strays == set(), "nothing but the live slot's processes runs")
+    for site, state in zip(sites, states, strict=True):
+        assert_only_the_live_slot_runs(site, *state)
 
-    run = play("playbooks/deploy.yml", f"--extra-vars=site={site.name}", machine=systemd)
-    assert run.rc == 0, run.output
-    until(site.is_well, f"{site.name} is well")
-    assert site.programs == {f"{site.name}-{site.slot}": "RUNNING"}
+    run_playbook("playbooks/deploy.yml", machine=systemd).checked()
+    for site in sites:
+        wait_until(site.is_healthy, f"{site.name} is healthy")
+        assert site.programs == {f"{site.name}-{site.slot}": "RUNNING"}

@@ -1,4 +1,4 @@
-"""What a client gets, asked over the network through nginx."""
+"""Responses to a client on the network, through nginx."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from support import Machine, Site, until
+from support import Machine, Site, wait_until
 
 
 def test_a_request_reaches_the_right_site_and_its_live_release(site: Site) -> None:
@@ -25,7 +25,7 @@ def test_the_app_sees_the_client_itself(site: Site) -> None:
     assert answer.json["host"].split(":")[0] == site.server_name
 
 
-def test_what_a_client_claims_in_headers_never_reaches_the_app_as_truth(site: Site) -> None:
+def test_forged_forwarding_headers_do_not_reach_the_app(site: Site) -> None:
     answer = site.get(
         "/whoami",
         X_Forwarded_For="203.0.113.9, 198.51.100.7",
@@ -46,9 +46,9 @@ def test_a_request_for_an_unknown_name_gets_no_site(machine: Machine, site: Site
         machine.ask("/", "unknown.test", site.port, tls=tls)
 
 
-def test_each_request_is_in_the_access_log_with_its_timings_and_the_id_that_the_client_got(site: Site) -> None:
+def test_each_request_is_logged_with_its_timings_and_its_id(site: Site) -> None:
     request_id = site.get("/healthz").headers["X-Request-ID"]
-    line = until(
+    line = wait_until(
         lambda: site.machine.host.run("grep -F %s /var/log/%s/access.log", request_id, site.name).stdout,
         "the request is logged",
     )
@@ -58,7 +58,7 @@ def test_each_request_is_in_the_access_log_with_its_timings_and_the_id_that_the_
 
 @contextmanager
 def stopped(site: Site) -> Iterator[None]:
-    """Hold all of the site's processes, so that Python can answer nothing."""
+    """Stop all processes of the site, so that Python cannot respond."""
     pids = " ".join(map(str, sorted(site.processes)))
     site.machine.output(f"kill -STOP {pids}")
     try:
@@ -77,8 +77,8 @@ def test_static_files_come_from_nginx_without_python(site: Site) -> None:
         assert f"max-age={site.entry.get('static_max_age', 3600)}" in css.headers["Cache-Control"]
         with pytest.raises(TimeoutError):
             site.get("/healthz", timeout=1)
-    until(site.is_well, f"{site.name} is well again")
+    wait_until(site.is_healthy, f"{site.name} is healthy again")
 
 
-def test_text_says_that_it_is_utf_8(site: Site) -> None:
+def test_text_is_served_as_utf_8(site: Site) -> None:
     assert "charset=utf-8" in site.get("/").headers["Content-Type"].lower()

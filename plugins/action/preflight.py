@@ -12,7 +12,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, readable, site_spec
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, site_spec
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import version
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
     def _read(self, kind: type[Reading], host: str, hostvars: Any) -> Reading:
         """What the inventory says of a host, before anything that the host may say."""
         site_config.guard_first(hostvars, host, self._loader)
-        own = {**hostvars.raw_get(host), "hostvars": hostvars}
+        own = {**site_config.of_play(self._task, hostvars, host), "hostvars": hostvars}
         argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
         keys = self._loader.load_from_file(str(SITE_ROLE / "defaults/main.yml"), trusted_as_template=True)["site_keys"]
         return kind(own, self._loader, site_spec(argument_specs), keys)
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):
         hosts = {
             host: {
                 "names": page.names,
-                "sites": {name: readable(site) for name, site in page.sites.items()},
+                "sites": page.entries,
                 "digests": site_config.digests(page.variables),
             }
             for host, page in pages.items()
@@ -146,7 +146,9 @@ class ActionModule(ActionBase):
         strays = sorted(set(folders) - set(known))
         if strays:  # a run with --limit does not know every site, so ask the other hosts too
             hostvars = variables["hostvars"]
-            everywhere = {str(name) for host in hostvars for name in self._names(hostvars.raw_get(host))}
+            everywhere = {
+                str(name) for host in hostvars for name in self._names(site_config.of_play(self._task, hostvars, host))
+            }
             strays = sorted(set(strays) - everywhere)
         for stray in strays:
             self._display.warning(f"{folder.name}/{stray}/ overrides nothing: no site has that name.")

@@ -1,362 +1,37 @@
-"""The controller's half of release_build: packs a site's source, and transfers it only if the host needs it.
-
-The environment (secrets) goes from the task's arguments into the packed file and nowhere else: not into the module's
-arguments, not into a result, an error or a log.
-"""
+"""The controller's half of release_build: compose the manifest, ask the host, and send the payload if it needs one."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import json
 import os
 import re
-import stat
-import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import EnvironmentFault, as_texts
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
+from ansible_collections.wsgi.sites.plugins.plugin_utils.places import CACHE, PROJECT
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import payload
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.inputs import Inputs, with_version
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.manifest import compose, hash_of
 from ansible_collections.wsgi.sites.plugins.plugin_utils.results import ask
-from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, limits, wheels
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.source import source_folder
 
-# What was fetched for earlier runs. A name that no host has: beside it lies what playbooks/render.yml writes.
-CACHE = PROJECT / "build" / ".cache"
-# Raise this when a release of the same parts would be laid down in another way: every site then gets a new one.
-LAYOUT = 2
-EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
-# Flask keeps a machine's own data here; a package of this name deeper down is code.
-EXCLUDED_AT_TOP = {"instance"}
-COMPILE = "uv pip compile --generate-hashes"
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# What the module gets as it is; the rest of the task's arguments is this plugin's own.
-FOR_MODULE = (
-    "site", "root", "user", "requirements", "wsgi", "server", "worker_class",
-    "listen", "backlog", "tls", "socket_group", "aliases", "health", "max_body", "going_live", "keep_releases",
-    "resources", "packages", "processes", "server_from", "crew", "precompress",
-)  # fmt: skip
-# What makes another server config, besides the rendered files.
-CONFIG = (
-    "root", "user", "wsgi", "server", "worker_class", "listen", "backlog", "tls", "socket_group", "aliases", "health",
-    "max_body", "going_live", "resources", "processes", "server_from", "crew", "precompress",
-)  # fmt: skip
-# The package that brings each server.
-PACKAGES = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}
-# Links that a link may lead through, as Linux has it.
-LINKS = 40
-# What a release has in any case.
+# Names in a release that no configuration file can have.
 RELEASE_NAMES = ("app", "venv", "packages", "environment")
-OWN = ("source", "files", "environment", "package_index", "http_proxy", "no_proxy")
-
-
-class PackError(InputError):
-    """The release cannot be packed; the text names what is wrong and the remedy, never a value."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file, folder or link of the source, as it will lie in ``app/``."""
-
-    top: Path
-    name: str
-    kind: str
-    executable: bool = False
-    digest: str = ""
-    size: int = 0
-
-
-def collect(source: Path) -> list[Entry]:
-    """List what belongs to a release, in a fixed order, with the hash of each file's content.
-
-    Whoever can write to the source can exchange a part of it at any time, so each part is opened without following
-    links, and only what was opened counts.
-    """
-    entries: list[Entry] = []
-    used, folders = limits.Bounds(), [""]
-    while folders:
-        folder = folders.pop()
-        descriptor = limits.open_folder(source, folder)
-        try:
-            for name in _names(descriptor, not folder, used):
-                entries.append(_entry(source, f"{folder}/{name}" if folder else name, descriptor, used))
-                if entries[-1].kind == "folder":
-                    folders.append(entries[-1].name)
-        finally:
-            os.close(descriptor)
-    links = {entry.name: entry.digest for entry in entries if entry.kind == "link"}
-    for name in links:
-        if _leads_out(name, links):
-            raise PackError(
-                f"the link {name} leads out of the source, where no host can follow; put the file itself there"
-            )
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _excluded(name: str, at_top: bool) -> bool:
-    return name in EXCLUDED or name.endswith((".pyc", ".pyo")) or (at_top and name in EXCLUDED_AT_TOP)
-
-
-def _names(folder: int, at_top: bool, used: limits.Bounds) -> list[str]:
-    names = []
-    with os.scandir(folder) as listed:
-        for found in listed:
-            if not _excluded(found.name, at_top):
-                used.count()
-                names.append(found.name)
-    return sorted(names)
-
-
-def _entry(source: Path, name: str, folder: int, used: limits.Bounds) -> Entry:
-    path = PurePosixPath(name)
-    limits.check_name(name, path.parts)
-    try:
-        mode = os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode
-        target = str(PurePosixPath(os.readlink(path.name, dir_fd=folder))) if stat.S_ISLNK(mode) else ""
-    except OSError as error:
-        raise limits.unreadable(name, error) from None
-    if stat.S_ISDIR(mode):
-        return Entry(source, name, "folder")
-    if stat.S_ISLNK(mode):
-        used.add(len(target))
-        return Entry(source, name, "link", digest=target)
-    if not stat.S_ISREG(mode):
-        raise PackError(f"{name} in the source is neither a file, a folder nor a link; move it out of the source")
-    with os.fdopen(limits.open_below(source, name), "rb") as stream:
-        status, digest, size = os.fstat(stream.fileno()), hashlib.sha256(), 0
-        used.room(status.st_size)
-        while block := stream.read(limits.BLOCK):
-            used.add(len(block))
-            size += len(block)
-            digest.update(block)
-    return Entry(source, name, "file", bool(status.st_mode & 0o100), digest.hexdigest(), size)
-
-
-def _leads_out(name: str, links: Mapping[str, str]) -> bool:
-    """Whether a link ends outside the source, by the texts of all links as they were read and will be packed."""
-    place = list(PurePosixPath(name).parts[:-1])
-    steps, followed = [PurePosixPath(name).name], 0
-    while steps:
-        step = steps.pop()
-        if step in ("", "."):
-            continue
-        if step == "..":
-            if not place:
-                return True
-            place.pop()
-            continue
-        target = links.get("/".join([*place, step]))
-        if target is None:
-            place.append(step)
-            continue
-        followed += 1
-        if target.startswith("/"):
-            return True
-        if followed > LINKS:
-            return False  # a circle, which leads nowhere
-        steps += reversed(target.split("/"))
-    return False
-
-
-def code_hash(entries: list[Entry], lock: str) -> str:
-    """Hash of names, contents and executable bits. Times stay out, and the lock, which is a part of its own."""
-    digest = hashlib.sha256()
-    for entry in entries:
-        if entry.name != lock:
-            digest.update(os.fsencode(repr((entry.name, entry.kind, entry.executable, entry.digest))))
-    return digest.hexdigest()
-
-
-def hash_of(value: object) -> str:
-    """Hash of data, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def check_lock(source: Path, requirements: str) -> bytes:
-    """Read the lock file, and refuse one that does not pin everything with hashes."""
-    path = Path(os.path.normpath(source / requirements))
-    if source not in path.parents or Path(requirements).is_absolute():
-        raise PackError("requirements: the lock file must lie in the source; name it relative to the source")
-    if not path.is_file():
-        raise PackError(f"requirements: {requirements} is not in the source. {_remedy(source, requirements)}")
-    if source.resolve() not in path.resolve().parents:
-        raise PackError(
-            f"requirements: {requirements} is a link that leads out of the source; put the file itself there"
-        )
-    content = lockfile.read(path)
-    try:
-        if path.name == "uv.lock":
-            if not path.with_name("pyproject.toml").is_file():
-                raise PackError(
-                    f"requirements: {requirements} needs its pyproject.toml beside it; put it into the source"
-                )
-            lockfile.check_project(source, requirements)
-        else:
-            lockfile.parse(content)
-    except lockfile.LockError as error:
-        name = "" if path.name == "uv.lock" else f"{requirements}: "
-        raise PackError(f"requirements: {name}{error}. {_remedy(source, requirements)}") from None
-    return content
-
-
-def unhashed(text: str) -> list[str]:
-    """What is wrong with a lock; empty if nothing is."""
-    try:
-        lockfile.parse(text)
-    except lockfile.LockError as error:
-        return [str(error)]
-    return []
-
-
-def _remedy(source: Path, requirements: str) -> str:
-    """The command that makes the lock right, for the files that this source has."""
-    if Path(requirements).name == "uv.lock":
-        return "Make it with: uv lock"
-    wanted = Path(requirements).with_suffix(".in").as_posix()
-    command = f"{COMPILE} {wanted} -o {requirements}"
-    if not (source / wanted).is_file():
-        if not (source / requirements).is_file():
-            if (source / "uv.lock").is_file():
-                return "This source has a uv.lock: set `requirements: uv.lock`"
-            return f"List the packages in {wanted}, then make it, in the source's folder, with: {command}"
-        return f"Rename it to {wanted}, then make the lock, in the source's folder, with: {command}"
-    return f"Make it, in the source's folder, with: {command}"
-
-
-def names_package(lock: bytes, requirements: str, package: str) -> bool:
-    """Whether a lock pins a package."""
-    if Path(requirements).name == "uv.lock":
-        text = lock.decode("utf-8", errors="replace")
-        return re.search(rf'^name = "{re.escape(package)}"$', text, re.MULTILINE) is not None
-    return package in lockfile.parse(lock, partly=True).names
-
-
-def clean_environment(given: object) -> dict[str, str]:
-    """The environment as text. Neither names nor values appear in an error: they are counted."""
-    if not isinstance(given, Mapping):
-        raise PackError("env: must be a mapping of names to values")
-    clean: dict[str, str] = {}
-    for number, (name, value) in enumerate(given.items(), start=1):
-        if not isinstance(name, str) or not NAME.match(name):
-            raise PackError(f"env: the name of entry {number} must be letters, digits and _, and begin with no digit")
-        if isinstance(value, bool):
-            text = "true" if value else "false"
-        elif isinstance(value, (str, int, float)):
-            text = str(value)
-        else:
-            raise PackError(f"env: the value of entry {number} must be a text or a number")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise PackError(f"env: the value of entry {number} is not valid Unicode") from None
-        if "\0" in text:
-            raise PackError(f"env: the value of entry {number} holds a NUL, which no environment can")
-        clean[str(name)] = text
-    return clean
-
-
-class _Hashing(io.RawIOBase):
-    """Reads a file and hashes what it reads."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.hash = stream, hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
-        self.hash.update(data)
-        return data
-
-
-def pack(
-    target: BinaryIO,
-    entries: list[Entry],
-    settings: Mapping[str, Any],
-    server_lock: bytes,
-    wheelhouse: Sequence[Path] = (),
-) -> None:
-    """Write the payload: the same source and settings make the same bytes, on every controller."""
-    with (
-        gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=6, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for name, content in (
-            ("settings.json", json.dumps(settings, sort_keys=True).encode()),
-            ("server.txt", server_lock),
-        ):
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o600
-            tar.addfile(member, io.BytesIO(content))
-        for wheel in wheelhouse:
-            member = tarfile.TarInfo(f"wheels/{wheel.name}")
-            member.size, member.mode = wheel.stat().st_size, 0o600
-            with wheel.open("rb") as stream:
-                tar.addfile(member, stream)
-        for entry in entries:
-            _add(tar, entry)
-
-
-def _add(tar: tarfile.TarFile, entry: Entry) -> None:
-    member = tarfile.TarInfo(f"app/{entry.name}")
-    if entry.kind == "folder":
-        member.type, member.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(member)
-    elif entry.kind == "link":
-        member.type, member.linkname = tarfile.SYMTYPE, entry.digest
-        tar.addfile(member)
-    else:
-        with os.fdopen(limits.open_below(entry.top, entry.name), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            # The real time: nginx makes ETags of it, and what did not change should stay in browsers' caches.
-            member.mtime = int(status.st_mtime)
-            member.size, member.mode = entry.size, 0o755 if entry.executable else 0o644
-            reader = _Hashing(stream)
-            try:
-                tar.addfile(member, reader)
-            except OSError:
-                raise PackError(f"{entry.name} changed while it was packed; run again") from None
-        if reader.hash.hexdigest() != entry.digest or status.st_size != entry.size:
-            raise PackError(f"{entry.name} changed while it was packed; run again")
-
-
-def with_version(source: object, site: str, extra: Mapping[str, Any]) -> object:
-    """The page's source, with the version that the command line asks for: ``-e site=shop -e version=v1.3``.
-
-    Only the command line: a variable of the inventory may well be called ``version``.
-    """
-    version = extra.get("version")
-    if version is None or extra.get("site") != site:
-        return source
-    if not isinstance(source, Mapping) or not source.get("git"):
-        raise PackError("-e version=…: only a source in git has versions; leave it out")
-    return {**source, "version": str(version)}
-
-
-def brings(args: Mapping[str, Any]) -> str:
-    """The package of the site's server; empty if the distribution has it."""
-    return "" if args.get("server_from") == "distribution" else PACKAGES[args.get("server") or "gunicorn"]
-
-
-def collect_wheels(text: str, server_lock: str, args: Mapping[str, Any], target: Mapping[str, Any]) -> list[Path]:
-    """The wheels of the site's lock for this host, and those of the bundle's own lock if that names no server."""
-    locks = [text] if brings(args) in {"", *wheels.names(text)} else [text, server_lock]
-    return wheels.collect(locks, target, str(args.get("package_index") or ""), CACHE)
+OPTIONS = {"site", "settings", "environment", "files", "processes", "brotli", "package_index", "http_proxy", "no_proxy"}
+# They may hold passwords, so they travel in the payload.
+NETWORK = ("package_index", "http_proxy", "no_proxy")
 
 
 class ActionModule(ActionBase):
-    """Ask the host what it needs; pack, transfer and build only that."""
+    """Ask the host whether it needs a release; pack, transfer and build only then."""
 
     TRANSFERS_FILES = False  # the remote folder is made when there is something to put into it
     _supports_check_mode = True
@@ -365,82 +40,56 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Entry point."""
         site_config.guard(task_vars or {})
-        # Out of the task first: what a callback or a debugger shows of a task are its arguments.
-        environment, source = self._task.args.pop("environment", {}), self._task.args.pop("source", None)
+        # Out of the task first: callbacks and debuggers show a task's arguments.
+        environment, settings = self._task.args.pop("environment", {}), self._task.args.pop("settings", {})
         super().run(tmp, task_vars)
-        site = self._task.args.get("site", "?")
+        site = str(self._task.args.get("site", "?"))
         try:
-            return self._build(environment, source, task_vars or {})
-        except InputError as error:
+            return self._build(site, settings, as_texts(environment), task_vars or {})
+        except (InputError, EnvironmentFault) as error:
             return {"failed": True, "changed": False, "msg": f"{site}: {error}"}
         except OSError as error:
             return {"failed": True, "changed": False, "msg": f"{site}: cannot pack the source: {error}"}
 
-    def _build(self, given: object, page: object, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _build(
+        self, site: str, settings: Mapping[str, Any], environment: dict[str, str], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
         args = dict(self._task.args)
-        unknown = sorted(set(args) - {*FOR_MODULE, *OWN})
-        if unknown:
-            raise PackError(f"release_build does not know {', '.join(unknown)}")
-        environment = clean_environment(given)
+        if unknown := sorted(set(args) - OPTIONS):
+            raise InputError(f"release_build has no option {', '.join(unknown)}; it has {', '.join(sorted(OPTIONS))}")
+        files = checked_files(args.get("files") or {})
         # A folder of this run that its forks share, and that Ansible removes at its end.
         run = Path(constants.DEFAULT_LOCAL_TMP)
-        source = with_version(page, str(args.get("site", "")), load_extra_vars(self._loader))
+        source = with_version(settings["source"], site, load_extra_vars(self._loader))
         folder, words = source_folder(source, PROJECT, run, CACHE)
-        requirements = args.get("requirements") or "requirements.txt"
-        files = {str(name): str(content) for name, content in (args.get("files") or {}).items()}
-        for name in files:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RELEASE_NAMES:
-                raise PackError(f"files: {name!r} is no name for a file of a release")
-        # Before any file of it is read: a link that leads out of the source would show what lies there.
-        entries = collect(folder)
-        lock = check_lock(folder, requirements)
-        lock_name = Path(os.path.normpath(requirements)).as_posix()
-        server_lock = (ROLES / "server/files" / f"{args.get('server') or 'gunicorn'}.txt").read_bytes()
-        server_package = brings(args)
-        needs_server = bool(server_package) and not names_package(lock, requirements, server_package)
-        module_args = {name: args[name] for name in FOR_MODULE if name in args} | {
-            "source": words,
-            "parts": {
-                "code": code_hash(entries, lock_name),
-                "requirements": hash_of([lock_name, lock.hex(), server_lock.hex() if needs_server else ""]),
-                "config": hash_of([LAYOUT, files, {name: args.get(name) for name in CONFIG}]),
-            },
+        manifest = compose(site, settings, words, args.get("processes") or {}, bool(args.get("brotli")))
+        inputs = Inputs.read(folder, manifest)
+        module_args = {
+            "manifest": manifest,
+            "parts": inputs.parts(files),
             "environment_hash": hash_of(environment),
         }
-        result = self._ask(module_args, task_vars)
+        result = self._ask(site, module_args, task_vars)
         if result.get("failed") or not result.get("build"):
             return result
         if self._task.check_mode:
             return {**result, "changed": True}
-        settings = {
-            "environment": environment,
-            "files": files,
-            "server_package": server_package,
-            **{name: str(args.get(name) or "") for name in ("package_index", "http_proxy", "no_proxy")},
-        }
-        wheelhouse: list[Path] = []
-        if args.get("packages") == "wheelhouse":
-            text = (
-                wheels.export(folder, requirements, CACHE)
-                if Path(lock_name).name == "uv.lock"
-                else lockfile.decode(lock)
-            )
-            wheelhouse = collect_wheels(text, server_lock.decode(), args, result["target"])
-        payload = self._send(entries, settings, server_lock, wheelhouse)
-        return self._ask(module_args | {"payload": payload}, task_vars)
+        network = {name: str(args.get(name) or "") for name in NETWORK}
+        contents = {"environment": environment, "files": files, "server_package": inputs.server_package, **network}
+        wheels = inputs.wheels(result["target"], network["package_index"]) if "target" in result else []
+        sent = self._send(inputs, contents, wheels)
+        return self._ask(site, module_args | {"payload": sent}, task_vars)
 
-    def _ask(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The host's half; whose site it is about is not the host's to say."""
-        return {**ask(self, "wsgi.sites.release_build", module_args, task_vars), "site": module_args.get("site")}
+    def _ask(self, site: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The host's half. The site is not the host's to name."""
+        return {**ask(self, "wsgi.sites.release_build", module_args, task_vars), "site": site}
 
-    def _send(
-        self, entries: list[Entry], settings: dict[str, Any], server_lock: bytes, wheelhouse: Sequence[Path]
-    ) -> str:
-        """Pack into a file that only its owner can read, lay it into the connection's own folder on the host."""
+    def _send(self, inputs: Inputs, contents: Mapping[str, Any], wheels: list[Path]) -> str:
+        """Pack into a file that only its owner can read, and transfer it to the connection's folder on the host."""
         descriptor, local = tempfile.mkstemp(prefix="release-", suffix=".tar.gz", dir=constants.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(descriptor, "wb") as target:
-                pack(target, entries, settings, server_lock, wheelhouse)
+                payload.pack(target, inputs.entries, contents, inputs.server_lock, wheels)
             shell = self._connection._shell
             if shell.tmpdir is None:
                 self._make_tmp_path()
@@ -449,3 +98,11 @@ class ActionModule(ActionBase):
             return remote
         finally:
             Path(local).unlink()
+
+
+def checked_files(given: Mapping[str, Any]) -> dict[str, str]:
+    """The configuration files by their names in the release."""
+    for name in map(str, given):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RELEASE_NAMES:
+            raise InputError(f"files: {name!r} is no name for a file of a release")
+    return {str(name): str(content) for name, content in given.items()}

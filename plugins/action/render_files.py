@@ -16,23 +16,6 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT
 
-DOCUMENTATION = r"""
-module: render_files
-short_description: Write files that a host would get under build/HOST/ on the controller
-description:
-  - Each file at its real path below C(build/HOST/) in the project's root. The host is not asked for anything.
-  - Only the owner can read the files and enter the folders. Links below C(build/) are not followed.
-options:
-  files:
-    description: The files' contents by their path on the host.
-    type: dict
-    required: true
-  links:
-    description: Targets of symbolic links by their path on the host.
-    type: dict
-    default: {}
-"""
-
 BUILD = PROJECT / "build"
 
 

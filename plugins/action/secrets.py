@@ -22,8 +22,10 @@ from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-FILE = ".secrets.yml"
-LOCK = f"{FILE}.lock"
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.environment import SECRETS
+
+LOCK = f"{SECRETS}.lock"
 # Seconds to wait for another run, and between two looks.
 PATIENCE, INTERVAL = 60.0, 0.05
 HEADER = """\
@@ -52,7 +54,10 @@ class ActionModule(ActionBase):
         """The sites without a SECRET_KEY, by the inventory whose hosts they are on."""
         wanted: dict[Path, list[str]] = {}
         for host in variables["ansible_play_hosts_all"]:
-            page = {**variables["hostvars"].raw_get(host), "hostvars": variables["hostvars"]}
+            page = {
+                **site_config.of_play(self._task, variables["hostvars"], host),
+                "hostvars": variables["hostvars"],
+            }
             for site in self._without_key(page):
                 if not Path(str(page.get("inventory_dir"))).is_absolute():  # Ansible says "None" for `-i host,`
                     raise AnsibleActionFail(
@@ -78,7 +83,7 @@ class ActionModule(ActionBase):
                 yield str(site)
 
     def _keep(self, folder: Path, sites: list[str]) -> list[str]:
-        path = folder / FILE
+        path = folder / SECRETS
         _known, missing, exposed = self._look(path, sites)
         if self._task.check_mode or not (missing or exposed):
             return [f"Would make a SECRET_KEY for {site}" for site in missing]

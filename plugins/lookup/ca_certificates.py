@@ -13,14 +13,15 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certifica
 
 DOCUMENTATION = """
 name: ca_certificates
-short_description: Certificate authorities that stand in files of the controller
+short_description: CA certificates in files of the controller
 description:
-  - The certificates of each file, in PEM, by the file's name without its ending. Nothing else of a file leaves the
-    controller.
+  - Returns the certificates of each file, in PEM, by the file's name without its extension. Nothing else of a file
+    leaves the controller.
 options:
   _terms:
     description: Paths of the files, absolute or relative to the project's root.
     required: true
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

@@ -10,16 +10,17 @@ from ansible.utils.vars import load_extra_vars
 
 DOCUMENTATION = """
 name: extra_var
-short_description: What the operator says for this one run
+short_description: Value of an extra variable
 description:
-  - The text of an extra variable (C(-e release=ID)), or an empty one. A variable of the inventory may well have such a
-    name, and must not stand for a word that somebody says once.
+  - Returns the text of an extra variable (C(-e release=ID)), or an empty text. A variable of the inventory with the
+    same name is ignored, since it is no request for this run.
 options:
   _terms: {description: Names of variables., required: true}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Go back to the release that was asked for
+- name: Show the requested release
   ansible.builtin.debug:
     msg: "{{ lookup('wsgi.sites.extra_var', 'release') or 'previous' }}"
 """

@@ -20,16 +20,15 @@ from ansible.utils.vars import load_extra_vars
 
 DOCUMENTATION = """
 name: run_identity
-short_description: This run of ansible-playbook, as the steps of role release want to know it
+short_description: Identity of this run of ansible-playbook, for the lock and the history
 description:
-  - As JSON, for the variable C(SITES_RUN) in the environment of a step's module. Nothing in it is secret.
-  - It names the run by the controller's process, so that nothing has to be kept from task to task. Where processes
-    cannot be listed (no /proc, or one that hides those of other users), a run that was cut off is known by its silence
-    alone.
-  - C(-e lock=take) on the command line takes a site's lock from whoever has it.
+  - Returns JSON, for the variable C(SITES_RUN) in the environment of a module. Nothing in it is secret.
+  - Identifies the run by the controller's process, so that nothing is passed from task to task. Where processes cannot
+    be listed (no /proc, or one that hides those of other users), an interrupted run is recognized only by its silence.
+  - C(-e lock=take) on the command line takes over a site's lock.
 options:
   _terms:
-    description: What the run does to a site, such as C(deploy).
+    description: Action of the run, such as C(deploy).
     required: true
   release_lock_patience:
     description: Seconds without a sign of life after which another controller's run counts as dead.
@@ -38,17 +37,18 @@ options:
     vars:
       - name: release_lock_patience
   silence:
-    description: Seconds that the run may give no sign of life on a host while it is at work on others.
+    description: Seconds that the run can be silent on a host while it works on others.
     type: float
     default: 0
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Tell each step whose it is
+- name: Run the steps under one identity
   environment:
     SITES_RUN: "{{ lookup('wsgi.sites.run_identity', 'deploy') }}"
   block:
-    - name: Do the steps
+    - name: Run the steps
       ansible.builtin.include_tasks: steps.yml
 """
 

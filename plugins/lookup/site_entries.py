@@ -11,24 +11,25 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_conf
 
 DOCUMENTATION = """
 name: site_entries
-short_description: The sites of a host, each with everything that the page says of it
+short_description: The sites of a host with their merged settings
 description:
-  - One entry for each key of C(sites), in the page's order, what the site says over C(site_defaults) over the keys'
-    own defaults, with C(name) added, as role C(preflight) has read it before any host answered. It is what role C(site)
-    sees as C(site_entry), for tasks that need all sites.
+  - Returns one entry for each key of C(sites), in the order of the site config, with C(name) added - the site's
+    settings over C(site_defaults) over the defaults of the keys, as role C(preflight) has read them before any host
+    answered. It is what role C(site) gets as C(site_entry), for tasks that need all sites.
 options:
   _terms:
     description:
-      - The keys to give of each entry, or all if none is named. What goes to a module must leave out C(env) and
-        C(tls.key). C(tls.mode) gives C(tls) with nothing but its C(mode).
+      - Keys of each entry to return, or all if none is named. Leave out the secrets C(env) and C(tls.key) in what goes
+        to a module. C(tls.mode) returns C(tls) with only its C(mode).
   state:
     description: Only sites of this state.
     type: str
     choices: [present, absent]
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Tell which ports the sites want
+- name: List the ports of the sites
   ansible.builtin.debug:
     msg: "{{ query('wsgi.sites.site_entries', 'name', 'http_port', state='present') }}"
 """

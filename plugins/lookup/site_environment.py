@@ -1,4 +1,4 @@
-"""The environment of a site: what was made for it, and what the operator says over that."""
+"""The environment of a site: the operator's values over the secrets made for the site."""
 
 from __future__ import annotations
 
@@ -6,80 +6,70 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from ansible.errors import AnsibleError
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
+    format_environment,
+    release_environment,
+)
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import environment, site_config
 
 DOCUMENTATION = """
 name: site_environment
 short_description: The environment of a site
 description:
-  - The secrets that the action C(secrets) keeps beside the inventory, and over them what the page says under C(env).
-  - Every value is a text, since that is all that an environment holds. true and false are written in small letters.
-  - The result is secret. Hand it only to something that shows nothing.
+  - The secrets that the action C(secrets) stores beside the inventory, and over them the site's C(env).
+  - Every value is text. true and false are written in lower case.
+  - The result is secret. Pass it only to a module that does not show it.
 options:
   _terms:
-    description: The site's key on the page, and its C(env).
+    description: The site's key, and its C(env).
     required: true
   mask:
-    description: Give stars for values, for files that are only to be looked at.
+    description: Replace the values by stars.
     type: bool
     default: false
+  file_of:
+    description:
+      - The site's merged entry. The result is then the text of a release's environment file, as the build on a host
+        writes it, with a placeholder for the release's ID.
+    type: dict
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Build the release
-  wsgi.sites.release_build:
-    environment: "{{ lookup('wsgi.sites.site_environment', site_name, site_entry.env) }}"
+- name: Show the names in the environment of a site
+  ansible.builtin.debug:
+    msg: "{{ lookup('wsgi.sites.site_environment', site_name, site_entry.env, mask=true) | list }}"
 """
 
 RETURN = """
 _raw:
-  description: Name to value.
+  description: Name to value, or the text of the file.
   type: list
-  elements: dict
+  elements: raw
 """
 
-FILE = ".secrets.yml"
-MASK = "********"
+RELEASE = "(the release's ID)"
 
 
 class LookupModule(LookupBase):
     """``lookup('wsgi.sites.site_environment', site_name, site_entry.env)``."""
 
-    def run(
-        self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: object
-    ) -> list[dict[str, str]]:
+    def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: object) -> list[Any]:
         """Answer the lookup."""
         variables = variables or {}
         site_config.guard(variables)
         self.set_options(var_options=variables, direct=kwargs)
         site, given = str(terms[0]), terms[1] if len(terms) > 1 else {}
         if self.get_option("mask"):
-            return [dict.fromkeys(sorted({"SECRET_KEY", *map(str, given)}), MASK)]
-        made = {} if "SECRET_KEY" in given else self._made(site, variables)
-        return [{str(key): text(value) for key, value in {**made, **dict(given.items())}.items()}]
-
-    def _made(self, site: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        path = Path(str(variables.get("inventory_dir"))) / FILE
-        kept: dict[str, Any] = {}
-        if path.is_absolute() and path.exists():  # Ansible says "None" for `-i host,`
-            try:
-                kept = (yaml.safe_load(self._loader.get_text_file_contents(str(path))) or {}).get(site) or {}
-            except (AnsibleError, yaml.YAMLError, AttributeError):
-                raise AnsibleError(
-                    f"{path} cannot be read: it is damaged, or its vault password is missing "
-                    "(--vault-password-file, or --ask-vault-pass)."
-                ) from None
-        if "SECRET_KEY" in kept:
-            return kept
-        if self._templar.template(variables.get("ansible_check_mode", False)):
-            return {"SECRET_KEY": MASK}  # a first run in check mode makes none
-        raise AnsibleError(f"There is no SECRET_KEY for {site} yet; run playbooks/preflight.yml, which makes one.")
-
-
-def text(value: object) -> str:
-    """As a program expects it in its environment."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+            values = environment.masked(given)
+        else:
+            check_mode = bool(self._templar.template(variables.get("ansible_check_mode", False)))
+            values = environment.values(site, given, variables.get("inventory_dir"), self._loader, check_mode)
+        entry = self.get_option("file_of")
+        if not entry:
+            return [values]
+        largest_body = human_to_bytes(str(entry["client_max_body_size"]))
+        return [format_environment(release_environment(values, site, RELEASE, Path(entry["root"]), largest_body))]

@@ -22,6 +22,7 @@ options:
   _terms:
     description: The site's merged entry.
     required: true
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

@@ -17,20 +17,20 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, 
 
 DOCUMENTATION = """
 name: template
-short_description: Render a role's template, or the operator's own version of it
+short_description: Render a role's template, or the operator's override
 description:
   - Renders the first of C(templates/SITE/NAME), C(templates/NAME) and C(roles/ROLE/templates/NAME); returns the text.
-  - In an override, C({% extends 'NAME' %}) finds the role's copy, so that it only has to fill blocks.
-  - Blocks are trimmed and stripped (C({% … %}) on its own line leaves nothing behind); the last newline is kept.
+  - In an override, C({% extends 'NAME' %}) extends the role's template, so that it only fills blocks.
+  - Blocks are trimmed and stripped (C({% … %}) on its own line prints nothing); the last newline is kept.
 options:
   _terms:
-    description: Which template, as C(ROLE/NAME), for example C(nginx/site.conf.j2).
+    description: Template, as C(ROLE/NAME), for example C(nginx/site.conf.j2).
     required: true
   site:
     description:
-      - The site's merged entry. Templates see it as C(site), with its key on the page added as C(site.name), and
-        without C(env) and what C(tls.key) holds, which are secret.
-      - Without it there is no C(templates/SITE/) to look into; a daemon's own config is rendered that way.
+      - The site's merged entry. Templates get it as C(site), with its key as C(site.name), and without the secrets
+        C(env) and C(tls.key).
+      - Without it C(templates/SITE/) is not searched; the configuration of a daemon is rendered that way.
     type: dict
   operator_templates:
     description: The operator's folder of overrides, relative to the project's root unless it is absolute.
@@ -40,11 +40,12 @@ options:
       - name: operator_templates
 notes:
   - Every other keyword argument becomes a template variable.
-  - Templates also see C(template_origin), the template's path relative to the project's root, and all host variables.
+  - Templates also get C(template_origin), the template's path relative to the project's root, and all host variables.
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Lay down the site's server block
+- name: Install the server block of a site
   ansible.builtin.copy:
     content: "{{ lookup('wsgi.sites.template', 'nginx/site.conf.j2', site=site_entry) }}"
     dest: /etc/nginx/sites-available/shop.conf

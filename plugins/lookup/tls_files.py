@@ -12,19 +12,20 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certifica
 
 DOCUMENTATION = """
 name: tls_files
-short_description: What the page names under tls, as a host gets it
+short_description: Certificates and key of a site, as a host gets them
 description:
-  - One of C(fullchain), the certificate that is provided with its chain; C(privkey), its key; and C(client_ca), the
-    authorities of clients' certificates; of C(upstream), C(ca), those of servers on other hosts.
-  - The key is secret; hand it only to a C(no_log) option.
+  - Returns one of C(fullchain), the provided certificate with its chain; C(privkey), its key; C(client_ca), the CA
+    certificates of clients; and for C(upstream), C(ca), the CA certificates of servers on other hosts.
+  - The key is secret; pass it only to a C(no_log) option.
 options:
   _terms:
-    description: What the page says under C(tls), and which of them.
+    description: The site's C(tls), and the name of one of them.
     required: true
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Lay the pair down
+- name: Install the pair
   wsgi.sites.certificate_install:
     fullchain: "{{ lookup('wsgi.sites.tls_files', site_entry.tls, 'fullchain') }}"
     privkey: "{{ lookup('wsgi.sites.tls_files', site_entry.tls, 'privkey') }}"

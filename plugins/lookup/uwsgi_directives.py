@@ -19,6 +19,7 @@ options:
   _terms:
     description: The lines.
     required: true
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

@@ -21,31 +21,31 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 DOCUMENTATION = """
 module: ban_config
-short_description: Change jails of fail2ban's as one tested step
+short_description: Change jails of fail2ban in one tested step
 description:
-  - Lays the files down, has fail2ban judge all of its configuration, and a running one load it. If it refuses, the old
-    files come back and its own words are the error.
-  - Debian's package brings a jail for sshd, without whose log fail2ban does not start. Where there is no
-    C(/var/log/auth.log), that jail reads the journal; where there is none of that either, it is off.
-  - A stamp of what was last loaded keeps a run that was killed half-way from losing a reload.
+  - Installs the files, has fail2ban test its whole configuration, and reloads a running server. If fail2ban refuses,
+    the old files are restored and its message is the error.
+  - Debian's package includes a jail for sshd, without whose log fail2ban does not start. Without
+    C(/var/log/auth.log), that jail reads the journal; without a journal it is off.
+  - Records what was last loaded, so that the next run completes one that was killed before the reload.
 options:
   files: {description: Path and content., type: dict, default: {}}
-  absent: {description: Files of ours that go., type: list, elements: path, default: []}
+  absent: {description: "Files to remove, if this module made them.", type: list, elements: path, default: []}
   conf_dir: {description: fail2ban's configuration., type: path, default: /etc/fail2ban}
-  client: {description: Its client., type: path, default: /usr/bin/fail2ban-client}
-  pid_file: {description: The running server's., type: path, default: /run/fail2ban/fail2ban.pid}
-  auth_log: {description: What its jail of sshd reads., type: path, default: /var/log/auth.log}
-  systemd: {description: What is there where systemd runs., type: path, default: /run/systemd/system}
-  state_dir: {description: Where the stamp and the lock are., type: path, default: /run/sites}
-  dpkg_status: {description: What the distribution shipped., type: path, default: /var/lib/dpkg/status}
+  client: {description: fail2ban-client., type: path, default: /usr/bin/fail2ban-client}
+  pid_file: {description: PID file of the running server., type: path, default: /run/fail2ban/fail2ban.pid}
+  auth_log: {description: Log that the sshd jail reads., type: path, default: /var/log/auth.log}
+  systemd: {description: A path that exists where systemd runs., type: path, default: /run/systemd/system}
+  state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
+  dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Lay down the site's jail
+- name: Install the jail of a site
   wsgi.sites.ban_config:
     files:
       /etc/fail2ban/jail.d/site-shop.conf: >-
@@ -53,10 +53,10 @@ EXAMPLES = """
 """
 
 RETURN = """
-paths: {description: What changed on disk., type: list, elements: str, returned: always}
-reloaded: {description: Whether fail2ban loaded it., type: bool, returned: always}
-running: {description: Whether it runs., type: bool, returned: always}
-installed: {description: Whether it is there., type: bool, returned: always}
+paths: {description: Files that were changed., type: list, elements: str, returned: always}
+reloaded: {description: Whether fail2ban reloaded., type: bool, returned: always}
+running: {description: Whether fail2ban runs., type: bool, returned: always}
+installed: {description: Whether fail2ban is installed., type: bool, returned: always}
 """
 
 HEAD = "# Made from plugins/modules/ban_config.py; edits here are lost.\n"

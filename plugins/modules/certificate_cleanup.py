@@ -1,4 +1,4 @@
-"""Take away certificates and keys of a site that nothing uses any more."""
+"""Remove unused certificates and keys of a site."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 
 DOCUMENTATION = r"""
 module: certificate_cleanup
-short_description: Take away certificates and keys of a site that nothing uses any more
+short_description: Remove unused certificates and keys of a site
 description:
-  - Everything in C(/etc/SITE/certificates) but the pair that C(/etc/SITE/tls) leads to; without a certificate, both go.
-    Only once nginx has loaded what it uses instead. What certbot has of the site goes when it is not asked any more.
+  - Removes everything in C(/etc/SITE/certificates) except the pair that C(/etc/SITE/tls) links to; for a site without a
+    certificate, both. Only after nginx has loaded the pair that it uses instead. Removes certbot's files of a site that
+    no longer uses ACME.
 options:
   site: {description: The site's name., type: str, required: true}
-  mode: {description: Where the site's certificate comes from; none if it has none., type: str, required: true}
-  etc: {description: Where the site's folder is; for tests., type: path, default: /etc}
+  mode: {description: The site's C(tls.mode)., type: str, required: true}
+  etc: {description: Parent of the site's folder; for tests., type: path, default: /etc}
   certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
 attributes:
   check_mode: {support: full}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Take the rest away
+- name: Remove unused certificates
   wsgi.sites.certificate_cleanup:
     site: wordbook
     mode: selfsigned
 """
 
 RETURN = r"""
-changes: {description: "What was taken away, in words.", type: list, elements: str, returned: always}
+changes: {description: "What was removed, in words.", type: list, elements: str, returned: always}
 """
 
 

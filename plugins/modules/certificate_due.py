@@ -17,37 +17,38 @@ except ImportError:  # a bare host in check mode, or a page with its first such 
 
 DOCUMENTATION = r"""
 module: certificate_due
-short_description: Say whether a site needs a new certificate, made on its host or asked for, and make room for it
+short_description: Check whether a site needs a new certificate
 description:
-  - Looks at the self-signed pair that nginx uses for the site. A new one is due when there is none, when names or kind
-    of key are others, or when less than a third of its time or 30 days are left (half its time at the most).
-  - With O(acme), a pair of any other kind will do as long as nginx can use it; and it says whether certbot has to be
-    asked, or what it has got has not reached nginx.
+  - Inspects the self-signed pair that nginx uses for the site. A new one is due if there is none, if names or type of
+    key differ, or if less than a third of its lifetime or 30 days are left (at most half its lifetime). Then creates
+    the folder for it.
+  - With O(acme), any pair that nginx can use is sufficient; the result says whether certbot has to request one, or
+    whether its certificate is not installed yet.
 options:
   site: {description: The site's name., type: str, required: true}
   names: {description: Names and addresses of the site., type: list, elements: str, required: true}
-  key_type: {description: The kind of key., type: str, choices: [ecdsa, rsa], default: ecdsa}
-  acme: {description: What the page says of the directory to ask., type: dict, default: {}}
-  force: {description: A new one is due in any case., type: bool, default: false}
-  etc: {description: Where the site's folder is; for tests., type: path, default: /etc}
+  key_type: {description: Type of key., type: str, choices: [ecdsa, rsa], default: ecdsa}
+  acme: {description: The site's C(tls.acme)., type: dict, default: {}}
+  force: {description: Report a new one as due in any case., type: bool, default: false}
+  etc: {description: Parent of the site's folder; for tests., type: path, default: /etc}
   certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
 attributes:
   check_mode: {support: full}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: See whether a new one is due
+- name: Check whether a new certificate is due
   wsgi.sites.certificate_due:
     site: wordbook
     names: [localhost, 127.0.0.1]
 """
 
 RETURN = r"""
-why: {description: Why one has to be made on the host; empty if none has to., type: str, returned: always}
-folder: {description: "Empty, and ready for the new pair.", type: str, returned: always}
-subject_alt_name: {description: "The names, as a certificate states them.", type: list, elements: str, returned: always}
-ask: {description: Whether something is left to do with certbot., type: bool, returned: always}
+why: {description: Why one must be made on the host; empty if none is due., type: str, returned: always}
+folder: {description: Empty folder for the new pair., type: str, returned: always}
+subject_alt_name: {description: Names in the form of a certificate., type: list, elements: str, returned: always}
+ask: {description: Whether certbot has to be run., type: bool, returned: always}
 """
 
 LACKS = (

@@ -1,4 +1,4 @@
-"""Lay a site's certificate and key down, and point nginx to them."""
+"""Install certificate and key of a site."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder imp
 
 DOCUMENTATION = r"""
 module: certificate_install
-short_description: Lay a site's certificate and key down, and point nginx to them
+short_description: Install certificate and key of a site
 description:
-  - The pair gets a folder of its own, C(/etc/SITE/certificates/KIND-HASH), and C(/etc/SITE/tls) is renamed to lead
-    there. So nginx never finds a certificate with the key of another. nginx itself is told by M(nginx_config).
+  - Installs the pair in its own folder, C(/etc/SITE/certificates/KIND-HASH), and renames the link C(/etc/SITE/tls) to
+    it. So nginx never finds a certificate with another's key. M(wsgi.sites.nginx_config) reloads nginx.
 options:
   site: {description: The site's name., type: str, required: true}
-  kind: {description: Where the pair comes from., type: str, required: true}
+  kind: {description: "Source of the pair, C(selfsigned) or C(provided).", type: str, required: true}
   fullchain:
-    description: The certificate and its chain. Without it, the pair is taken that lies in C(certificate_due)'s folder.
+    description: The certificate and its chain. Without it, the pair in the folder of C(certificate_due) is installed.
     type: str
     default: ""
-  privkey: {description: The key. Never shown., type: str, default: ""}
-  etc: {description: Where the site's folder is; for tests., type: path, default: /etc}
+  privkey: {description: Private key. Never shown., type: str, default: ""}
+  etc: {description: Parent of the site's folder; for tests., type: path, default: /etc}
 attributes:
   check_mode: {support: full}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Use the certificate that was made
+- name: Install the certificate that was made
   wsgi.sites.certificate_install:
     site: wordbook
     kind: selfsigned

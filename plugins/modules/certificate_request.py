@@ -1,4 +1,4 @@
-"""Have certbot ask for a site's certificate, and give it to nginx."""
+"""Request a certificate for a site by certbot, and install it."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ except ImportError:  # a bare host in check mode
 
 DOCUMENTATION = r"""
 module: certificate_request
-short_description: Have certbot ask for a site's certificate, and give it to nginx
+short_description: Request a certificate for a site by certbot, and install it
 description:
-  - Asks when certbot has none for the site, when names, kind of key or directory are others, or when it is time. The
-    directory then looks for a token below the site's names, which a running nginx serves.
-  - What certbot has got is copied to a folder of its own, C(/etc/SITE/tls) is renamed to lead there, and nginx reloads.
-  - A directory that gives none is no failure of the module, since the site is up; RV(complaint) says what it is.
+  - Requests one if certbot has none for the site, if names, type of key or directory differ, or if renewal is due. The
+    CA then fetches a token at the site's names, which the running nginx serves.
+  - Copies certbot's pair to its own folder, renames the link C(/etc/SITE/tls) to it, and reloads nginx.
+  - If the CA issues none, the module does not fail, since the site is up; RV(complaint) has the reason.
 options:
   site: {description: The site's name., type: str, required: true}
-  names: {description: Names of the site; addresses among them are left out., type: list, elements: str, required: true}
-  key_type: {description: The kind of key., type: str, choices: [ecdsa, rsa], default: ecdsa}
-  directory: {description: The URL of the directory., type: str, required: true}
-  email: {description: Whom the directory may write to., type: str, default: ""}
-  renew_days: {description: Days before its end that it is renewed., type: int, default: 30}
-  force: {description: Ask in any case., type: bool, default: false}
+  names: {description: Names of the site; IP addresses are left out., type: list, elements: str, required: true}
+  key_type: {description: Type of key., type: str, choices: [ecdsa, rsa], default: ecdsa}
+  directory: {description: URL of the ACME directory., type: str, required: true}
+  email: {description: Contact address of the ACME account., type: str, default: ""}
+  renew_days: {description: Days before expiry from which it is renewed., type: int, default: 30}
+  force: {description: Request one in any case., type: bool, default: false}
 attributes:
   check_mode: {support: full}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Ask for a certificate
+- name: Request a certificate
   wsgi.sites.certificate_request:
     site: shop
     names: [shop.example.com, www.shop.example.com]

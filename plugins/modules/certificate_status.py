@@ -1,4 +1,4 @@
-"""Say what certificates the sites of this host have."""
+"""List the certificates of the sites of this host."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 
 DOCUMENTATION = r"""
 module: certificate_status
-short_description: Say what certificates the sites of this host have
+short_description: List the certificates of the sites of this host
 description:
-  - For each site whose certificate is of what issuer, for what names and how long, and who renews it. Changes nothing.
+  - Returns issuer, names, remaining days and renewal of each site's certificate. Changes nothing.
 options:
-  sites: {description: The sites and where the page says their certificates come from., type: dict, required: true}
+  sites: {description: Sites and their C(tls.mode)., type: dict, required: true}
   etc: {description: Where the sites' folders are; for tests., type: path, default: /etc}
   certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Look at the certificates
+- name: List the certificates
   wsgi.sites.certificate_status:
     sites: {shop: acme}
 """
 
 RETURN = r"""
 sites:
-  description: One entry a site.
+  description: One entry per site.
   type: list
   elements: dict
   returned: always
   contains:
     site: {description: The site's key., type: str, returned: always}
-    mode: {description: Where the page says that its certificate comes from., type: str, returned: always}
+    mode: {description: Its C(tls.mode)., type: str, returned: always}
     issuer: {description: Its issuer., type: str, returned: always}
     names: {description: Its names., type: list, elements: str, returned: always}
     days: {description: Days left; -1 where there is none., type: int, returned: always}
-    renewal: {description: "Who renews it when, in words.", type: str, returned: always}
+    renewal: {description: "How and when it is renewed, in words.", type: str, returned: always}
 """
 
 

@@ -13,22 +13,30 @@ from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import pl
 
 DOCUMENTATION = r"""
 module: host_apt_proxy
-short_description: Tell apt of the proxy
+short_description: Set the proxy of apt
 description:
-  - Lays the proxy down as a setting of apt's that only root can read, so that upgrades which nobody watches find it
-    too. Without a proxy the file goes. Neither a result nor a diff shows what is in it.
-  - Other users' C(apt list) warns that it cannot read the file, and works all the same.
+  - Writes the proxy to a file of apt's that only root can read, so that unattended upgrades use it too. Without a proxy
+    the file is removed. Neither result nor diff shows its content.
+  - For other users, C(apt list) warns that it cannot read the file, and works.
 options:
   http_proxy:
-    description: URL of the proxy. It may hold a password, so it is never printed.
+    description: URL of the proxy. It can contain a password and is never printed.
     type: str
     default: ""
   no_proxy:
     description:
-      - Names that are reached without it, as a comma-separated list. apt knows whole names only, so that what stands
-        for several (a domain, a network) is left out.
+      - Names that are reached without it, as a comma-separated list. apt supports whole names only, so domains and
+        networks are left out.
     type: str
     default: ""
+author: The authors of wsgi.sites (@wsgi)
+"""
+
+EXAMPLES = r"""
+- name: Set the proxy of apt
+  wsgi.sites.host_apt_proxy:
+    http_proxy: http://proxy.example.com:3128
+    no_proxy: localhost,127.0.0.1
 """
 
 RETURN = r"""

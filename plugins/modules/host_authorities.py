@@ -10,19 +10,26 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: host_authorities
-short_description: Let a Debian host trust further certificate authorities
+short_description: Add CA certificates to the trust store of a Debian host
 description:
-  - Lays each certificate under C(/usr/local/share/ca-certificates) and rebuilds the system's bundle when one of them is
-    not in it yet, so that a run that was cut off between the two steps is made good by the next.
+  - Installs each certificate in C(/usr/local/share/ca-certificates) and rebuilds the system's bundle if one is not in
+    it yet, so the next run completes one that was interrupted between the two steps.
 options:
   certificates:
     description: PEM certificates by name.
     type: dict
     required: true
+author: The authors of wsgi.sites (@wsgi)
+"""
+
+EXAMPLES = r"""
+- name: Trust a private CA
+  wsgi.sites.host_authorities:
+    certificates: "{{ lookup('wsgi.sites.ca_certificates', 'tls/internal-ca.pem') }}"
 """
 
 RETURN = r"""
-added: {description: The names of authorities that were added., type: list, elements: str, returned: always}
+added: {description: Names of the certificates that were added., type: list, elements: str, returned: always}
 """
 
 FOLDER = Path("/usr/local/share/ca-certificates")

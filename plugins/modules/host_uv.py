@@ -16,27 +16,34 @@ from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_a
 
 DOCUMENTATION = r"""
 module: host_uv
-short_description: Install uv for the bundle's own use
+short_description: Install uv for the collection's own use
 description:
-  - Has the pip of Debian's C(python3-pip-whl) fetch the wheel that the lock names, with its hash, and renames the
-    program into C(/usr/local/lib/sites/uv). A copy of the lock beside it says which one it is.
+  - Downloads the wheel of the lock, with its hash, by the pip of Debian's C(python3-pip-whl), and renames the program
+    to C(/usr/local/lib/sites/uv). A copy of the lock beside it records the version.
 options:
   requirements:
-    description: The text of a requirements file with hashes that locks uv alone.
+    description: Text of a requirements file with hashes that locks only uv.
     type: str
     required: true
   index:
-    description: URL of a package index to use in place of PyPI. It may hold a password, so it is never printed.
+    description: URL of a package index to use in place of PyPI. It can contain a password and is never printed.
     type: str
     default: ""
   http_proxy:
-    description: URL of the proxy to reach it through. It may hold a password, so it is never printed.
+    description: URL of the proxy to reach it through. It can contain a password and is never printed.
     type: str
     default: ""
   no_proxy:
     description: Names that are reached without the proxy, as a comma-separated list.
     type: str
     default: ""
+author: The authors of wsgi.sites (@wsgi)
+"""
+
+EXAMPLES = r"""
+- name: Install uv from its hashed lock
+  wsgi.sites.host_uv:
+    requirements: "{{ lookup('ansible.builtin.file', 'uv.txt') }}"
 """
 
 RETURN = r"""

@@ -32,21 +32,21 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 DOCUMENTATION = """
 module: nginx_config
-short_description: Change nginx's configuration as one tested step
+short_description: Change nginx's configuration in one tested step
 description:
-  - Tests a private copy of the whole configuration with the new files in it. If nginx refuses it, nothing on disk
-    changes and the error is nginx's own.
-  - Then replaces the files, reloads a running nginx and waits until it works with them. If nginx refuses now (a port
-    that somebody else holds), the old files come back.
-  - Keeps a stamp of what was last loaded, certificates and keys that the configuration names included, so that a run
-    that was killed half-way never loses a reload.
-  - In check mode, a certificate that an earlier step would have laid down may not be there. Then nothing is tested.
-  - Never overwrites what it has not made, except files of the distribution that nobody has edited.
+  - Tests a private copy of the whole configuration with the new files. If nginx refuses it, nothing on disk changes and
+    nginx's message is the error.
+  - Then replaces the files, reloads a running nginx and waits for its new workers. If nginx refuses now (a port in
+    use), the old files are restored.
+  - Records what was last loaded, including the certificates and keys that the configuration names, so that the next run
+    completes one that was killed before the reload.
+  - In check mode, a certificate that an earlier step would install can be missing. Then nothing is tested.
+  - Overwrites only its own files, and files of the distribution that nobody has edited.
 options:
   files:
     description:
-      - Path and content. A file under O(conf_dir) is part of nginx's configuration; others (a systemd drop-in) are
-        only laid down, and systemd re-reads its units when it has not seen them yet.
+      - Path and content. A file below O(conf_dir) is part of nginx's configuration; others (a systemd drop-in) are only
+        installed, and systemd reloads its units if it has not read them yet.
     type: dict
     default: {}
   links:
@@ -55,52 +55,53 @@ options:
     default: {}
   passwords:
     description:
-      - Files of users and hashes for basic auth by their path, for root and nginx's workers alone. No output shows
-        them. nginx reads them at each request, so that one that changes needs no reload.
+      - Files of users and password hashes for basic auth by their path, for root and nginx's workers only. No output
+        shows them. nginx reads them for each request, so a change needs no reload.
     type: dict
     default: {}
   passwords_like:
-    description: A pattern of such files; those of ours that O(passwords) does not name go.
+    description: Pattern of such files; own files that O(passwords) does not name are removed.
     type: path
     default: ""
   absent:
     description:
-      - Files and links of ours that go, also as patterns; not those that O(files) and O(links) name. What is not ours
-        is refused.
+      - Own files and links to remove, also as patterns, except those that O(files) and O(links) name. Files of others
+        are refused.
     type: list
     elements: path
     default: []
   unused_caches:
-    description: Folders in which nginx has kept answers, which go once it has loaded what no longer names them.
+    description: Cache folders to remove once nginx has loaded a configuration that does not name them.
     type: list
     elements: path
     default: []
   stock_links:
-    description: Links to the distribution's own files that go, if the file is as the distribution ships it.
+    description: Links to the distribution's files to remove, if the file is unchanged.
     type: list
     elements: path
     default: []
   assumed:
-    description: Files that an earlier step would have laid down; only check mode needs them, for the test.
+    description: Files that an earlier step would install; for the test in check mode.
     type: dict
     default: {}
   test_only:
-    description: Have nginx judge what would lie there, and change nothing.
+    description: Have nginx test the result, and change nothing.
     type: bool
     default: false
-  conf_dir: {description: nginx's configuration., type: path, default: /etc/nginx}
-  binary: {description: nginx itself., type: path, default: /usr/sbin/nginx}
-  pid_file: {description: The running master's., type: path, default: /run/nginx.pid}
-  error_log: {description: Where nginx says why it refused a reload., type: path, default: /var/log/nginx/error.log}
-  state_dir: {description: Where the stamp and the lock are., type: path, default: /run/sites}
-  dpkg_status: {description: What the distribution shipped., type: path, default: /var/lib/dpkg/status}
+  conf_dir: {description: Folder of nginx's configuration., type: path, default: /etc/nginx}
+  binary: {description: Program., type: path, default: /usr/sbin/nginx}
+  pid_file: {description: PID file of the running master., type: path, default: /run/nginx.pid}
+  error_log: {description: Log with the reason of a refused reload., type: path, default: /var/log/nginx/error.log}
+  state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
+  dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Lay down the site's server block
+- name: Install the server block of a site
   wsgi.sites.nginx_config:
     files: {/etc/nginx/sites-available/shop.conf: "{{ lookup('wsgi.sites.template', 'nginx/site.conf.j2',
            site=site_entry, nginx=__nginx_site) }}"}
@@ -108,11 +109,11 @@ EXAMPLES = """
 """
 
 RETURN = """
-paths: {description: What changed on disk, type: list, elements: str}
-reloaded: {description: Whether nginx loaded the configuration anew, type: bool}
-tested: {description: Whether nginx was there to test it, type: bool}
+paths: {description: Files that were changed, type: list, elements: str}
+reloaded: {description: Whether nginx was reloaded, type: bool}
+tested: {description: Whether nginx tested it, type: bool}
 running: {description: Whether nginx runs, type: bool}
-installed: {description: Whether it is there; not on a bare host in check mode, type: bool}
+installed: {description: Whether nginx is installed; not on a bare host in check mode, type: bool}
 """
 
 # Of the files of users and hashes: what they begin with, and who may read them besides root.

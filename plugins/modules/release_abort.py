@@ -14,35 +14,35 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 
 DOCUMENTATION = r"""
 module: release_abort
-short_description: Take away every slot of a site that is not live
+short_description: Clear every slot of a site that is not live
 description:
-  - For a deploy that failed on another host, and for what a run that was cut off left behind. Stops the slot's server,
-    removes its program and its start token. What is live is not touched. Nothing to do is no change.
-  - Of a site that may not run twice at once, what this run has made live goes, and what was live before comes back.
-  - Runs the site's C(hooks.on_failure), best effort, and ends the run's hold of the site.
+  - For a deploy that failed on another host, and for the rest of an interrupted run. Stops the slot's server and
+    removes its program and its start token. The live slot is not touched.
+  - With C(going_live=replace), the release that this run made live is stopped, and the previous one is started again.
+  - Runs the site's C(hooks.on_failure), whose failures are only reported, and releases the run's lock of the site.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's user., type: str, default: ""}
   release: {description: The release that did not go live., type: str, default: ""}
-  reason: {description: Why; for the history., type: str, default: ""}
-  commands: {description: What to run about it., type: list, elements: str, default: []}
-  timeout: {description: Seconds that each command may take., type: int, default: 600}
-author: The project's authors
+  reason: {description: "Reason, for the history.", type: str, default: ""}
+  commands: {description: Commands of C(hooks.on_failure)., type: list, elements: str, default: []}
+  timeout: {description: Seconds that each command can take., type: int, default: 600}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Leave only the live slot
+- name: Clear all slots except the live one
   wsgi.sites.release_abort:
     site: wordbook
     root: /srv/wordbook
 """
 
 RETURN = r"""
-removed: {description: "What there was, by slot.", type: dict, returned: always}
-remark: {description: What came of a live slot that had been stopped, type: str, returned: always}
-away: {description: Seconds that nobody answered because of that., type: float, returned: always}
-ran: {description: "One entry a command: command, seconds, said.", type: list, elements: dict, returned: always}
+removed: {description: "What was removed, by slot.", type: dict, returned: always}
+remark: {description: Result for a live slot that had been stopped, type: str, returned: always}
+away: {description: Seconds of downtime from that., type: float, returned: always}
+ran: {description: "One entry per command: command, seconds, said.", type: list, elements: dict, returned: always}
 """
 
 

@@ -1,4 +1,4 @@
-"""Find the kept release that an operator wants live, and ask whether it can be."""
+"""Find a retained release, and check that it can go live."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 
 DOCUMENTATION = r"""
 module: release_choose
-short_description: Find the kept release that an operator wants live, and ask whether it can be
+short_description: Find a retained release, and check that it can go live
 description:
-  - Looks for the release on this host, refuses one whose files are not as they were built, and runs the site's
-    C(hooks.schema) with it. Nothing starts here.
+  - Looks for the release on this host, refuses one whose files were changed since it was built, and runs the site's
+    C(hooks.schema) with it. Starts nothing.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's user., type: str, required: true}
-  wanted: {description: C(previous), C(live), an ID or a part of only one., type: str, required: true}
-  schema: {description: A command that fails if the database does not suit the release., type: str, default: ""}
-  timeout: {description: Seconds that the command may take., type: int, default: 600}
-author: The project's authors
+  wanted: {description: "C(previous), C(live), an ID or a part of only one.", type: str, required: true}
+  schema: {description: Command that fails if the database does not suit the release., type: str, default: ""}
+  timeout: {description: Seconds that the command can take., type: int, default: 600}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Find the release to go back to
+- name: Find the previous release
   wsgi.sites.release_choose:
     site: wordbook
     root: /srv/wordbook
@@ -40,10 +40,10 @@ EXAMPLES = r"""
 RETURN = r"""
 site: {description: The site's key., type: str, returned: always}
 release: {description: The release's ID., type: str, returned: always}
-needed: {description: Whether something has to be started., type: bool, returned: always}
-after_live: {description: Whether an earlier run still owes the hooks after going live, type: bool, returned: always}
+needed: {description: Whether a release has to be started., type: bool, returned: always}
+after_live: {description: Whether an interrupted run left the after_live hooks pending, type: bool, returned: always}
 complaints:
-  description: Which processes of the live release do not run.
+  description: Processes of the live release that do not run.
   type: list
   elements: str
   returned: always

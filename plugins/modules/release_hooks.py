@@ -15,28 +15,28 @@ DOCUMENTATION = r"""
 module: release_hooks
 short_description: Run commands of a release as its site
 description:
-  - In order, in the release's C(app/), as the site's user and with the release's environment. The first that fails ends
-    it. No shell runs them; the programs of the release's venv are found by name.
-  - What a command prints is kept in the result without the environment's values. What it leaves in the
-    background ends, unless it made a process group of its own.
+  - Runs them in order, in the release's C(app/), as the site's user, with the release's environment and without a
+    shell, and stops at the first failure. Programs of the release's venv are found by name.
+  - The result has the output of each command without the environment's values. Background processes of a command end
+    with it.
   - Before C(before_start) the SQLite databases below C(shared/data) are copied to C(shared/data/.snapshots/RELEASE).
-    What only looks like one, or says that it is far larger than it is, is left out, and a warning names it.
-  - C(after_live) settles what M(release_start) has noted.
+    Files that only look like a database, or claim to be far larger than they are, are left out with a warning.
+  - C(after_live) clears the note that M(wsgi.sites.release_start) has made.
   - In check mode nothing runs.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's user., type: str, required: true}
   release: {description: ID of a release that was built., type: str, required: true}
-  when: {description: At which point they run., type: str, choices: [before_start, after_live], default: before_start}
+  when: {description: The point of the deploy., type: str, choices: [before_start, after_live], default: before_start}
   commands: {description: The commands., type: list, elements: str, required: true}
-  timeout: {description: Seconds that each command may take., type: int, default: 600}
+  timeout: {description: Seconds that each command can take., type: int, default: 600}
   snapshots: {description: Whether databases are copied before C(before_start)., type: bool, default: true}
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Bring the database up to date
+- name: Update the database
   wsgi.sites.release_hooks:
     site: wordbook
     root: /srv/wordbook
@@ -47,12 +47,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ran:
-  description: "One entry a command: command, seconds, said (the last lines that it printed)."
+  description: "One entry per command: command, seconds, said (the last lines of its output)."
   type: list
   elements: dict
   returned: always
-snapshots: {description: Copies of the databases as they were before., type: list, elements: str, returned: always}
-left_out: {description: What was not copied, in words., type: list, elements: str, returned: always}
+snapshots: {description: Copies of the databases., type: list, elements: str, returned: always}
+left_out: {description: "Files that were not copied, with the reason.", type: list, elements: str, returned: always}
 """
 
 

@@ -1,4 +1,4 @@
-"""Say which releases are kept on this host, and who put them live."""
+"""List the retained releases and the history of sites."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 DOCUMENTATION = r"""
 module: release_report
-short_description: Say which releases are kept on this host, and who put them live
+short_description: List the retained releases and the history of sites
 description:
-  - For each site its releases, newest first, and the last lines of its history. Changes nothing.
+  - Returns the releases of each site, newest first, and the last lines of its history. Changes nothing.
 options:
-  site: {description: One site; empty for every site that the bundle set up on this host., type: str, default: ""}
-  lines: {description: How many lines of history., type: int, default: 10}
-author: The project's authors
+  site: {description: One site; empty for every site of this host., type: str, default: ""}
+  lines: {description: Number of lines of history., type: int, default: 10}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Ask which releases are kept
+- name: List the retained releases
   wsgi.sites.release_report:
     site: wordbook
 """
 
 RETURN = r"""
 sites:
-  description: One entry a site.
+  description: One entry per site.
   type: list
   elements: dict
   returned: always
   contains:
     site: {description: The site's key., type: str, returned: always}
     releases:
-      description: The releases that are kept, newest first.
+      description: Retained releases, newest first.
       type: list
       elements: dict
       returned: always
@@ -61,7 +61,7 @@ sites:
         release: {description: With which release., type: str}
         previous: {description: Which one was live before., type: str}
         seconds: {description: How long it took., type: str}
-        away: {description: How long nobody answered., type: str}
+        away: {description: Seconds of downtime., type: str}
         reason: {description: Why it failed., type: str}
 """
 

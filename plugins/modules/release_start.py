@@ -14,26 +14,26 @@ DOCUMENTATION = r"""
 module: release_start
 short_description: Start a release in a site's idle slot and wait until it is healthy
 description:
-  - Links the release into the idle slot, places and adds its supervisor program, and asks its socket for the health
-    page. If the release does not get healthy, the slot is cleared again and the last lines of its log are shown.
-  - What is live is not touched. What an earlier run left in the idle slot is cleared first.
-  - Only where this release or the live one says C(going_live=replace) does the live one stop before. The new one is
-    then live as soon as it is healthy; if it does not get that, the old one comes back.
+  - Links the release into the idle slot, adds its supervisor program, and sends the health check to its socket. If the
+    release does not become healthy, the slot is cleared again and the last lines of its log are shown.
+  - The live slot is not touched. What an earlier run left in the idle slot is cleared first.
+  - With C(going_live=replace) in this release or the live one, the live one stops before. The new one is then live as
+    soon as it is healthy; if it does not become healthy, the old one is started again.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   release: {description: ID of a release that was built., type: str, required: true}
   needs_room:
-    description: Whether to refuse where there is no memory for it beside the live one.
+    description: Refuse if there is no memory for it beside the live one.
     type: bool
     default: true
   after_live:
     description:
-      - Whether M(release_hooks) follows on this host once the release is live. It is noted, so that a later run makes
-        good for one that is cut off in between.
+      - Whether M(wsgi.sites.release_hooks) follows on this host once the release is live. It is recorded, so that a
+        later run completes an interrupted one.
     type: bool
     default: false
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
@@ -46,10 +46,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-slot: {description: The slot that the release runs in now., type: str, returned: always}
-health: {description: What the health page answered., type: str, returned: always}
-took: {description: Seconds that the server took from its start until it was healthy., type: float, returned: always}
-away: {description: Seconds that nobody answered because the live slot had to stop., type: float, returned: always}
+slot: {description: The slot that the release runs in., type: str, returned: always}
+health: {description: Answer of the health check., type: str, returned: always}
+took: {description: Seconds from the start until the server was healthy., type: float, returned: always}
+away: {description: Seconds of downtime with going_live=replace., type: float, returned: always}
 """
 
 

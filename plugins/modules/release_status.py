@@ -1,4 +1,4 @@
-"""Say what is live on this host."""
+"""List what is live on this host."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 DOCUMENTATION = r"""
 module: release_status
-short_description: Say what is live on this host
+short_description: List what is live on this host
 description:
-  - For each site its slot, release, since when it is live, and whether it answers its health page. Changes nothing.
+  - Returns slot, release, time of going live and health of each site. Changes nothing.
 options:
   sites:
     description: >-
-      Names of the sites to report, those that are there; without it every site that the bundle set up on this host.
+      Names of the sites to report, as far as they are there; without it every site of this host.
     type: list
     elements: str
     default: []
-  timeout: {description: Seconds that a site has to answer., type: float, default: 3}
-author: The project's authors
+  timeout: {description: Seconds that a site has to answer the health check., type: float, default: 3}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Ask what is live
+- name: List what is live
   wsgi.sites.release_status:
   register: status
 """
 
 RETURN = r"""
 sites:
-  description: One entry a site.
+  description: One entry per site.
   type: list
   elements: dict
   returned: always
   contains:
     site: {description: The site's key., type: str, returned: always}
     root: {description: Its directory., type: str, returned: always}
-    slot: {description: The live slot; C(front) where its servers are on other hosts., type: str, returned: always}
+    slot: {description: The live slot; C(front) if its servers are on other hosts., type: str, returned: always}
     release: {description: The live release., type: str, returned: always}
-    version: {description: "What it was made from, short.", type: str, returned: always}
-    since: {description: Since when it is live (UTC)., type: str, returned: always}
+    version: {description: Short form of its source., type: str, returned: always}
+    since: {description: When it went live (UTC)., type: str, returned: always}
     previous: {description: The release that was live before., type: str, returned: always}
-    state: {description: Supervisor's word for it., type: str, returned: always}
+    state: {description: State of its supervisor program., type: str, returned: always}
     managed: {description: Whether supervisord knows its program., type: bool, returned: always}
-    healthy: {description: Whether it answers its health page., type: bool, returned: always}
-    detail: {description: "What it answers, in words.", type: str, returned: always}
-    processes: {description: How many processes run of how many; empty without any., type: str, returned: always}
+    healthy: {description: Whether it passes the health check., type: bool, returned: always}
+    detail: {description: "Answer of the health check, in words.", type: str, returned: always}
+    processes: {description: Running processes of all; empty without any., type: str, returned: always}
     troubles:
-      description: What is wrong with processes and jobs, or with some of several servers.
+      description: Problems of processes, jobs or single servers.
       type: str
       returned: always
-    shut: {description: "Since when it is shut, by whom and why.", type: str, returned: always}
-    unfinished: {description: "What a run that was cut off left, by slot.", type: dict, returned: always}
+    shut: {description: "Maintenance - since when, by whom and why.", type: str, returned: always}
+    unfinished: {description: "Rest of an interrupted run, by slot.", type: dict, returned: always}
 """
 
 

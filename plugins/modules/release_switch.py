@@ -14,22 +14,23 @@ DOCUMENTATION = r"""
 module: release_switch
 short_description: Make a started slot the live one
 description:
-  - Renames the site's one pointer, waits until nginx has left the old server, stops that and removes its program.
-  - Then the release's processes and jobs take the place of the older one's. If one of these does not stay up, the site
-    is live all the same.
-  - nginx is not reloaded; it finds the new socket by its path.
-  - Of a site that may not run twice at once M(release_start) had to do the switch; this ends it.
+  - Renames the site's link C(live), waits until nginx has left the old server, stops that server and removes its
+    program.
+  - Then the release's processes and jobs replace those of the previous release. If one of them does not stay up, the
+    site is live nevertheless.
+  - nginx is not reloaded; it reaches the new socket by its path.
+  - With C(going_live=replace), M(wsgi.sites.release_start) has done the switch; this completes it.
 options:
   site: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   slot: {description: The slot to make live., type: str, choices: [blue, green], required: true}
-  release: {description: The release that this slot must hold., type: str, required: true}
+  release: {description: The release that this slot must contain., type: str, required: true}
   drain:
-    description: Seconds between the rename and the old server's end. nginx keeps a connection for up to a second.
+    description: Seconds from the rename to the stop of the old server. nginx keeps a connection for up to a second.
     type: float
     default: 2.5
-  last: {description: Whether the run is done with the site after this., type: bool, default: true}
-author: The project's authors
+  last: {description: Whether this is the run's last step for the site., type: bool, default: true}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
@@ -43,12 +44,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 slot: {description: The live slot., type: str, returned: always}
-previous: {description: The release that was live before; empty at the first., type: str, returned: always}
+previous: {description: The release that was live before; empty for the first one., type: str, returned: always}
 away:
-  description: Seconds that nobody answered, of a site that may not run twice at once; else 0.
+  description: Seconds of downtime with going_live=replace; else 0.
   type: float
   returned: always
-complaints: {description: Which processes do not run., type: list, elements: str, returned: always}
+complaints: {description: Processes that do not run., type: list, elements: str, returned: always}
 """
 
 

@@ -1,4 +1,4 @@
-"""Show the last lines of a site's logs."""
+"""Return the last lines of a site's logs."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import LOGS
 
 DOCUMENTATION = r"""
 module: site_logs
-short_description: Show the last lines of a site's logs
+short_description: Return the last lines of a site's logs
 description:
-  - The last lines of C(server.log), C(access.log), C(error.log) and of its processes' logs, or those of them that hold
-    a request's ID, also from the file before the last rotation. Changes nothing.
+  - Returns the last lines of C(server.log), C(access.log), C(error.log) and the logs of its processes, or the lines
+    with a request's ID, also from the file before the last rotation. Changes nothing.
 options:
   site: {description: The site's name., type: str, required: true}
-  lines: {description: How many lines of each., type: int, default: 50}
-  request_id: {description: Only lines with this text., type: str, default: ""}
-author: The project's authors
+  lines: {description: Number of lines of each log., type: int, default: 50}
+  request_id: {description: Only lines with this ID., type: str, default: ""}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Look for one request
+- name: Find the log lines of a request
   wsgi.sites.site_logs:
     site: wordbook
     request_id: 7f3c
 """
 
 RETURN = r"""
-text: {description: The lines of each log below its name., type: str, returned: always}
+text: {description: "The lines of each log, below its name.", type: str, returned: always}
 """
 
 

@@ -14,30 +14,30 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import re
 
 DOCUMENTATION = r"""
 module: site_maintenance
-short_description: Shut a site for maintenance, or open it again
+short_description: Turn maintenance of a site on or off
 description:
-  - Lays down C(/var/lib/sites/shut/SITE), or takes it away. nginx looks for it at each request, so nothing is reloaded.
-  - Refuses to shut a site whose nginx does not look. Needs no lock, so that a site can be shut while it is deployed.
+  - Creates or removes C(/var/lib/sites/shut/SITE). nginx checks for it at each request, so nothing is reloaded.
+  - Refuses to turn it on for a site whose nginx does not check. Needs no lock, so it works during a deploy.
 options:
   site: {description: The site's name., type: str, required: true}
-  state: {description: Shut or open., type: str, required: true, choices: [shut, open]}
+  state: {description: "C(shut) turns maintenance on, C(open) off.", type: str, required: true, choices: [shut, open]}
   reason:
-    description: Why, for who runs the site; without one, that of a site that is shut already stays.
+    description: Reason, for the status table; without one, the reason of a site already in maintenance stays.
     type: str
     default: ""
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Shut the shop
+- name: Turn maintenance on
   wsgi.sites.site_maintenance:
     site: shop
     state: shut
-    reason: the database moves
+    reason: database move
 """
 
 RETURN = r"""
-shut: {description: "Since when, by whom and why; empty if it is open.", type: str, returned: always}
+shut: {description: "Since when, by whom and why; empty if maintenance is off.", type: str, returned: always}
 """
 
 

@@ -1,4 +1,4 @@
-"""Give a site its user, its directories and its place in the logs."""
+"""Create the user, directories and logs of a site."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Front, Home, jail
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
 from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
 
 DOCUMENTATION = r"""
 module: site_provision
-short_description: Give a site its user, its directories and its place in the logs
+short_description: Create the user, directories and logs of a site
 description:
   - Creates the site's system user, its directories with their owners and modes, its log files, the link
-    C(/etc/SITE/environment), and the host's record that these are this bundle's.
-  - Refuses, before anything is changed, when one of these is there already and the record does not call it ours.
+    C(/etc/SITE/environment), and the host's record that they belong to this collection.
+  - Refuses, before anything is changed, if one of these exists and is not in the record.
 options:
   name: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
   front:
     description: >-
-      Of a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
-      C(health), as they are asked for it. Then there is no user, and O(root) is not made.
+      For a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
+      their C(health) check. Then no user and no O(root) is created.
     type: dict
     default: {}
-  files: {description: Further files by their path, of root and for everybody to read., type: dict, default: {}}
-  logs: {description: Names of further logs., type: list, elements: str, default: []}
-  certificate: {description: Where the site's certificate comes from., type: str, default: none}
-author: The project's authors
+  files: {description: "Additional files by their path, owned by root and readable by all.", type: dict, default: {}}
+  logs: {description: Names of additional logs., type: list, elements: str, default: []}
+  certificate: {description: The site's C(tls.mode)., type: str, default: none}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Give the site its home
+- name: Create user, directories and logs
   wsgi.sites.site_provision:
     name: wordbook
     root: /srv/wordbook
@@ -48,9 +48,9 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
 jailed: {description: Whether fail2ban has a jail for the site., type: bool, returned: always}
-spare: {description: Certificates and keys of the site that nothing uses., type: list, elements: str, returned: always}
+spare: {description: Unused certificates and keys of the site., type: list, elements: str, returned: always}
 ansible_facts:
-  description: What server blocks go by, since a run of sites alone asks nothing else.
+  description: Facts that server blocks need, for runs that gather no others.
   type: dict
   returned: always
   contains:
@@ -77,17 +77,17 @@ def main() -> None:
     front, given = module.params["front"], (module.params["user"], module.run_command, module.params["files"])
     more = tuple(module.params["logs"])
     if front:
-        home: Home = Front(site, *given, module.check_mode, more_logs=more, front=front)
+        setup: SiteSetup = ProxyOnlySetup(site, *given, module.check_mode, further_logs=more, front=front)
     else:
-        home = Home(site, *given, module.check_mode, more_logs=more)
+        setup = SiteSetup(site, *given, module.check_mode, further_logs=more)
     try:
         # No step of a release's comes after this one where there are none.
         with site_lock(site, enabled=not module.check_mode, first=True, last=bool(front)) as held:
             if held.remark:
                 module.warn(held.remark)
-            changes = home.bring()
+            changes = setup.apply()
     except (StepError, Busy) as error:
-        module.fail_json(msg=str(error), changes=home.changes)
+        module.fail_json(msg=str(error), changes=setup.changes)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
     unused = spare(module.params["certificate"], Folder(site.name, site.config.parent), Lineage(site.name))
     module.exit_json(
@@ -95,7 +95,7 @@ def main() -> None:
         changes=changes,
         diff=diff,
         spare=[str(path) for path in unused],
-        jailed=jail(site.name).exists(),
+        jailed=site.jail.exists(),
         ansible_facts=facts(),
     )
 

@@ -10,37 +10,37 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment imp
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Removal
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Removal
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 DOCUMENTATION = r"""
 module: site_remove
-short_description: Take a site off the host
+short_description: Remove a site from the host
 description:
-  - Stops the site's servers, removes its programs, releases, logs, configuration and user. What the host's record does
-    not call this bundle's is not touched; root and user are the record's.
-  - The site's shared files move to C(.archive/SITE-TIME) beside its directory, for root only.
-  - Where an operator has put the directory or the shared files elsewhere and linked to them, what this bundle made
-    there goes too. Anything else there stays, and a warning names it.
+  - Stops the site's servers and removes its programs, releases, logs, configuration and user. What is not in the host's
+    record is not touched; root and user are those of the record.
+  - Moves the site's shared files to C(.archive/SITE-TIME) beside its directory, for root only.
+  - If an operator has put the directory or the shared files elsewhere and linked to them, what this collection made
+    there is removed too. Everything else there stays, and a warning names it.
 options:
   name: {description: The site's name., type: str, required: true}
   purge:
     description: Delete the shared files instead, and the archives of earlier removals.
     type: bool
     default: false
-author: The project's authors
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = r"""
-- name: Take the site off the host
+- name: Remove a site
   wsgi.sites.site_remove:
     name: old_blog
 """
 
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
-archive: {description: Where the shared files are now; empty if none were moved., type: str, returned: always}
+archive: {description: New path of the shared files; empty if none were moved., type: str, returned: always}
 left: {description: "What stays behind an operator's link, in words.", type: list, elements: str, returned: always}
 """
 

@@ -23,20 +23,20 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 DOCUMENTATION = """
 module: supervisor_config
-short_description: Change supervisord's own configuration, and restart it only if that harms nobody
+short_description: Change supervisord's own configuration, and restart it only without programs
 description:
-  - supervisor's own parser reads the new configuration first. If it refuses it, nothing on disk changes and the error
-    is the parser's own.
+  - Tests the new configuration with supervisor's own parser. If the parser refuses it, nothing on disk changes and its
+    message is the error.
   - supervisord reads its own settings only when it starts, and a restart stops every program on the host. So it is
-    restarted only while it knows no program, or when O(restart) says so; otherwise each run warns that it is pending.
-  - If supervisord does not come back with the new files, the old ones do.
-  - Keeps a stamp of what was last loaded, so that a run that was killed half-way is made good by the next.
-  - Never overwrites what it has not made, except files of the distribution that nobody has edited.
+    restarted only while it has no program, or with O(restart); otherwise each run warns that it is pending.
+  - If supervisord does not start with the new files, the old ones are restored.
+  - Records what was last loaded, so that the next run completes one that was killed before the restart.
+  - Overwrites only its own files, and files of the distribution that nobody has edited.
 options:
   files:
     description:
-      - Path and content. O(config) is supervisord's configuration; others (a systemd drop-in) are only laid down, and
-        systemd re-reads its units when it has not seen them yet.
+      - Path and content. O(config) is supervisord's configuration; others (a systemd drop-in) are only installed, and
+        systemd reloads its units if it has not read them yet.
     type: dict
     required: true
   restart:
@@ -44,27 +44,28 @@ options:
     type: bool
     default: false
   config: {description: supervisord's configuration., type: path, default: /etc/supervisor/supervisord.conf}
-  binary: {description: supervisord itself., type: path, default: /usr/bin/supervisord}
-  socket: {description: Where supervisord answers., type: path, default: /run/supervisor.sock}
-  state_dir: {description: Where the stamp and the lock are., type: path, default: /run/sites}
-  dpkg_status: {description: What the distribution shipped., type: path, default: /var/lib/dpkg/status}
+  binary: {description: Program., type: path, default: /usr/bin/supervisord}
+  socket: {description: Socket of supervisord., type: path, default: /run/supervisor.sock}
+  state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
+  dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Lay down supervisord's configuration
+- name: Install supervisord's configuration
   wsgi.sites.supervisor_config:
     files:
       /etc/supervisor/supervisord.conf: "{{ lookup('wsgi.sites.template', 'supervisor/supervisord.conf.j2') }}"
 """
 
 RETURN = """
-paths: {description: What changed on disk, type: list, elements: str}
+paths: {description: Files that were changed, type: list, elements: str}
 restarted: {description: Whether supervisord was restarted, type: bool}
-pending: {description: Whether supervisord still runs with what an older configuration said, type: bool}
-tested: {description: Whether supervisor was there to test the configuration, type: bool}
+pending: {description: Whether supervisord still runs with an older configuration, type: bool}
+tested: {description: Whether supervisor tested the configuration, type: bool}
 running: {description: Whether supervisord runs, type: bool}
 installed: {description: Whether supervisor is installed, type: bool}
 """

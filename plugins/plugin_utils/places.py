@@ -24,3 +24,5 @@ def project() -> Path:
 
 
 PROJECT = project()
+# Fetched sources and wheels. No host can have this name; beside it are the files of playbooks/render.yml.
+CACHE = PROJECT / "build" / ".cache"

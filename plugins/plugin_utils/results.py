@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ LARGEST = 1 << 53
 # What Ansible itself adds to an answer.
 SPOKEN = {"msg": str, "changed": bool, "failed": bool}
 ANSIBLES = {"invocation", "exception", "deprecations", "warnings", "diff", *SPOKEN}
+# A path that Ansible may start.
+INTERPRETER = re.compile(r"/[\w./-]+")
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "path": (str,),
@@ -52,11 +55,26 @@ def ask(action: ActionBase, module: str, arguments: dict[str, Any], variables: d
     """The answer of the host to a module, or a failure that names the host."""
     site_config.guard(variables)
     answer = action._execute_module(module, arguments, task_vars=variables)
+    found = interpreter(action, answer)
     try:
-        return taken_in(answer, described(Path(module_loader.find_plugin(module))))
+        taken = taken_in(answer, described(Path(module_loader.find_plugin(module))))
     except Nonsense as what:
         host = str(variables.get("inventory_hostname", "the host"))
         raise AnsibleActionFail(refusal(host, module, what)) from None
+    return taken | ({"ansible_facts": {**taken.get("ansible_facts", {}), **found}} if found else {})
+
+
+def interpreter(action: ActionBase, answer: dict[str, Any]) -> dict[str, Any]:
+    """The host's Python, where Ansible has looked for one and put its path into the answer; it leaves the answer."""
+    key, path = action._discovered_interpreter_key, action._discovered_interpreter
+    if not key:
+        return {}
+    facts = answer.get("ansible_facts")
+    if not isinstance(facts, dict) or facts.pop(key, None) != path or not INTERPRETER.fullmatch(str(path)):
+        raise AnsibleActionFail("the host's Python was not found; name it: ansible_python_interpreter=/usr/bin/python3")
+    if not facts:
+        del answer["ansible_facts"]
+    return {key: path}
 
 
 @functools.cache

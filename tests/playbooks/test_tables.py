@@ -47,7 +47,7 @@ def table(name: str, site_name: str = "", **hosts: dict) -> list[str]:
 
 
 def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
-    page = {"wordbook": {"server_names": ["shop.example.com"]}, "blog": {}, "gone": {"state": "absent"}}
+    page = {"wordbook": {"url": "http://shop.example.com/"}, "blog": {}, "gone": {"state": "absent"}}
     header, well, *others = table(
         "status.txt.j2",
         web1={"sites": page, "release_status": {"sites": [FOUND]}},
@@ -66,7 +66,7 @@ def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
 
 def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
     working = {**FOUND, "site": "shop", "processes": "1/2", "troubles": "queue does not stay up"}
-    page = {"wordbook": {}, "shop": {}, "blog": {}}
+    page = {"wordbook": {"url": "http://wordbook/"}, "shop": {"url": "http://shop/"}, "blog": {}}
     header, *rows = table("status.txt.j2", web1={"sites": page, "release_status": {"sites": [FOUND, working]}})
     assert header.split()[-3:] == ["HEALTHY", "PROCESSES", "ADDRESS"]
     assert [" ".join(row.split()).partition(" 03:45 ")[2] for row in rows[:2]] == [
@@ -76,15 +76,10 @@ def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
     assert " ".join(rows[2].split()) == "web1 blog - - - - NO - not on this host yet: ansible-playbook site.yml"
 
 
-def test_the_address_of_a_site_below_a_path_leads_there() -> None:
-    page = {"wordbook": {"server_names": ["a.test"], "path": "/words"}}
-    _header, row = table("status.txt.j2", web1={"sites": page, "release_status": {"sites": [FOUND]}})
-    assert row.endswith("  http://a.test/words/")
-
-
 def test_a_site_that_is_shut_is_said_to_be() -> None:
     shut = {**FOUND, "shut": "shut since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
-    _header, row = table("status.txt.j2", web1={"sites": {"wordbook": {}}, "release_status": {"sites": [shut]}})
+    page = {"wordbook": {"url": "http://wordbook/"}}
+    _header, row = table("status.txt.j2", web1={"sites": page, "release_status": {"sites": [shut]}})
     assert row.endswith(f"yes      http://wordbook/, {shut['shut']} (odd)")
 
 

@@ -9,8 +9,8 @@ FORGED = (
     "X-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7;proto=https;host=evil.test\r\nX-Request-ID: forged\r\n"
 )
 
-# What is to become a request of its own with whoever reads a shape otherwise; a till would book it.
-SMUGGLED = "POST /sales/smuggled HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n"
+# What is to become a request of its own with whoever reads a shape otherwise; the shop app would store it.
+SMUGGLED = "POST /orders/smuggled HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n"
 LENGTH = f"Content-Length: {len(SMUGGLED) + 5}\r\n"
 SHAPES = {
     "two lengths": "Content-Length: 4\r\nContent-Length: 0\r\n\r\nabcd",

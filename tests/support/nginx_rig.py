@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -25,9 +26,12 @@ from ansible.plugins.loader import filter_loader
 from ansible.template import Templar, trust_as_template
 from project import PROJECT
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, readable, site_spec
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import public_files
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, replace_link
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, site_spec
 
 NGINX = Path(shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "/usr/sbin/nginx")
+HASHED_NAMES = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text())["site_keys"]["hashed_names"]
 needs_nginx = pytest.mark.skipif(
     not NGINX.exists() or os.geteuid() != 0, reason="needs nginx, and root for its workers' user"
 )
@@ -57,7 +61,7 @@ def merged(sites: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, 
     """The sites as role preflight reads them, whether or not it would let them pass."""
     specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())["argument_specs"]
     given = {**variables, "sites": trusted(dict(sites))}
-    return readable(Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).sites)
+    return Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).entries
 
 
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
@@ -76,7 +80,7 @@ def render(sites: Mapping[str, Any], **host: Any) -> tuple[dict[str, str], dict[
     for name in sites:
         one = {**variables, "site_name": name}
         files |= evaluate("__nginx_site_files", one)
-        links |= evaluate("__nginx_site_links", one)
+        links |= evaluate("__nginx_site.links", one)
     return files, links
 
 
@@ -141,6 +145,7 @@ class Rig:
         self.conf = folder / "etc/nginx"
         self.run_dir = folder / "run"
         self.log = folder / "var/log/nginx/error.log"
+        self.sites: list[str] = []
         for each in (
             self.conf / "conf.d",
             self.conf / "modules-enabled",
@@ -178,17 +183,35 @@ class Rig:
             (self.folder / path.lstrip("/")).symlink_to(target)
 
     def site(self, name: str) -> Path:
-        """A site's root with a live slot, as a second deploy leaves it: release two is live, and one was before it."""
+        """A site's root as a second deploy leaves it: release two is live, and one was before it."""
         (self.folder / f"var/log/{name}").mkdir(parents=True, exist_ok=True)
         root = self.folder / "srv" / name
         (root / "slots/blue").mkdir(parents=True)
         for release in ("one", "two"):
             (root / "releases" / release / "app/static").mkdir(parents=True)
+            manifest = {"public": ["app/static", "app/errors"], "hashed_names": HASHED_NAMES}
+            (root / "releases" / release / "release.json").write_text(json.dumps(manifest))
         (root / "shared/media").mkdir(parents=True)
         (root / "slots/blue/release").symlink_to("../../releases/two")
-        (root / "slots/blue/before").symlink_to("../../releases/one")
         (root / "live").symlink_to("slots/blue")
+        self.sites.append(name)
         return root
+
+    def publish(self, name: str) -> None:
+        """Link the site's public files as they lie in its releases by now: two went live after one."""
+        site = Layout(name, self.folder / "srv" / name)
+        self.go_live(name, "green", "one")
+        self.go_live(name, "blue", "two")
+        shutil.rmtree(site.slot("green"))
+
+    def go_live(self, name: str, slot: str, release: str) -> None:
+        """Put a release live in a slot, as far as nginx sees it."""
+        site = Layout(name, self.folder / "srv" / name)
+        site.slot(slot).mkdir(exist_ok=True)
+        replace_link(site.slot(slot) / "release", f"../../releases/{release}")
+        public_files.publish(site, slot)
+        public_files.carry_over(site, slot)
+        replace_link(site.live, f"slots/{slot}")
 
     def test(self) -> str:
         """nginx's own words on the configuration; empty if it has none."""
@@ -198,6 +221,8 @@ class Rig:
         return done.stderr + ("" if done.returncode == 0 else "(failed)")
 
     def start(self) -> int:
+        for name in self.sites:
+            self.publish(name)
         done = subprocess.run([NGINX, "-c", self.conf / "nginx.conf"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         pid = self.pid()

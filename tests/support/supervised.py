@@ -23,14 +23,13 @@ import gunicorn
 import packaging
 import pytest
 import pyuwsgi
-import yaml
-from nginx_rig import evaluate, role_variables, trusted
-from project import PROJECT
+from nginx_rig import evaluate, role_variables
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans, supervisor
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, program
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
 # The distribution's where it is installed, as on a host; else the tests' own.
 DISTRIBUTION = shutil.which("supervisord", path="/usr/bin")
@@ -69,8 +68,7 @@ def server_files(**keys: object) -> dict[str, str]:
 def worker_settings(**keys: object) -> dict[str, object]:
     """What release.json of the site `shop` says of workers and threads."""
     variables = role_variables({"shop": {"server_names": ["shop.example.com"], **keys}}, site_name="shop")
-    variables |= trusted(yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text()))
-    return evaluate("__release_workers", variables)
+    return manifest.worker_settings(evaluate("site_entry", variables))
 
 
 @functools.cache

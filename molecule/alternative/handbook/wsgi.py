@@ -1,4 +1,4 @@
-"""A plain WSGI app in one file: no framework, so nothing of it can know of proxies."""
+"""A plain WSGI app in one file, without a framework that could handle proxies."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The word book, somebody with a browser, and an admin."""
+"""The word book, a visitor with a browser, and an admin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from people import Client, Person, flask, png
 from playwright.sync_api import Browser, sync_playwright
 from support import SITES, Machine, Site
 
-# Nothing of the browser's own goes out, and no sandbox: whoever runs these tests is root.
+# No traffic of the browser's own, and no sandbox, since root runs these tests.
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -19,13 +19,13 @@ FLAGS = (
 
 @pytest.fixture
 def book(machine: Machine) -> Site:
-    """The word book that keeps its words in SQLite."""
+    """The word book that stores its words in SQLite."""
     return Site(machine, "wordbook", SITES["wordbook"])
 
 
 @pytest.fixture
 def browser(book: Site) -> Iterator[Browser]:
-    """Debian's Chromium, which finds the site by its name."""
+    """Debian's Chromium, which resolves the site by its name."""
     rules = f"--host-resolver-rules=MAP {book.server_name} {book.machine.address}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS.split(), rules])
@@ -35,7 +35,7 @@ def browser(book: Site) -> Iterator[Browser]:
 
 @pytest.fixture
 def person(browser: Browser, book: Site) -> Person:
-    """Somebody with a new browser."""
+    """A visitor with a new browser."""
     return Person(browser.new_page(locale="zh-CN"), book)
 
 

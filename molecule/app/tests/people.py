@@ -1,4 +1,4 @@
-"""People who use the sample site: before a browser, by a program that fills in forms, and by their mail."""
+"""Users of the sample site: with a browser, by a program that fills in forms, and by mail."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 import requests
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page
-from support import PROJECT, Machine, Site, until
+from support import PROJECT, Machine, Site, wait_until
 
-# What a person would have seen; kept after the run.
+# Screenshots, kept after the run.
 SCREENS = PROJECT / "build" / "screens"
-# The browser's own event for what the page's Content-Security-Policy forbids.
-TELL_VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
+# Logs the browser's event for each violation of the Content-Security-Policy.
+LOG_VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
     console.error(`the policy forbids ${event.blockedURI} by ${event.violatedDirective}`))"""
 PASSWORD = "correct horse 电池"
 
 
 @dataclass
 class Person:
-    """Somebody before a browser, who sees each page at a desk and on a phone."""
+    """A visitor with a browser, who sees each page at a desk and on a phone."""
 
     page: Page
     site: Site
@@ -32,14 +32,14 @@ class Person:
     troubles: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.add_init_script(TELL_VIOLATIONS)
+        self.page.add_init_script(LOG_VIOLATIONS)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("console", lambda line: line.type == "error" and self.troubles.append(line.text))
         self.page.on("request", lambda request: self._check(request.url))
 
     def _check(self, url: str) -> None:
         if not url.startswith((f"http://{self.site.server_name}/", "data:")):
-            self.troubles.append(f"asked another host: {url}")
+            self.troubles.append(f"request to another host: {url}")
 
     def open(self, path: str) -> None:
         """Go to a page of the site, or follow a link."""
@@ -54,8 +54,8 @@ class Person:
         """Press a button."""
         self.page.get_by_role("button", name=words).click()
 
-    def look(self, name: str) -> None:
-        """Keep what is on the screen, and see that nothing is cut off on a phone."""
+    def snapshot(self, name: str) -> None:
+        """Take a screenshot, and check that nothing is cut off on a phone."""
         SCREENS.mkdir(parents=True, exist_ok=True)
         for kind, width, height in (("phone", 390, 844), ("desk", 1200, 800)):
             self.page.set_viewport_size({"width": width, "height": height})
@@ -67,7 +67,7 @@ class Person:
 
 
 class Client:
-    """A program that fills in forms as a browser would: with cookies, and the token that each form holds."""
+    """A program that fills in forms as a browser does: with cookies and the token of each form."""
 
     def __init__(self, site: Site, address: str = "") -> None:
         self.site = site
@@ -80,7 +80,7 @@ class Client:
         return self.session.get(self.base + path, timeout=30, **options)
 
     def post(self, path: str, data: dict[str, Any] | None = None, form: str = "", **options: Any) -> requests.Response:
-        """Send the form of a page, which is at the same address unless ``form`` says another."""
+        """Submit the form of a page, which has the same address unless ``form`` is another."""
         token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', self.get(form or path).text)
         assert token, f"{form or path} shows no form"
         return self.session.post(
@@ -92,7 +92,7 @@ class Client:
         )
 
     def log_in(self, address: str) -> Client:
-        """Log in as somebody who is known."""
+        """Log in as a registered user."""
         answer = self.post("/account/login", {"email": address, "password": PASSWORD})
         assert answer.status_code == 302, answer.text
         return self
@@ -102,26 +102,26 @@ class Client:
         return self.post("/words/add", {"english": english, "chinese": chinese}, **options)
 
     def words(self, text: str = "") -> dict[str, Any]:
-        """Ask the API for the words that have this text."""
+        """Get the words that contain this text from the API."""
         return self.get("/api/words", params={"q": text, "per_page": 100}).json()
 
 
 def flask(site: Site, *words: str) -> str:
-    """Run a command of the site's, as its user, with its environment."""
+    """Run a command of the site as its user, with its environment."""
     command = ["env", f"ADMIN_PASSWORD={PASSWORD}", "flask", "--app", "wsgi", *words]
     launcher = f"/usr/local/lib/sites/launcher {site.root} run -- "
     return site.machine.output(launcher + " ".join(["%s"] * len(command)), *command)
 
 
 def mail_to(machine: Machine, address: str) -> str:
-    """The text of the newest mail to somebody, as soon as there is one."""
+    """The text of the newest mail to an address, as soon as there is one."""
 
     def newest() -> str:
         folder = "/var/lib/mail-sink/new"
         name = machine.host.run("grep -lFx %s -r " + folder + " | xargs -r ls -t | head -n 1", f"To: {address}").stdout
         return machine.output("cat %s", name.strip()) if name else ""
 
-    text = until(newest, f"there is a mail to {address}", timeout=20)
+    text = wait_until(newest, f"there is a mail to {address}", timeout=20)
     return email.message_from_string(text, policy=email.policy.default).get_content()
 
 

@@ -16,10 +16,10 @@ def test_every_database_has_the_tables_that_the_release_needs(site: Site) -> Non
 
 
 @pytest.mark.breaks
-def test_words_are_kept_whole_in_every_script(site: Site) -> None:
+def test_words_of_every_script_are_stored_unchanged(site: Site) -> None:
     flask(site, "create-admin", "admin@example.org")
     client = Client(site).log_in("admin@example.org")
-    # New each time; the sites on the other host may share the database.
+    # Unique, since the sites on the other host may share the database.
     word = f"<b>{time.time_ns()}</b> ' OR 1=1 -- {site.name}"
     assert client.add(word, "好𠮷🍵").status_code == 302
     found = client.words(word)["words"]
@@ -30,7 +30,7 @@ def test_words_are_kept_whole_in_every_script(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["library", "ledger"])
-def test_who_logs_in_on_one_host_is_known_on_the_other(machine: Machine, name: str) -> None:
+def test_a_login_on_one_host_is_valid_on_the_other(machine: Machine, name: str) -> None:
     site = Site(machine, name, SITES[name])
     flask(site, "create-admin", "admin@example.org")
     client = Client(site).log_in("admin@example.org")

@@ -1,4 +1,4 @@
-"""What is still there after a deploy, a crash and a reboot."""
+"""Data that survives a deploy, a crash and a reboot."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 from people import Client, png
-from support import Site, page, play, until
+from support import Site, run_playbook, site_config, wait_until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://paper"]
 
 
 def deploy(book: Site) -> None:
-    before, sites = book.release, page(wordbook={"threads": 3})
-    run = play("playbooks/deploy.yml", "--extra-vars=site=wordbook", machine=book.machine, sites=sites)
+    before, sites = book.release, site_config(wordbook={"threads": 3})
+    run = run_playbook("playbooks/deploy.yml", "--extra-vars=site=wordbook", machine=book.machine, sites=sites)
     assert run.rc == 0, run.output
     assert book.release != before
 
@@ -36,7 +36,7 @@ def test_session_words_and_pictures_survive(admin: Client, book: Site, happens: 
 
     happens(book)
 
-    until(book.is_well, "the word book is well")
+    wait_until(book.is_healthy, "the word book is healthy")
     assert "admin@example.org" in admin.get("/").text
     assert f"kept through {happens.__name__}" in admin.get(word).text
     assert book.get(picture).status == 200

@@ -1,4 +1,4 @@
-"""What a person does with the site, in a real browser."""
+"""A visitor uses the site in a real browser."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     image = person.page.locator("img.picture")
     assert image.evaluate("image => image.naturalWidth") == 480
     served = machine.ask(image.get_attribute("src"), person.site.server_name)
-    # nginx's own policy for what people upload: it came without Python.
+    # nginx's own policy for uploads: it served the file without Python.
     assert "sandbox" in served.headers["Content-Security-Policy"]
 
     person.open("/")
@@ -68,8 +68,8 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     person.look("not-found")
 
 
-def test_the_browser_reports_it_when_a_page_breaks_its_policy(person: Person) -> None:
-    """So that no trouble above means that there was none."""
+def test_a_violation_of_the_policy_is_reported(person: Person) -> None:
+    """So that an empty list of troubles proves something."""
     answer = person.page.goto(f"http://{person.site.server_name}/")
     assert answer and "default-src 'self'" in answer.headers["content-security-policy"]
     with person.page.expect_console_message(lambda line: "the policy forbids inline by script-src" in line.text):
@@ -77,7 +77,7 @@ def test_the_browser_reports_it_when_a_page_breaks_its_policy(person: Person) ->
     assert person.troubles
 
 
-def test_times_are_told_in_chinese_without_any_script_in_the_page(person: Person) -> None:
+def test_times_are_shown_in_chinese_without_an_inline_script(person: Person) -> None:
     person.open("/")
     person.page.locator("table.words a").first.click()
     assert re.search(r"\d+年\d+月\d+日", person.page.locator("time").first.inner_text())

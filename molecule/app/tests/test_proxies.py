@@ -1,4 +1,4 @@
-"""What the site can tell of the forward proxy that a client came through: real squids, in four settings."""
+"""The site recognizes the forward proxy of a client: squid in four configurations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PORTS = {"transparent": 3131, "anonymous": 3132, "distorting": 3133, "elite": 31
 
 
 @pytest.mark.parametrize("kind", PORTS)
-def test_the_kind_of_proxy_is_told(machine: Machine, book: Site, kind: str) -> None:
+def test_the_kind_of_proxy_is_recognized(machine: Machine, book: Site, kind: str) -> None:
     own = book.get("/healthz").client
     proxy = f"http://{machine.address}:{PORTS[kind]}"
     answer = requests.get(

@@ -1,4 +1,4 @@
-"""What people upload, and what they try to."""
+"""Uploads, valid and invalid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from people import Client, png
 from support import Site
 
 testinfra_hosts = ["ansible://paper"]
-LIMIT = 1024 * 1024  # the page's client_max_body_size
+LIMIT = 1024 * 1024  # client_max_body_size of the site
 
 
 def upload(client: Client, name: str, content: bytes, word: str = "upload") -> requests.Response:
@@ -26,7 +26,7 @@ def upload(client: Client, name: str, content: bytes, word: str = "upload") -> r
         ("other.jpg", png()),
     ],
 )
-def test_what_is_no_picture_is_refused_and_nothing_is_kept(admin: Client, name: str, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_and_not_stored(admin: Client, name: str, content: bytes) -> None:
     media = f"ls {admin.site.root}/shared/media | wc -l"
     before = (admin.words()["total"], admin.site.machine.output(media))
     assert upload(admin, name, content).status_code == 422
@@ -54,7 +54,7 @@ def test_one_byte_over_the_limit_is_refused_by_nginx_and_the_limit_itself_is_not
     over, exact = send(LIMIT + 1), send(LIMIT)
     assert over.status_code == 413
     assert "This is too large" in over.text
-    # The app's own limit for this page is smaller, and its words are its own.
+    # The app's limit for this path is smaller, and it has its own message.
     assert exact.status_code == 413
     assert "This is too large" not in exact.text
     assert "SITE_MAX_BODY" in admin.site.environment()

@@ -1,4 +1,4 @@
-"""A host that was taken over, in one run with an honest one: it steers neither the controller nor the other host."""
+"""A compromised host in one run with an honest one: it controls neither the controller nor the honest host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lying import INSPECTED, STAND_IN
 
 VAULT, OWN = "canary-of-the-vault", "canary-of-its-own"
 PLACE = "/root/liar"
-VERBS = {
+PLAYBOOKS = {
     "site.yml": (),
     "playbooks/deploy.yml": (),
     "playbooks/status.yml": (),
@@ -35,7 +35,7 @@ ROW = {
     "unfinished": {},
 }  # fmt: skip
 DAEMON = {"changed": False, "paths": [], "running": True, "installed": True, "tested": True}
-# What modules of ours may say, of a host on which all is done.
+# Valid results of the collection's modules on a host without changes.
 PLAUSIBLE: dict[str, Any] = {
     "stat": {"changed": False, "stat": {"exists": False}},
     "host_inspect": INSPECTED,
@@ -67,7 +67,7 @@ PLAUSIBLE: dict[str, Any] = {
 
 
 class Pair:
-    """An honest host of the scenario, and a stand-in for the Python of a second one."""
+    """An honest host of the scenario, and a second one with a stand-in for its Python."""
 
     def __init__(self, honest: Machine, folder: Path) -> None:
         self.honest, self.folder = honest, folder
@@ -80,7 +80,7 @@ class Pair:
             "sites": {"mole": {"tls": {"mode": "provided", "certificate": str(vault), "key": str(vault)}}},
             "site_defaults": {"source": {"path": str(folder)}, "packages": "wheelhouse"},
         }
-        # Reached as the other host is, in the same container: only what answers there is another one.
+        # Reached like the other host, in the same container, but with another Python.
         known = yaml.safe_load(Path(os.environ["MOLECULE_INVENTORY_FILE"]).read_text())
         self.container = honest.container.replace(honest.name, "debian13")
         mole = {"server_names": ["mole.test"], "source": {"path": "app"}, "env": {"SECRET_KEY": OWN}}
@@ -90,20 +90,20 @@ class Pair:
             "sites": {"mole": mole},
         }
         (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"liar": own}}}))
-        self.tell(f"mkdir -p {PLACE} && cat > {PLACE}/python3 && chmod 755 {PLACE}/python3", STAND_IN)
+        self.execute(f"mkdir -p {PLACE} && cat > {PLACE}/python3 && chmod 755 {PLACE}/python3", STAND_IN)
 
-    def tell(self, script: str, text: str = "") -> str:
+    def execute(self, script: str, text: str = "") -> str:
         command = ["podman", "exec", "-i", self.container, "sh", "-euc", script]
         return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
-    def says(self, answers: dict[str, Any]) -> None:
-        self.tell(f"cat > {PLACE}/answers.json", json.dumps(answers))
+    def set_results(self, answers: dict[str, Any]) -> None:
+        self.execute(f"cat > {PLACE}/answers.json", json.dumps(answers))
 
     @property
-    def heard(self) -> str:
-        return self.tell(f"cat {PLACE}/heard")
+    def received(self) -> str:
+        return self.execute(f"cat {PLACE}/heard")
 
-    def play(self, playbook: str, *more: str, **settings: str) -> Run:
+    def run_playbook(self, playbook: str, *more: str, **settings: str) -> Run:
         command = command_of(
             playbook, f"--inventory={self.folder}/hosts.yml", f"--limit={self.honest.name},liar", *more
         )
@@ -118,50 +118,50 @@ class Pair:
         return Run(done.returncode, done.stdout + done.stderr)
 
     def untouched(self) -> tuple[str, ...]:
-        """What no lie may change: the honest host's files and release, and the controller's."""
+        """What no lie may change: the files and the release of the honest host, and the checkout of the controller."""
         places = "/etc/nginx /etc/supervisor /etc/wordbook /etc/cron.d /srv/wordbook/releases /usr/local/lib/sites"
         files = self.honest.output(f"find {places} ! -name __pycache__ -printf '%p %m %u %s %T@\\n' | sort | sha256sum")
-        mine = subprocess.run(["git", "status", "--porcelain"], cwd=PROJECT, capture_output=True, text=True).stdout
-        return files, self.site.answering_release, mine
+        checkout = subprocess.run(["git", "status", "--porcelain"], cwd=PROJECT, capture_output=True, text=True).stdout
+        return files, self.site.answering_release, checkout
 
 
 @pytest.fixture
 def pair(machine: Machine, tmp_path: Path) -> Iterator[Pair]:
-    """Made once: what the honest host runs does not matter."""
+    """Both hosts, once: the Debian release of the honest one does not matter."""
     if machine.name != "debian12":
-        pytest.skip("the other host lends its container to the liar")
+        pytest.skip("the container of the other host is the liar's")
     made = Pair(machine, tmp_path)
     before = made.untouched()
     yield made
-    made.tell(f"rm -r {PLACE}")
+    made.execute(f"rm -r {PLACE}")
     assert made.untouched() == before
 
 
-def honest_and_unharmed(pair: Pair, run: Run) -> None:
+def assert_honest_host_unharmed(pair: Pair, run: Run) -> None:
     recap = re.search(rf"^{pair.honest.name} .*$", run.output, re.MULTILINE)
     assert recap, run.output
     assert "changed=0 " in recap[0] and "failed=0 " in recap[0] and "unreachable=0 " in recap[0], run.output
     secret = pair.site.environment()["SECRET_KEY"]
-    heard = pair.heard
-    assert not [word for word in (VAULT, secret) if word in heard or word in run.output]
+    received = pair.received
+    assert not [word for word in (VAULT, secret) if word in received or word in run.output]
     assert "\x1b" not in run.output
 
 
-def test_a_host_that_lies_well_gets_its_own_and_no_more(pair: Pair) -> None:
-    told = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": pair.lies}
-    pair.says({**PLAUSIBLE, "*": told})
-    for verb, more in VERBS.items():
-        honest_and_unharmed(pair, pair.play(verb, *more))
-    assert OWN in pair.heard, "it was told what its own release needs"
-    # Where facts are variables, as by Ansible's own default.
-    run = pair.play("site.yml", ANSIBLE_INJECT_FACT_VARS="true")
-    honest_and_unharmed(pair, run)
+def test_a_host_with_plausible_lies_gets_only_its_own_data(pair: Pair) -> None:
+    lie = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": pair.lies}
+    pair.set_results({**PLAUSIBLE, "*": lie})
+    for verb, more in PLAYBOOKS.items():
+        assert_honest_host_unharmed(pair, pair.run_playbook(verb, *more))
+    assert OWN in pair.received, "it received the secrets of its own release"
+    # With facts as variables, which is Ansible's default.
+    run = pair.run_playbook("site.yml", ANSIBLE_INJECT_FACT_VARS="true")
+    assert_honest_host_unharmed(pair, run)
     assert "liar: its answers have changed `host_ca_certificates`" in " ".join(run.output.split())
 
 
-def test_a_host_that_talks_nonsense_is_named(pair: Pair) -> None:
-    pair.says({"*": {"changed": "perhaps", "sites": 5, "ansible_facts": pair.lies}})
+def test_a_host_with_malformed_results_is_reported_by_name(pair: Pair) -> None:
+    pair.set_results({"*": {"changed": "perhaps", "sites": 5, "ansible_facts": pair.lies}})
     for verb in ("site.yml", "playbooks/status.yml"):
-        run = pair.play(verb)
-        honest_and_unharmed(pair, run)
+        run = pair.run_playbook(verb)
+        assert_honest_host_unharmed(pair, run)
         assert run.rc != 0 and "liar answered nonsense to " in " ".join(run.output.split()), run.output

@@ -1,4 +1,4 @@
-"""The site's own commands, which its hooks run, and its work in the background."""
+"""The commands of the site, for its hooks and its background processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schema import DATA, SCHEMA, connect, found
 
 
 def upgrade() -> None:
-    """Bring the ledger to where this code wants it, and note each time."""
+    """Migrate the database to the schema of this code, and record each migration."""
     with closing(connect()) as ledger, ledger:
         ledger.execute("CREATE TABLE IF NOT EXISTS upgrades (release TEXT)")
         ledger.execute("INSERT INTO upgrades VALUES (?)", (os.environ["SITE_RELEASE"],))
@@ -19,20 +19,20 @@ def upgrade() -> None:
 
 
 def fits() -> None:
-    """Tell whether this code can work with the ledger."""
+    """Fail if the schema of the database is newer than this code."""
     with closing(connect()) as ledger:
         if found(ledger) > SCHEMA:
             sys.exit(f"the ledger is at {found(ledger)}, and this code knows {SCHEMA}")
 
 
 def note(word: str) -> None:
-    """Leave a trace."""
+    """Write a line to the notes."""
     with (DATA / "notes").open("a") as notes:
         notes.write(f"{word} {os.environ['SITE_RELEASE']}\n")
 
 
 def work() -> None:
-    """Be at work until the signal comes, and end it well."""
+    """Run until SIGTERM, and then end cleanly."""
     signal.signal(signal.SIGTERM, lambda *_: (note("finished"), sys.exit(0)))
     note("at-work")
     while True:

@@ -1,4 +1,4 @@
-"""A small site that says which release and which process answers."""
+"""A small site that returns its release and its process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer every question alike."""
+    """Answer every request alike."""
     answer = {
         "status": "ok",
         "site": os.environ["SITE_NAME"],

@@ -1,28 +1,28 @@
-"""SITE-ctl, for somebody who sits on a host."""
+"""The command SITE-ctl on a host."""
 
 from __future__ import annotations
 
 import pytest
-from rounds import history, releases
+from ledger import history, live_releases
 from support import SITES, Machine, Site
 
 
 @pytest.fixture
 def ledger(machine: Machine) -> Site:
-    """The site on this test's host."""
+    """The site on the host of this test."""
     return Site(machine, "ledger", SITES["ledger"])
 
 
 def test_status(ledger: Site) -> None:
-    said = ledger.machine.output("ledger-ctl status")
-    assert ledger.release in said
-    assert "healthy     yes" in said
+    output = ledger.machine.output("ledger-ctl status")
+    assert ledger.release in output
+    assert "healthy     yes" in output
 
 
 def test_commands_run_as_the_site_with_its_environment(ledger: Site) -> None:
-    said = ledger.machine.output("ledger-ctl run sh -c 'id -un; pwd; echo $SITE_RELEASE; command -v python'")
+    output = ledger.machine.output("ledger-ctl run sh -c 'id -un; pwd; echo $SITE_RELEASE; command -v python'")
     release = f"{ledger.root}/releases/{ledger.release}"
-    assert said.split() == ["ledger", f"{release}/app", ledger.release, f"{release}/venv/bin/python"]
+    assert output.split() == ["ledger", f"{release}/app", ledger.release, f"{release}/venv/bin/python"]
     assert ledger.machine.output("echo 'id -un' | ledger-ctl shell") == "ledger"
     assert "Flask" in ledger.machine.output("ledger-ctl flask --version")
 
@@ -37,7 +37,7 @@ def test_logs(ledger: Site) -> None:
     assert "/seen-in-the-log" in ledger.machine.output("ledger-ctl logs")
 
 
-def test_without_root_it_says_what_it_needs(ledger: Site) -> None:
+def test_without_root_it_names_the_command_to_run(ledger: Site) -> None:
     refused = ledger.machine.host.run("runuser -u nobody -- ledger-ctl status")
     assert refused.rc == 1
     assert "sudo ledger-ctl status" in refused.stderr
@@ -47,7 +47,7 @@ def test_without_root_it_says_what_it_needs(ledger: Site) -> None:
 def test_restart(ledger: Site) -> None:
     before, slot = ledger.master, ledger.slot
     ledger.machine.output("ledger-ctl restart")
-    releases([ledger])
+    live_releases([ledger])
     assert ledger.master != before
     assert ledger.slot != slot
     assert "restart result=ok by=root@" in history(ledger)[-1]

@@ -1,4 +1,4 @@
-"""A site from a git repository: by tag, another version for one run, and back to what the page says."""
+"""A site from a git repository: by tag, another version for one run, and back to the one of the site config."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import uuid
 from pathlib import Path
 
 import pytest
-from rounds import releases, well
-from support import PROJECT, Site, page
+from ledger import live_releases, run_ok
+from support import PROJECT, Site, site_config
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
 
-# All that a release holds of the site's code, in one hash.
+# One hash over all files of the site's code in a release.
 BYTES = "cd %s/live/release/app && find . -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum"
 
 
 class Repository:
-    """The ledger's code with a history."""
+    """The ledger's code in a repository."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(shutil.copytree(PROJECT / "molecule/deploy/ledger", folder))
         self.git("init", "--quiet")
 
     def git(self, *words: str) -> str:
-        """Run git as somebody who has no settings."""
-        somebody = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *somebody, *words], cwd=self.folder, capture_output=True, text=True, check=True)
+        """Run git independently of the user's settings."""
+        identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *identity, *words], cwd=self.folder, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def commit(self, tag: str) -> str:
-        """Commit what there is under a tag; the commit."""
-        # Unlike any that was deployed before: the same bytes would be the same release.
+        """Commit all files and tag them; returns the commit."""
+        # Unlike any code that was deployed before: the same bytes would be the same release.
         (self.folder / "version").write_text(f"{tag} {uuid.uuid4()}")
         self.git("add", "--all")
         self.git("commit", "--quiet", f"--message={tag}")
@@ -41,24 +41,24 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
 
-def test_a_tag_another_one_and_back(ledgers: list[Site], tmp_path: Path) -> None:
+def test_deploy_a_tag_then_another_and_back(ledgers: list[Site], tmp_path: Path) -> None:
     repository = Repository(tmp_path / "ledger")
     commits = {tag: repository.commit(tag) for tag in ("v1.0", "v1.1")}
     url = f"file://{repository.folder}"
-    sites = page(ledger={"source": {"path": "", "git": url, "version": "v1.0"}})
+    sites = site_config(ledger={"source": {"path": "", "git": url, "version": "v1.0"}})
 
     lives = {}
     for tag, words in (("v1.0", []), ("v1.1", ["version=v1.1"]), ("v1.0", [])):
-        said = well("deploy", *words, sites=sites).output
-        (live,) = releases(ledgers)
+        output = run_ok("deploy", *words, sites=sites).output
+        (live,) = live_releases(ledgers)
         for site in ledgers:
-            row = next(line for line in said.splitlines() if line.split()[:2] == [site.machine.name, "ledger"])
+            row = next(line for line in output.splitlines() if line.split()[:2] == [site.machine.name, "ledger"])
             assert f" {tag} {commits[tag][:7]} " in row
             assert site.machine.output("cat %s/live/release/app/version", site.root).split()[0] == tag
-        assert len({site.machine.output(BYTES, site.root) for site in ledgers}) == 1, "both hosts have the same"
+        assert len({site.machine.output(BYTES, site.root) for site in ledgers}) == 1, "both hosts have the same code"
         lives[tag] = live
-    kept = well("releases").output.splitlines()
+    retained = run_ok("releases").output.splitlines()
     for tag, live in lives.items():
-        row = next(line for line in kept if live in line)
+        row = next(line for line in retained if live in line)
         assert row.endswith(f"git {url} {tag} ({commits[tag]})")
     assert f"{url} v1.0 ({commits['v1.0']})" in ledgers[1].machine.output("ledger-ctl status")

@@ -1,4 +1,4 @@
-"""A site that may not run twice at once: away for a moment while it changes, and back if it cannot."""
+"""A site that may not run twice at once: it has a downtime at each change, and comes back if the change fails."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rounds import history, releases, run, well
+from ledger import history, live_releases, run, run_ok
 from support import Site
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://east"]
 
-# Boots on a host unless this file is there.
-LAME = """
+# Fails to start on a host with this file.
+FAILS_ON_ONE_HOST = """
 import os, sys
 if os.path.exists("/srv/ledger/shared/data/lame") and "--check-config" not in sys.argv:
     raise RuntimeError("lame here")
 """
 
 
-def test_it_is_told_how_long_nobody_answered(ledgers: list[Site], version: Callable) -> None:
-    before = releases(ledgers)
-    done = well("deploy", sites=version("alone", going_live="replace"))
+def test_the_downtime_is_reported(ledgers: list[Site], version: Callable) -> None:
+    before = live_releases(ledgers)
+    done = run_ok("deploy", sites=version("alone", going_live="replace"))
     assert len(re.findall(r"ledger: away for \d+\.\d s", done.output)) == len(ledgers)
-    live = releases(ledgers)
+    live = live_releases(ledgers)
     assert live != before
-    # The page says nothing of it any more; the release does.
-    assert "ledger: away for " in well("restart").output
-    assert releases(ledgers) == live
-    assert "ledger: away for " in well("rollback").output
-    assert releases(ledgers) == before
+    # The site config no longer has the key; the live release still has it.
+    assert "ledger: away for " in run_ok("restart").output
+    assert live_releases(ledgers) == live
+    assert "ledger: away for " in run_ok("rollback").output
+    assert live_releases(ledgers) == before
     for site in ledgers:
         assert all(" away=" in line for line in history(site)[-3:])
 
 
-def test_where_one_host_cannot_go_all_come_back(ledgers: list[Site], version: Callable) -> None:
-    before, (east, west) = releases(ledgers), ledgers
+def test_if_one_host_fails_all_come_back(ledgers: list[Site], version: Callable) -> None:
+    before, (east, west) = live_releases(ledgers), ledgers
     sites = version("lame", going_live="replace", health={"timeout": 15})
     with (Path(sites["ledger"]["source"]["path"]) / "wsgi.py").open("a") as code:
-        code.write(LAME)
+        code.write(FAILS_ON_ONE_HOST)
     west.machine.output("install -o ledger /dev/null %s/shared/data/lame", west.root)
     try:
         done = run("deploy", sites=sites)
@@ -49,6 +49,6 @@ def test_where_one_host_cannot_go_all_come_back(ledgers: list[Site], version: Ca
     assert done.rc != 0
     assert "lame here" in done.output
     assert "It was stopped and runs again; the site was away for " in done.output
-    assert releases(ledgers) == before
+    assert live_releases(ledgers) == before
     assert "deploy result=failed" in history(east)[-1]
     assert " away=" in history(east)[-1]

@@ -1,4 +1,4 @@
-"""Static files across a switch: a page that was fetched just before it asks for its files just after it."""
+"""Static files across a switch: a browser with a page of the old release still finds its files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rounds import releases, well
+from ledger import live_releases, run_ok
 from support import Site
 
 pytestmark = pytest.mark.breaks
@@ -15,24 +15,24 @@ testinfra_hosts = ["ansible://east"]
 HASHED, PLAIN, NEWER = "/static/style.4be3a90c.css", "/static/plain.css", "/static/index-BTq4sZ1x.css"
 
 
-def test_a_page_of_the_release_before_still_finds_what_carries_a_hash(ledgers: list[Site], version: Callable) -> None:
-    old_page = [(site.get(HASHED).status, site.get(HASHED).body) for site in ledgers]
-    assert old_page == [(200, b".hashed { }\n")] * 2
+def test_hashed_files_of_the_previous_release_are_still_served(ledgers: list[Site], version: Callable) -> None:
+    old_files = [(site.get(HASHED).status, site.get(HASHED).body) for site in ledgers]
+    assert old_files == [(200, b".hashed { }\n")] * 2
     newer = version("restyled")
     static = Path(newer["ledger"]["source"]["path"], "static")
     for file in static.iterdir():
         file.unlink()
     (static / Path(NEWER).name).write_text(".newer { }\n")
 
-    well("deploy", sites=newer)
-    releases(ledgers)
+    run_ok("deploy", sites=newer)
+    live_releases(ledgers)
     for site in ledgers:
         assert (site.get(HASHED).status, site.get(HASHED).body) == (200, b".hashed { }\n")
         assert site.get(NEWER).status == 200
-        assert site.get(PLAIN).status == 404, "what carries no hash is gone at once"
+        assert site.get(PLAIN).status == 404, "a file without a hash in its name is gone at once"
 
-    well("rollback")
-    releases(ledgers)
+    run_ok("rollback")
+    live_releases(ledgers)
     for site in ledgers:
         assert (site.get(NEWER).status, site.get(NEWER).body) == (200, b".newer { }\n")
         assert site.get(HASHED).status == 200

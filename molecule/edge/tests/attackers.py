@@ -1,4 +1,4 @@
-"""What attackers over https are written with: exact bytes in every version of HTTP, and what the app is told."""
+"""Requests of attackers over https, byte by byte in every version of HTTP, and the environ that the app gets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def over_http2(machine: Machine) -> Iterator[Conversation]:
 
 
 def say(machine: Machine, text: str) -> str:
-    """Exactly this over one connection, and all that comes back until the other side hangs up."""
+    """Send exactly this over one connection, and return everything until the server closes it."""
     answer = b""
     with machine.encrypted(NAME) as peer, contextlib.suppress(ConnectionError, ssl.SSLError):
         peer.sendall(text.encode())
@@ -36,8 +36,8 @@ def say(machine: Machine, text: str) -> str:
     return answer.decode(errors="replace")
 
 
-def ask(machine: Machine, path: str = "/told", version: str = "1.1", headers: str = "", method: str = "GET") -> str:
-    """A request whose path nobody tidies up, and its answer."""
+def ask(machine: Machine, path: str = "/environ", version: str = "1.1", headers: str = "", method: str = "GET") -> str:
+    """Send a request with an unnormalized path, and return the response."""
     if version != "2":
         return say(machine, f"{method} {path} HTTP/{version}\r\nHost: {NAME}\r\nConnection: close\r\n{headers}\r\n")
     lines = [line.partition(": ") for line in headers.splitlines()]
@@ -46,16 +46,16 @@ def ask(machine: Machine, path: str = "/told", version: str = "1.1", headers: st
 
 
 def status(answer: str) -> int:
-    """0 if there was no answer."""
+    """The status of a response; 0 without one."""
     return int(answer.split()[1]) if answer else 0
 
 
 def head(answer: str) -> list[tuple[str, str]]:
-    """Names, in small letters, and values."""
+    """The headers of a response, with names in lower case."""
     lines = answer.partition("\r\n\r\n")[0].split("\r\n")[1:]
     return [(name.lower(), value) for name, value in (re.split(r": ?", line, maxsplit=1) for line in lines if line)]
 
 
-def told(answer: str) -> dict[str, Any]:
-    """What gunicorn told the app."""
-    return json.loads(answer.partition("\r\n\r\n")[2])["told"]
+def environ_of(answer: str) -> dict[str, Any]:
+    """The WSGI environ that the app got."""
+    return json.loads(answer.partition("\r\n\r\n")[2])["environ"]

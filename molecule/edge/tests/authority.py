@@ -1,4 +1,4 @@
-"""What the tests of certificates are written with: a host's authority, what it is told, and what clients are shown."""
+"""The ACME server of a host, its DNS, and the certificates that clients get."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hammer import Hammer
-from support import EPHEMERAL, PLATFORMS, Machine, Run, Site, address_of, play
+from load_generator import LoadGenerator
+from shops import stored
+from support import EPHEMERAL, PLATFORMS, Machine, Run, Site, address_of, run_playbook
 
-# Finds every private key that a host has for its sites.
+# Finds every private key of the sites on a host.
 KEYS = "find /etc/letsencrypt /etc/*/certificates -name 'privkey*.pem' -type f"
-# And that by which it is known to the authority.
+# Finds the private key of its ACME account.
 ACCOUNTS = "find /etc/letsencrypt/accounts -name private_key.json"
 
 
-def tell_dns(machine: Machine, name: str, *addresses: str) -> None:
-    """Where the ACME server of this host finds a name from now on."""
+def set_dns(machine: Machine, name: str, *addresses: str) -> None:
+    """Set the addresses of a name for the ACME server of this host, or reset them."""
     connection = http.client.HTTPConnection(machine.address, 8055, timeout=10)
-    what, told = ("add-a", {"addresses": addresses}) if addresses else ("clear-a", {})
-    connection.request("POST", f"/{what}", json.dumps({"host": name, **told}))
+    command, record = ("add-a", {"addresses": addresses}) if addresses else ("clear-a", {})
+    connection.request("POST", f"/{command}", json.dumps({"host": name, **record}))
     assert connection.getresponse().status == 200
     connection.close()
 
 
 def elsewhere(machine: Machine) -> str:
-    """The address of another host, which knows nothing of this one's tokens."""
+    """The address of another host, which does not have the challenge tokens of this one."""
     return next(address_of(name) for name in PLATFORMS if name != machine.name)
 
 
 def roots(machine: Machine) -> str:
-    """Whom a browser would have to believe for the sites' certificates."""
+    """The root certificates that a browser would have to trust."""
     context = ssl.create_default_context(cafile=EPHEMERAL / "acme-ca.pem")
-    context.check_hostname = False  # it is asked by its address
+    context.check_hostname = False  # it is reached by its address
     connection = http.client.HTTPSConnection(machine.address, 15000, timeout=10, context=context)
     connection.request("GET", "/roots/0")
     text = connection.getresponse().read().decode()
@@ -44,21 +45,21 @@ def roots(machine: Machine) -> str:
     return text
 
 
-def shown(machine: Machine, name: str) -> dict[str, Any]:
-    """The certificate that a client gets who believes the authority, and looks at the name."""
+def served_certificate(machine: Machine, name: str) -> dict[str, Any]:
+    """The certificate that a client gets that trusts the authority and checks the name."""
     context = ssl.create_default_context(cadata=roots(machine))
     with machine.encrypted(name, context=context) as peer:
         return peer.getpeercert() or {}
 
 
 def names_of(certificate: dict[str, Any]) -> list[str]:
-    """Whom it is for."""
+    """The names in a certificate."""
     return sorted(name for _, name in certificate["subjectAltName"])
 
 
 @contextmanager
 def unreachable(machine: Machine) -> Iterator[None]:
-    """Nobody answers where the directory was."""
+    """Make the ACME directory unreachable."""
     machine.output("cp /etc/hosts /root/hosts && sed 's/.*acme.test/127.0.0.66 acme.test/' /root/hosts > /etc/hosts")
     try:
         yield
@@ -67,7 +68,7 @@ def unreachable(machine: Machine) -> Iterator[None]:
 
 
 def secrets(machine: Machine) -> set[str]:
-    """A line of each of these keys."""
+    """A line of each private key."""
     lines = machine.output(f"{KEYS} -exec sed -sn 2p '{{}}' +").split()
     accounts = machine.output(f"{ACCOUNTS} -exec sed 's/.*\"d\": \"//; s/\".*/\\n/' '{{}}' +").split()
     assert lines and accounts and all(len(line) > 40 for line in (*lines, *accounts))
@@ -75,24 +76,25 @@ def secrets(machine: Machine) -> set[str]:
 
 
 @contextmanager
-def hammered(site: Site, *, tls: bool = True, **settings: Any) -> Iterator[None]:
-    """Ask the site all the while, over https or plain http; nobody may notice anything."""
-    settings = {"port": 443 if tls else 80, "tls": tls, "clients": 6} | settings
-    hammer = Hammer(site.machine.address, site.server_name, site.name, **settings)
-    with hammer, hammer.change():
+def under_load(site: Site, *, tls: bool = True, **settings: Any) -> Iterator[None]:
+    """Keep the site under load, over https or plain http; no request may fail."""
+    settings = {"port": 443 if tls else 80, "tls": tls} | settings
+    generator = LoadGenerator(site.machine.address, site.server_name, site.name, **settings)
+    with generator, generator.event():
         yield
-    booked = site.machine.output("grep -F %s %s/shared/data/sales || true", hammer.name, site.root).splitlines()
-    report = hammer.report(booked)
+    report = generator.report(stored(site, generator))
     print(f"{report.requests} requests, {report.idle_closes} idle connections closed")
-    assert report.harm == {} and len(report.during.taken) > 200
+    assert report.harm == {} and len(report.during.durations) > 100
 
 
 def run(machine: Machine, verb: str, *words: str, sites: dict[str, Any] | None = None) -> Run:
     """Run a verb's playbook on this host alone."""
-    return play(f"playbooks/{verb}.yml", *(f"--extra-vars={word}" for word in words), machine=machine, sites=sites)
+    return run_playbook(
+        f"playbooks/{verb}.yml", *(f"--extra-vars={word}" for word in words), machine=machine, sites=sites
+    )
 
 
 def rows(output: str) -> dict[str, list[str]]:
-    """The table, by site."""
+    """The rows of the table, by site."""
     lines = [re.split(r" {2,}", line.strip(' |"')) for line in output.replace("\\n", "\n").splitlines()]
     return {cells[1]: cells for cells in lines if len(cells) == 7}

@@ -1,4 +1,4 @@
-"""Other people's tools at work on a site: testssl.sh from here, slowhttptest from another host."""
+"""Scanners of others: testssl.sh on the controller, slowhttptest on another host."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 
 from attackers import NAME
 from authority import roots
-from hammer import Report
+from load_generator import Report
 from support import PROJECT, Machine
 
 BUILD = PROJECT / "build/edge"
-# All but how each of fifty browsers would fare, which finds nothing and takes as long as half of the rest.
+# All but the simulation of fifty browsers, which finds nothing and takes half as long as the rest.
 CHECKS = ("--protocols", "--std", "--fs", "--server-preference", "--server-defaults", "--headers", "--vulnerable")
 
 
 @dataclass
 class Scan:
-    """testssl.sh at work; it knows the authority, as a browser would. What it finds is kept below build/edge/."""
+    """A run of testssl.sh, which trusts the authority as a browser would. Its results are in build/edge/."""
 
     machine: Machine
 
@@ -37,14 +37,14 @@ class Scan:
         command = ["nice", "testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "min", *CHECKS]
         command += ["--add-ca", str(authority), "--ip", self.machine.address, "--jsonfile-pretty", str(self.report)]
         with self.report.with_suffix(".log").open("w") as log:
-            # In a group of its own: it starts many others.
+            # In a process group of its own, since it starts many processes.
             self.process = subprocess.Popen(
                 [*command, f"https://{NAME}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     @cached_property
     def findings(self) -> dict[str, tuple[str, str]]:
-        """What it has found once it is done: severity and words by name."""
+        """The results at its end: severity and text by name."""
         self.process.wait(timeout=900)
         found: dict[str, tuple[str, str]] = {}
         (result,) = json.loads(self.report.read_text())["scanResult"]
@@ -62,7 +62,7 @@ class Scan:
 
 @dataclass
 class Table:
-    """Rows of a page of docs/, written anew each time: build/edge/NAME.md."""
+    """Rows of a table in docs/: build/edge/NAME.md, which each row rewrites."""
 
     name: str
     head: tuple[str, ...]
@@ -93,6 +93,6 @@ def attack(attacker: Machine, path: str, *how: str) -> int:
 
 
 def served(report: Report) -> tuple[str, ...]:
-    """What a client noticed who asked all the while."""
+    """What a client under load noticed."""
     harmed = sum(map(len, report.harm.values()))
-    return (str(report.requests), str(harmed), str(report.rest), str(report.during))
+    return (str(report.requests), str(harmed), str(report.baseline), str(report.during))

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from authority import KEYS, hammered, names_of, rows, run, shown
-from support import Machine, Site, until
+from authority import KEYS, names_of, rows, run, served_certificate, under_load
+from support import Machine, Site, wait_until
 
 SHOP = ["shop.test", "www.shop.test"]
 
 
-def test_a_client_who_believes_the_authority_reaches_each_name(machine: Machine) -> None:
+def test_a_client_that_trusts_the_authority_reaches_each_name(machine: Machine) -> None:
     for name in SHOP:
-        assert names_of(shown(machine, name)) == SHOP
-    assert names_of(shown(machine, "blog.test")) == ["blog.test"]
+        assert names_of(served_certificate(machine, name)) == SHOP
+    assert names_of(served_certificate(machine, "blog.test")) == ["blog.test"]
 
 
-def test_http_serves_besides_the_authority_s_questions(machine: Machine, shop: Site) -> None:
+def test_http_serves_the_site_and_the_acme_challenges(machine: Machine, shop: Site) -> None:
     assert machine.ask("/price", "shop.test").json["site"] == "shop"
     assert machine.ask("/.well-known/acme-challenge/nothing", "shop.test").status == 404
 
 
-def test_keys_are_roots_alone(machine: Machine) -> None:
+def test_only_root_reads_the_keys(machine: Machine) -> None:
     keys = machine.output(KEYS).split()
     assert len(keys) >= 5
     assert set(machine.output(f"stat --format='%U %a' {' '.join(keys)}").splitlines()) == {"root 600"}
@@ -28,7 +28,7 @@ def test_keys_are_roots_alone(machine: Machine) -> None:
         assert not any(machine.succeeds_as(user, "cat", key) for key in keys)
 
 
-def test_the_host_renews_by_itself(machine: Machine) -> None:
+def test_the_host_renews_certificates_on_a_timer(machine: Machine) -> None:
     if machine.has_systemd:
         assert machine.host.service("certbot.timer").is_running and machine.host.service("certbot.timer").is_enabled
     else:
@@ -36,7 +36,7 @@ def test_the_host_renews_by_itself(machine: Machine) -> None:
         assert "certbot -q renew" in machine.output("cat /etc/cron.d/certbot")
 
 
-def test_the_table_says_whose_certificate_is_good_for_how_long(machine: Machine) -> None:
+def test_the_table_lists_issuer_and_expiry(machine: Machine) -> None:
     done = run(machine, "certificates")
     assert (done.rc, done.changed) == (0, 0), done.output
     table = rows(done.output)
@@ -47,16 +47,16 @@ def test_the_table_says_whose_certificate_is_good_for_how_long(machine: Machine)
 
 
 @pytest.mark.breaks
-def test_the_host_s_own_renewal_serves_the_new_one_though_another_site_s_fails(machine: Machine, shop: Site) -> None:
+def test_a_renewal_is_served_even_if_that_of_another_site_fails(machine: Machine, shop: Site) -> None:
     def change(expression: str, *names: str) -> None:
         machine.output(f"sed -i '{expression}' {' '.join(f'/etc/letsencrypt/renewal/{name}.conf' for name in names)}")
 
-    before = {name: shown(machine, f"{name}.test")["serialNumber"] for name in ("blog", "shop")}
+    before = {name: served_certificate(machine, f"{name}.test")["serialNumber"] for name in ("blog", "shop")}
     # A name that leads elsewhere would not do: Pebble believes one that it has seen before, once in a hundred times.
     change("s#^server = .*/dir$#&/nowhere#", "blog")
     change("s/^renew_before_expiry = 720 hours$/renew_before_expiry = 20 years/", "blog", "shop")
     try:
-        with hammered(shop):
+        with under_load(shop):
             # What timer or crontab run, without the hours that they wait first.
             by_hand = "certbot -q renew --no-random-sleep-on-renew"
             done = machine.host.run("systemctl start certbot.service" if machine.has_systemd else by_hand)
@@ -65,7 +65,7 @@ def test_the_host_s_own_renewal_serves_the_new_one_though_another_site_s_fails(m
     finally:
         change("s#/nowhere$##", "blog")
         change("s/^renew_before_expiry = 20 years$/renew_before_expiry = 720 hours/", "blog", "shop")
-    until(lambda: shown(machine, "shop.test")["serialNumber"] != before["shop"], "the new one is served")
-    assert shown(machine, "blog.test")["serialNumber"] == before["blog"]
+    wait_until(lambda: served_certificate(machine, "shop.test")["serialNumber"] != before["shop"], "it is served")
+    assert served_certificate(machine, "blog.test")["serialNumber"] == before["blog"]
     again = run(machine, "deploy")
     assert (again.rc, again.changed) == (0, 0), again.output

@@ -1,4 +1,4 @@
-"""A site without any framework: what the bundle promises holds for any WSGI app."""
+"""A site without a framework, since the collection serves any WSGI app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def make() -> Callable[..., Iterable[bytes]]:
 
 
 def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer health checks and who-am-I questions as the sample site does."""
+    """Answer health checks and /whoami as the sample site does."""
     pages = {
         "/": "plain",
         "/readyz": "all is ready",

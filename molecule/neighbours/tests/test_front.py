@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import EPHEMERAL, Machine, address_of, page, play
+from support import EPHEMERAL, Machine, address_of, run_playbook, site_config
 
 testinfra_hosts = ["ansible://settled"]
 pytestmark = pytest.mark.breaks
@@ -20,19 +20,19 @@ LEFT = "/etc/nginx/sites-*/away.conf /etc/nginx/upstream-ca/away.pem"
 
 
 def openssl(*words: str | Path) -> None:
-    """Make a certificate of a new key."""
+    """Create a certificate with a new key."""
     new = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "9"]
     subprocess.run([*new, *map(str, words)], check=True, capture_output=True)
 
 
 @pytest.fixture
 def back(machine: Machine) -> str:
-    """The host of the server, as podman knows it."""
+    """The container of the server's host."""
     return machine.container.removesuffix(machine.name) + "sudoer"
 
 
 def renew(back: str) -> str:
-    """Give the server a new certificate; the certificate."""
+    """Install a new certificate for the server, and return it."""
     pair = AUTHORITY.with_suffix(".site-pem"), AUTHORITY.with_suffix(".site-key")
     by = ["-CA", AUTHORITY.with_suffix(".pem"), "-CAkey", AUTHORITY.with_suffix(".key")]
     extensions = ["-addext", f"subjectAltName=DNS:{NAME}", "-addext", "basicConstraints=critical,CA:FALSE"]
@@ -44,7 +44,7 @@ def renew(back: str) -> str:
 
 
 def sites(**both: str) -> dict:
-    """The page, on which the two hosts have different halves of the site."""
+    """The site config, in which each of the two hosts has its half of the site."""
     names = {"server_names": [NAME], **both}
     front = {"source": {"path": ""}, "upstream": {"servers": [f"{address_of('sudoer')}:8443"]}}
     front["upstream"]["ca"] = str(AUTHORITY.with_suffix(".pem"))
@@ -54,19 +54,19 @@ def sites(**both: str) -> dict:
         "gunicorn": {"certfile": "/etc/ssl/away.pem", "keyfile": "/etc/ssl/away.key"},
     }
     halves = {"settled": {**names, **front}, "sudoer": {**names, **server}}
-    return {**page(), "away": f"{{{{ {halves!r}[inventory_hostname] }}}}"}
+    return {**site_config(), "away": f"{{{{ {halves!r}[inventory_hostname] }}}}"}
 
 
 def test_nginx_on_one_host_and_the_server_on_the_other(machine: Machine, back: str) -> None:
     openssl("-subj", "/CN=ours", "-out", AUTHORITY.with_suffix(".pem"), "-keyout", AUTHORITY.with_suffix(".key"))
     renew(back)
-    run = play("playbooks/deploy.yml", sites=sites())
+    run = run_playbook("playbooks/deploy.yml", sites=sites())
     assert run.rc == 0, run.output
     assert f"passed on to {address_of('sudoer')}:8443" in run.output or f"http://{NAME}/" in run.output
     answer = machine.ask("/whoami", NAME, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https")
-    told = answer.json
-    assert (told["remote_addr"], told["scheme"], told["host"]) == (answer.client, "http", NAME)
-    # The same server, reached without nginx.
+    seen = answer.json
+    assert (seen["remote_addr"], seen["scheme"], seen["host"]) == (answer.client, "http", NAME)
+    # The same server, without nginx.
     direct = ssl.create_default_context(cafile=AUTHORITY.with_suffix(".pem"))
     with (
         socket.create_connection((address_of("sudoer"), 8443), timeout=10) as plain,
@@ -76,33 +76,33 @@ def test_nginx_on_one_host_and_the_server_on_the_other(machine: Machine, back: s
         assert b"200 OK" in peer.makefile("rb").readline()
     assert machine.host.run("getent passwd away").rc != 0
     assert not machine.host.file("/srv/away").exists
-    again = play("playbooks/deploy.yml", sites=sites())
+    again = run_playbook("playbooks/deploy.yml", sites=sites())
     assert (again.rc, again.changed) == (0, 0), again.output
 
     renew(back)
-    restarted = play("playbooks/restart.yml", "-e", "site=away", sites=sites())
+    restarted = run_playbook("playbooks/restart.yml", "-e", "site=away", sites=sites())
     assert restarted.rc == 0, restarted.output
     assert "its servers are on sudoer" in restarted.output
     assert machine.ask("/whoami", NAME).status == 200
-    alone = play("playbooks/restart.yml", "-e", "site=away", machine=machine, sites=sites())
+    alone = run_playbook("playbooks/restart.yml", "-e", "site=away", machine=machine, sites=sites())
     assert alone.rc != 0 and "Run this where its servers are" in alone.output
-    logs = play("playbooks/logs.yml", "-e", "site=away", sites=sites())
+    logs = run_playbook("playbooks/logs.yml", "-e", "site=away", sites=sites())
     assert logs.rc == 0 and "/var/log/away/access.log" in logs.output
     assert machine.host.run("away-ctl status").rc == 0
     assert "is for where its server is" in machine.host.run("away-ctl shell").stderr
 
-    # Who is not what he says gets nothing; the log says why.
+    # nginx rejects a server with a forged certificate, and the log gives the reason.
     openssl("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-out", AUTHORITY.with_suffix(".f"),
             "-keyout", AUTHORITY.with_suffix(".k"))  # fmt: skip
     for suffix, name in ((".f", "away.pem"), (".k", "away.key")):
         AUTHORITY.with_suffix(suffix).chmod(0o644)
         words = ["podman", "cp", str(AUTHORITY.with_suffix(suffix)), f"{back}:/etc/ssl/{name}"]
         subprocess.run(words, check=True, capture_output=True)
-    forged = play("playbooks/restart.yml", "-e", "site=away", sites=sites())
+    forged = run_playbook("playbooks/restart.yml", "-e", "site=away", sites=sites())
     assert "its certificate is refused" in forged.output
     assert machine.ask("/whoami", NAME).status == 502
     assert "certificate verify error" in machine.output("tail -n 3 /var/log/away/error.log")
 
-    gone = play("playbooks/deploy.yml", sites={**page(), "away": {"state": "absent", "purge": True}})
+    gone = run_playbook("playbooks/deploy.yml", sites={**site_config(), "away": {"state": "absent", "purge": True}})
     assert gone.rc == 0, gone.output
     assert machine.host.run(f"ls -d {PLACES} {LEFT}").stdout == ""

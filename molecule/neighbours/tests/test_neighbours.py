@@ -1,4 +1,4 @@
-"""What was on the host before is left alone."""
+"""Programs and sites of others on the host are left alone."""
 
 from __future__ import annotations
 

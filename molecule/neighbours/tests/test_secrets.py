@@ -1,9 +1,9 @@
-"""What the page gives the app in confidence appears in no output."""
+"""Secrets of the site config appear in no output."""
 
 from __future__ import annotations
 
 import pytest
-from support import SITES, Machine, Site, page, play, until
+from support import SITES, Machine, Site, run_playbook, site_config, wait_until
 
 pytestmark = pytest.mark.breaks
 testinfra_hosts = ["ansible://settled"]
@@ -11,17 +11,19 @@ testinfra_hosts = ["ansible://settled"]
 VALUE = "canary-8c1f 100% 'of' it"
 
 
-def test_neither_names_nor_values_of_the_environment_are_shown_however_much_one_asks(machine: Machine) -> None:
+def test_names_and_values_of_the_environment_appear_in_no_output(machine: Machine) -> None:
     chat = Site(machine, "chat", SITES["chat"])
     live = chat.release
-    changed = page(chat={"env": {"CANARY_TOKEN": VALUE}})
+    changed = site_config(chat={"env": {"CANARY_TOKEN": VALUE}})
     for sites in (changed, SITES):
-        run = play("playbooks/deploy.yml", "-vvv", "--diff", "--extra-vars=site=chat", machine=machine, sites=sites)
+        run = run_playbook(
+            "playbooks/deploy.yml", "-vvv", "--diff", "--extra-vars=site=chat", machine=machine, sites=sites
+        )
         assert run.rc == 0, run.output
-        # Of two: who takes a change back gets the release before it, as long as it is kept.
+        # Two releases alternate: undoing a change brings back the release before it while that is retained.
         assert chat.release != live
         live = chat.release
         assert (chat.environment().get("CANARY_TOKEN") == VALUE) == (sites is changed)
         for word in ("canary-8c1f", "CANARY_TOKEN", chat.environment()["SECRET_KEY"]):
             assert word not in run.output
-    until(chat.is_well, "chat is well")
+    wait_until(chat.is_healthy, "chat is healthy")

@@ -14,8 +14,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlsplit, urlunsplit
 
-# The controller knows this package by another name than hosts.
-from ansible_collections.wsgi.sites.plugins.module_utils.packages.lockfile import Lock, safe_url
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lock
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.urls import safe_url
 
 # The way to the network, and whose certificates count there.
 NETWORK = (
@@ -87,7 +87,7 @@ def where(locks: Sequence[Lock], index: str, settings: Mapping[str, str]) -> lis
         whole.extra_index_urls += [safe_url(with_login(url)) for url in more]
     whole.find_links += [shlex.quote(place) for place in settings.get("find-links", "").split()]
     whole.trusted_hosts += settings.get("trusted-host", "").split()
-    return list(dict.fromkeys(whole.where(with_login(index))))
+    return list(dict.fromkeys(whole.index_options(with_login(index))))
 
 
 def with_login(index: str) -> str:

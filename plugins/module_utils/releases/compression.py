@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import public_files
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.store import own
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
@@ -90,12 +91,12 @@ class Way:
 WAYS = {"gzip": Way(".gz", gzipped, holds_gzip), "brotli": Way(".br", brotlied, holds_brotli)}
 
 
-def served_folders(release: Path, aliases: Mapping[str, str]) -> list[Path]:
+def served_folders(release: Path, public: Iterable[str]) -> list[Path]:
     """The folders of a release, without their links, that nginx serves; none inside of another, nothing elsewhere."""
     inside = [Path(os.path.realpath(release / part)) for part in ("app", "packages")]
     folders: set[Path] = set()
-    for target in aliases.values():
-        folder = Path(os.path.realpath(release / PurePosixPath(target)))
+    for name in public:
+        folder = Path(os.path.realpath(release / name))
         if any(folder == top or top in folder.parents for top in inside) and folder.is_dir():
             folders.add(folder)
     return sorted(each for each in folders if not folders & set(each.parents))
@@ -116,26 +117,26 @@ class Packing:
     """Packs the files of one release.
 
     :param before: an earlier release, as it was built, whose packed files are taken over where nothing has changed
-    :param packed: what ``release.json`` of that one says of them
+    :param manifest: ``release.json`` of that one
     """
 
     def __init__(
-        self, release: Path, ways: Iterable[str], gid: int, before: Path | None = None, packed: Mapping | None = None
+        self, release: Path, ways: Iterable[str], gid: int, before: Path | None = None, manifest: Mapping | None = None
     ) -> None:
         self.release, self.gid = Path(os.path.realpath(release)), gid
         self.before = Path(os.path.realpath(before)) if before else None
         self.ways = [WAYS[name] for name in ways]
         self.suffixes = tuple(way.suffix for way in self.ways)
         # Elsewhere in that release, a packed file may be one that its source has brought and nobody has looked at.
-        packed = packed or {}
-        self.known_ways = {WAYS[name].suffix for name in packed.get("ways", ()) if name in WAYS}
-        self.known = served_folders(self.before, packed.get("aliases", {})) if self.before else []
+        manifest = manifest or {}
+        self.known_ways = {WAYS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in WAYS}
+        self.known = served_folders(self.before, public_files.folders(manifest) or []) if self.before else []
 
-    def run(self, aliases: Mapping[str, str]) -> int:
+    def run(self, public: Iterable[str]) -> int:
         """Lay a packed copy beside each file that gets smaller by it; how many had to be packed."""
         if not self.ways:
             return 0
-        served = served_files(served_folders(self.release, aliases))
+        served = served_files(served_folders(self.release, public))
         files = [path for path in served if not path.name.endswith(self.suffixes)]
         # zlib and brotli work outside of Python's lock.
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:

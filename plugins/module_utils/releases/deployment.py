@@ -10,7 +10,7 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import health, replacement
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import health, public_files, replacement
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.slots import clear_slot, end_rest, traces, write_token
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import noted, orphan, owner
@@ -31,12 +31,6 @@ class StepError(Exception):
 def is_whole(site: Layout, release_id: str) -> bool:
     """Whether a release was built to its end."""
     return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
-
-
-def _before(site: Layout, release_id: str) -> str | None:
-    """The release that pages fetched before the switch are of; new processes of the live one leave it as it was."""
-    live = site.live_slot()
-    return site.before_in(live) if site.release_in(live) == release_id else site.release_in(live)
 
 
 def start(
@@ -82,8 +76,8 @@ def start(
     try:
         site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
-        if before := _before(site, release_id):
-            replace_link(site.slot(slot) / "before", f"../../releases/{before}")
+        public_files.publish(site, slot)
+        public_files.carry_over(site, slot)
         # New processes of the same release owe what the old ones do.
         if after_live or (site.live_release() == release_id and site.owes_hooks()):
             write_file(site.owed(slot), "", 0o600)

@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MASK = "********"
 # Shorter values (1, no, dev) cannot be told from ordinary text: to mask them would only make an error unreadable.
 SHORTEST_SECRET = 4
@@ -17,6 +18,10 @@ PUBLIC_NAMES = {"SITE_NAME", "SITE_RELEASE", "SITE_SHARED", "SITE_MAX_BODY"}
 OUR_NAMES = {"SECRET_KEY", *PUBLIC_NAMES}
 # json.dumps(ensure_ascii=False) leaves these alone, and str.splitlines() takes them for ends of lines.
 _LINE_ENDS = {ord("\x85"): "\\u0085", ord("\u2028"): "\\u2028", ord("\u2029"): "\\u2029"}
+
+
+class EnvironmentFault(ValueError):
+    """An environment that no process can have; the text shows neither its names nor its values."""
 
 
 def format_environment(values: Mapping[str, str]) -> str:
@@ -52,14 +57,14 @@ def parse_environment(text: str) -> dict[str, str]:
     return values
 
 
-def site_environment(
-    given: Mapping[str, str], site: str, release_id: str, shared: Path, max_body: int
+def release_environment(
+    given: Mapping[str, str], site: str, release_id: str, root: Path, max_body: int
 ) -> dict[str, str]:
-    """What the site's processes find in their environment; the operator's own values win."""
+    """The environment of a release's processes; the operator's own values win."""
     ours = {
         "SITE_NAME": site,
         "SITE_RELEASE": release_id,
-        "SITE_SHARED": str(shared),
+        "SITE_SHARED": str(root / "shared"),
         "SITE_MAX_BODY": str(max_body),
     }
     return {**ours, **given}
@@ -75,6 +80,29 @@ def process_environment(user: str, release: Path, home: Path, environment: Mappi
         "LANG": "C.UTF-8",
         **environment,
     }
+
+
+def as_texts(given: object) -> dict[str, str]:
+    """The environment as text. Neither names nor values appear in an error: they are counted."""
+    if not isinstance(given, Mapping):
+        raise EnvironmentFault("env: must be a mapping of names to values")
+    texts: dict[str, str] = {}
+    for number, (name, value) in enumerate(given.items(), start=1):
+        if not isinstance(name, str) or not NAME.match(name):
+            raise EnvironmentFault(
+                f"env: the name of entry {number} must be letters, digits and _, and begin with no digit"
+            )
+        if not isinstance(value, (str, int, float)):
+            raise EnvironmentFault(f"env: the value of entry {number} must be a text or a number")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise EnvironmentFault(f"env: the value of entry {number} is not valid Unicode") from None
+        if "\0" in text:
+            raise EnvironmentFault(f"env: the value of entry {number} holds a NUL, which no environment can")
+        texts[str(name)] = text
+    return texts
 
 
 def mask(text: str, environment: Mapping[str, str]) -> str:

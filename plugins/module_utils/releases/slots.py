@@ -19,7 +19,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import 
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
-from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, process, runtime
+from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, process, runtime, trees
 
 
 def write_token(site: Layout, slot: str, supervisord: int) -> None:
@@ -38,8 +38,8 @@ def traces(site: Layout, slot: str) -> list[str]:
             found.append("program in supervisord")
     if orphan(site, slot):
         found.append("process")
-    links = (site.slot(slot) / "release", site.slot(slot) / "before")
-    for path in (site.program(slot), site.token(slot), *links, *site.sockets(slot)):
+    nginx = (site.slot(slot) / "release", site.slot(slot) / "before", site.public(slot))
+    for path in (site.program(slot), site.token(slot), *nginx, *site.sockets(slot)):
         if path.is_symlink() or path.exists():
             found.append(str(path))
     return found
@@ -98,4 +98,5 @@ def clear_slot(site: Layout, slot: str) -> bool:
         path.with_name(f"{path.name}.new").unlink(missing_ok=True)
     for name in ("release", ".release.new", "before", ".before.new", "after_live"):
         (site.slot(slot) / name).unlink(missing_ok=True)
+    trees.remove(site.public(slot))
     return found

@@ -8,11 +8,11 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerprint
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerprint, public_files
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.fingerprint import COMPLETE
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
@@ -109,48 +109,48 @@ def set_modes(app: Path, gid: int, public: Iterable[str]) -> None:
                 own(path, gid, mode)
 
 
-def app_folders(aliases: Mapping[str, str]) -> list[str]:
-    """The folders of the code, relative to ``app/``, that aliases let nginx serve."""
-    paths = [PurePosixPath(target) for target in aliases.values()]
+def app_folders(public: Iterable[str]) -> list[str]:
+    """The public folders of the code, relative to ``app/``."""
+    paths = [PurePosixPath(folder) for folder in public]
     return [str(PurePosixPath(*path.parts[1:])) for path in paths if path.parts[:1] == ("app",)]
 
 
-def release_mode(aliases: Mapping[str, str]) -> int:
+def release_mode(public: Iterable[str]) -> int:
     """Of a release's folder: root's and the site's; others pass through where nginx serves something of it."""
-    served = {PurePosixPath(target).parts[:1] for target in aliases.values()}
+    served = {PurePosixPath(folder).parts[:1] for folder in public}
     return 0o751 if served & {("app",), ("packages",)} else 0o750
 
 
-def package_doors(release: Path, aliases: Mapping[str, str]) -> list[str]:
-    """The folders of packages, without their links, that aliases let nginx serve."""
+def package_doors(release: Path, public: Iterable[str]) -> list[str]:
+    """The public folders of packages, without their links."""
     top = os.path.realpath(release / "venv")
-    targets = [target for target in aliases.values() if PurePosixPath(target).parts[:1] == ("packages",)]
-    doors = [os.path.realpath(release / target) for target in targets]
+    folders = [folder for folder in public if PurePosixPath(folder).parts[:1] == ("packages",)]
+    doors = [os.path.realpath(release / folder) for folder in folders]
     return [door for door in doors if door == top or door.startswith(top + os.sep)]
 
 
-def venv_mode(release: Path, aliases: Mapping[str, str]) -> int:
+def venv_mode(release: Path, public: Iterable[str]) -> int:
     """Of the venv's folder."""
-    return 0o751 if package_doors(release, aliases) else 0o750
+    return 0o751 if package_doors(release, public) else 0o750
 
 
-def set_venv_modes(release: Path, gid: int, aliases: Mapping[str, str]) -> None:
-    """Give the packages to root and the site's group; what aliases serve of them is for nginx as well.
+def set_venv_modes(release: Path, gid: int, public: Iterable[str]) -> None:
+    """Give the packages to root and the site's group; their public folders are for nginx as well.
 
     Their files are one and the same with uv's cache and with other sites' packages, and everybody may read them: it is
     their folders that keep others out. Files in the folders that lead to a served one get to be files of their own.
     """
-    top, doors = os.path.realpath(release / "venv"), package_doors(release, aliases)
+    top, doors = os.path.realpath(release / "venv"), package_doors(release, public)
     for folder, _, files in trees.walk(top):
-        public = any(folder == door or folder.startswith(door + os.sep) for door in doors)
-        leads = not public and any(door.startswith(folder + os.sep) for door in doors)
+        is_public = any(folder == door or folder.startswith(door + os.sep) for door in doors)
+        leads = not is_public and any(door.startswith(folder + os.sep) for door in doors)
         if leads:
             for name in files:
                 _part(Path(folder, name), gid)
         if folder != top:
-            own(Path(folder), gid, 0o755 if public else 0o751 if leads else 0o750)
+            own(Path(folder), gid, 0o755 if is_public else 0o751 if leads else 0o750)
     # Last of all: it tells that the rest is done.
-    own(Path(top), gid, venv_mode(release, aliases))
+    own(Path(top), gid, venv_mode(release, public))
 
 
 def _part(path: Path, gid: int) -> None:
@@ -185,21 +185,15 @@ def correct_modes(layout: Layout, gid: int, check_mode: bool = False) -> list[st
     return wrong
 
 
-def _served(layout: Layout, name: str) -> Mapping[str, str] | None:
-    """What nginx serves of a release; None if it does not say."""
-    packed = layout.manifest(name).get("packed")
-    return packed.get("aliases") if isinstance(packed, dict) else None
-
-
 def _modes_are_right(layout: Layout, name: str, gid: int) -> bool:
-    release, aliases = layout.release(name), _served(layout, name)
+    release, public = layout.release(name), public_files.folders(layout.manifest(name))
     wanted = {
-        release: (gid, 0o751 if aliases is None else release_mode(aliases)),
+        release: (gid, 0o751 if public is None else release_mode(public)),
         release / "release.json": (gid, MANIFEST_MODE),
         release / "environment": (0, ENVIRONMENT_MODE),
     }
-    if aliases is not None:
-        wanted[release / "venv"] = (gid, venv_mode(release, aliases))
+    if public is not None:
+        wanted[release / "venv"] = (gid, venv_mode(release, public))
     for path, right in wanted.items():
         try:
             info = path.lstat()
@@ -211,14 +205,14 @@ def _modes_are_right(layout: Layout, name: str, gid: int) -> bool:
 
 
 def _correct(layout: Layout, name: str, gid: int) -> None:
-    release, aliases = layout.release(name), _served(layout, name)
+    release, public = layout.release(name), public_files.folders(layout.manifest(name))
     found = fingerprint.read(release)
     try:
         damage = fingerprint.damage(release)
     except (OSError, KeyError):
         damage = "packages"
-    if aliases is not None and (release / "venv").is_dir():
-        set_venv_modes(release, gid, aliases)
+    if public is not None and (release / "venv").is_dir():
+        set_venv_modes(release, gid, public)
     for file, group, mode in (("environment", 0, ENVIRONMENT_MODE), ("release.json", gid, MANIFEST_MODE)):
         with contextlib.suppress(FileNotFoundError):
             trees.own(release / file, 0, group, mode)
@@ -228,7 +222,7 @@ def _correct(layout: Layout, name: str, gid: int) -> None:
         if not damage:
             found["tree"] = fingerprint.tree_digest(release)
         write_file(release / fingerprint.FILE, json.dumps(found), 0o600)
-    own(release, gid, 0o751 if aliases is None else release_mode(aliases))
+    own(release, gid, 0o751 if public is None else release_mode(public))
 
 
 def complete(layout: Layout) -> list[str]:
@@ -239,12 +233,12 @@ def complete(layout: Layout) -> list[str]:
 
 
 def in_use(layout: Layout) -> set[str]:
-    """Releases that must stay: in a slot, the one before that of a slot, or the one to go back to."""
+    """Releases that must stay: in a slot, or the one to go back to."""
     try:
         previous = layout.previous.read_text(encoding="utf-8").strip()
     except OSError:
         previous = ""
-    return {release for release in (previous, *map(layout.release_in, SLOTS), *map(layout.before_in, SLOTS)) if release}
+    return {release for release in (previous, *map(layout.release_in, SLOTS)) if release}
 
 
 def new_id(layout: Layout, code: str, now: datetime) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons.proxy import proxy_environment, without_passwords
-from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile, uv_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lock, LockError
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import CACHE, LIBRARY, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
@@ -165,7 +166,7 @@ def explain(stderr: str, folder: Path = Path("/")) -> str:
     if "--require-hashes" in low or "to be pinned" in low:
         return (
             "the lock file is not whole: it must pin every package with its hashes, also those that others need. "
-            f"Compile it again: uv pip compile --generate-hashes requirements.in -o requirements.txt. uv says:\n{said}"
+            f"Compile it again: {lockfile.COMPILE} requirements.in -o requirements.txt. uv says:\n{said}"
         )
     if "no usable wheels" in low or "building from source is disabled" in low or "no wheels with a matching" in low:
         return (
@@ -225,31 +226,26 @@ def target(python: Path = PYTHON) -> dict:
     return json.loads(done.stdout)
 
 
-def locked_names(text: str) -> set[str]:
-    """The packages that a requirements file pins, by their normal names."""
-    return lockfile.parse(text, partly=True).names
-
-
-def lock_of(tools: Toolbox, app: Path, requirements: str, work: Path) -> lockfile.Lock:
+def lock_of(tools: Toolbox, app: Path, requirements: str, work: Path) -> Lock:
     """The site's lock.
 
     uv.lock is exported here, by the same uv that installs: the controller then needs no uv of its own, and no site can
     be locked by one version and read by another. With ``--frozen`` nothing is resolved, fetched or run; and uv gets a
     copy of the lock and of each pyproject.toml, so that it finds nothing else.
     """
-    path = app / requirements
-    name = requirements
     try:
-        if path.name != "uv.lock":
-            return lockfile.parse(lockfile.read(path))
-        project = lockfile.copy_project(app, requirements, work / "project")
-        build_account.give(work / "project", tools.who())
-        name = f"{requirements}, as `uv export` writes it"
-        export = "export --frozen --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt"
-        options = ["--offline", "--python", str(tools.python), "--project", str(project)]
-        return lockfile.parse(tools.run([*export.split(), *options], work))
-    except lockfile.LockError as error:
-        raise BuildError(f"requirements: {name}: {error}") from None
+        found = lockfile.load(app, requirements)
+        if found.lock is not None:
+            return found.lock
+        project = uv_lock.copy_project(app, requirements, work / "project")
+    except LockError as error:
+        raise BuildError(f"requirements: {error}") from None
+    build_account.give(work / "project", tools.who())
+    options = ["--python", str(tools.python), "--project", str(project)]
+    try:
+        return lockfile.parse(tools.run([*uv_lock.EXPORT, *options], work))
+    except LockError as error:
+        raise BuildError(f"requirements: {requirements}, as `uv export` writes it: {error}") from None
 
 
 def check_extras(names: set[str], worker_class: str) -> None:
@@ -259,14 +255,14 @@ def check_extras(names: set[str], worker_class: str) -> None:
         raise BuildError(
             f"worker_class {worker_class} needs the package {package}, which the lock file does not name. Add the "
             f"line `gunicorn[{package}]` to requirements.in, then compile the lock again: "
-            "uv pip compile --generate-hashes requirements.in -o requirements.txt"
+            f"{lockfile.COMPILE} requirements.in -o requirements.txt"
         )
 
 
 def build(
     tools: Toolbox,
     venv: Path,
-    locks: Sequence[lockfile.Lock],
+    locks: Sequence[Lock],
     work: Path,
     *,
     complete: bool,
@@ -295,7 +291,7 @@ def build(
         file = work / f"{number}.txt"
         # Where packages are is said in the first one, for all. The index is there and not in the environment, since
         # its URL may hold a login.
-        where = lock.where(tools.package_index) if number == 0 and not wheels else []
+        where = lock.index_options(tools.package_index) if number == 0 and not wheels else []
         write_file(file, lock.text(where), 0o600)
         build_account.give(file, who)
         options += ["-r", str(file)]

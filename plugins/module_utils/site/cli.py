@@ -322,7 +322,7 @@ def unban(site: Layout, arguments: list[str]) -> NoReturn:
 
 
 def _jail(site: Layout) -> str:
-    file = paths.CONFIG / "fail2ban/jail.d" / f"site-{site.name}.conf"
+    file = site.jail
     if not file.exists():
         raise ConsoleError("the site bans nobody (its key `ban`)")
     return file.stem

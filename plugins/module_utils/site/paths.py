@@ -47,6 +47,10 @@ class Layout(NamedTuple):
         """All that a server may listen on; `uwsgi.sock` is there where nginx may speak the uwsgi protocol."""
         return [self.socket(slot), self.slot(slot) / "uwsgi.sock"]
 
+    def public(self, slot: str) -> Path:
+        """What nginx serves of a slot's release, and of the release before it (`releases/public_files.py`)."""
+        return self.slot(slot) / "public"
+
     def owed(self, slot: str) -> Path:
         """Tells that the hooks that come after this slot went live have not run yet."""
         return self.slot(slot) / "after_live"
@@ -123,6 +127,26 @@ class Layout(NamedTuple):
         return CONFIG / self.name
 
     @property
+    def rotation(self) -> Path:
+        """The site's file for logrotate."""
+        return CONFIG / "logrotate.d" / self.name
+
+    @property
+    def command(self) -> Path:
+        """The site's command on the host."""
+        return COMMANDS / f"{self.name}-ctl"
+
+    @property
+    def jail(self) -> Path:
+        """The site's file for fail2ban, which role ban writes."""
+        return CONFIG / "fail2ban/jail.d" / f"site-{self.name}.conf"
+
+    @property
+    def named_paths(self) -> list[Path]:
+        """What every site has outside of its own directory."""
+        return [self.config, self.logs, self.rotation, self.command]
+
+    @property
     def record(self) -> Path:
         """What the bundle owns on this host under the site's name."""
         return REGISTRY / f"{self.name}.json"
@@ -148,7 +172,7 @@ class Layout(NamedTuple):
         return self._linked(slot, "release")
 
     def before_in(self, slot: str | None) -> str | None:
-        """The ID of the release whose hashed files nginx still finds while this slot is live, or None."""
+        """The ID of the release whose hashed files nginx looks for as well until it is configured by 1.0.0, or None."""
         return self._linked(slot, "before")
 
     def _linked(self, slot: str | None, name: str) -> str | None:

@@ -12,7 +12,7 @@ from ansible.template import Templar
 from jinja2 import TemplateError
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files, derived
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import BROKEN, NEEDED, Reading
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import (
     ANY_ADDRESS,
@@ -333,13 +333,10 @@ class Page(Reading):
             self.report(f"{name}.source.path", "holds your inventory, secrets and all; give the app's own folder")
         if not isinstance(site["requirements"], str) or inside(site["requirements"]):
             return
-        lock = folder / site["requirements"]
-        if not lock.is_file():
-            self.report(f"{name}.requirements", f"is not a file below the source; make it with `{lock_command(lock)}`")
-        elif lock.name == "uv.lock" and not (lock.parent / "pyproject.toml").is_file():
-            self.report(f"{name}.requirements", "uv.lock needs the pyproject.toml it was made from beside it")
-        elif wrong := wrong_with_lock(folder, site["requirements"]):
-            self.report(f"{name}.requirements", f"{wrong}; make it again with `{lock_command(lock)}`")
+        try:
+            lockfile.load(folder, site["requirements"])
+        except lockfile.LockError as error:
+            self.report(f"{name}.requirements", str(error))
 
     def in_git(self) -> list[str]:
         """The sites whose source has versions."""
@@ -455,29 +452,10 @@ class Page(Reading):
 
 def port_keys(site: Mapping[str, Any]) -> list[str]:
     """The keys that say which ports of nginx a site uses."""
-    plain = not isinstance(site["tls"], Mapping) or site["tls"].get("mode") == "none"
-    return ["http_port"] if plain else ["http_port", "https_port"]
+    has_https = isinstance(site["tls"], Mapping) and derived.https(site)
+    return ["http_port", "https_port"] if has_https else ["http_port"]
 
 
 def items(value: object) -> list[str]:
     """The texts of a list, without what was already found broken."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def wrong_with_lock(folder: Path, requirements: str) -> str:
-    """What a build would refuse of a lock; empty if nothing."""
-    try:
-        if Path(requirements).name == "uv.lock":
-            lockfile.check_project(folder, requirements)
-        else:
-            lockfile.parse(lockfile.read(folder / requirements))
-    except lockfile.LockError as error:
-        return str(error)
-    return ""
-
-
-def lock_command(lock: Path) -> str:
-    """How to make a lock file as it should be."""
-    if lock.name == "uv.lock":
-        return "uv lock"
-    return f"uv pip compile --universal --generate-hashes {lock.with_suffix('.in').name} -o {lock.name}"

@@ -12,6 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from jinja2 import TemplateError
 
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.derived import DERIVED, with_derived
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import (
     PATH,
     RULES,
@@ -58,6 +59,11 @@ class Reading:
         self.sites: dict[str, dict[str, Any]] = {}
         self.names: list[str] = []
         self._read()
+
+    @property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """The merged entries by site, without values that could not be read, and with those that follow from them."""
+        return {name: with_derived(readable(site)) for name, site in self.sites.items()}
 
     def report(self, place: str, text: str) -> None:
         """Keep one line of what is wrong."""
@@ -269,9 +275,9 @@ def dotted_keys(spec: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def site_spec(argument_specs: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a site's keys; a key that holds entries by name has the spec of one as `each`."""
+    """The spec of the keys that a site config may set; a key that holds entries by name has that of one as `each`."""
     options = argument_specs["main"]["options"]
-    spec = dict(options["site_entry"]["options"])
+    spec = {key: option for key, option in options["site_entry"]["options"].items() if key not in DERIVED}
     for key in NEEDED:
         spec[key] = {**spec[key], "each": options[f"site_{key}_keys"]["options"]}
     return spec

@@ -17,6 +17,7 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.task import Task
 from ansible.plugins.loader import cache_loader
 from ansible.vars.manager import VariableManager
 
@@ -43,6 +44,12 @@ def of_host(variables: Mapping[str, Any]) -> Mapping[str, Any]:
     if host not in hosts:
         raise AnsibleError(f"{host}: its site config was not read; run role `preflight` before this, in any play.")
     return hosts[host]
+
+
+def of_play(task: Task, hostvars: Any, host: str) -> dict[str, Any]:
+    """A host's variables as the task's play sees them: those of the inventory, and `vars` of a playbook."""
+    manager, inventory = hostvars._variable_manager, hostvars._inventory
+    return manager.get_vars(play=task.get_play(), host=inventory.get_host(host), include_hostvars=False)
 
 
 def guard(variables: Mapping[str, Any]) -> None:

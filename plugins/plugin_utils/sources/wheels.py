@@ -23,7 +23,10 @@ from typing import Any
 
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 
-from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile, pip
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import pip, uv_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lock, LockError
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.package_line import STRONG
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.requirements_file import parse
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.cache import forget, locked, name_of
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.urls import last_lines
@@ -37,18 +40,16 @@ DEBIAN_PIP = "/usr/share/python-wheels/pip-*.whl"
 LOGIN = re.compile(r"(?<=://)[^/\s]+@")
 
 
-def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: Path) -> list[Path]:
+def collect(locks: Sequence[Lock], target: Mapping[str, Any], index: str, cache: Path) -> list[Path]:
     """The wheels of these locks for a host, from the cache if they are all there and right.
 
-    :param locks: requirements files with hashes, as text
     :param target: what the host says of itself: ``{"markers": {name: value}, "platform": "linux-x86_64",
         "libc": ["glibc", "2.36"]}``
     :param index: URL of a package index in place of the one that pip is set to; it may hold a login
     :raises InputError: if one cannot be had
     """
-    read = [parsed(text) for text in locks]
     check_target(target)
-    wanted = [pinned(lock, target["markers"]) for lock in read]
+    wanted = [pinned(lock, target["markers"]) for lock in locks]
     packages = {line for part in wanted for line in part}
     hashes = {tuple(value.split(":")) for line in packages for value in re.findall(r"--hash=(\S+)", line)}
     count = len({line.split()[0] for line in packages})
@@ -56,7 +57,7 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
     house = cache / "wheels" / name_of(wanted, tags)
     with locked(house.with_name(f"{house.name}.lock")):
         if not _is_right(house, hashes, count):
-            _download(wanted, read, tags, index, house)
+            _download(wanted, locks, tags, index, house)
             if not _is_right(house, hashes, count):
                 raise InputError("packages: pip brought other files than the lock names; run again")
         os.utime(house)
@@ -64,18 +65,7 @@ def collect(locks: Sequence[str], target: Mapping[str, Any], index: str, cache: 
     return sorted(house.glob("*.whl"))
 
 
-def parsed(text: str) -> lockfile.Lock:
-    """A lock, read.
-
-    :raises InputError: if it is none
-    """
-    try:
-        return lockfile.parse(text)
-    except lockfile.LockError as error:
-        raise InputError(f"requirements: {error}") from None
-
-
-def pinned(lock: lockfile.Lock, markers: Mapping[str, str]) -> list[str]:
+def pinned(lock: Lock, markers: Mapping[str, str]) -> list[str]:
     """The lines of a lock that count for a host with these markers, without their markers.
 
     :raises InputError: for a line that no index can serve
@@ -94,11 +84,6 @@ def pinned(lock: lockfile.Lock, markers: Mapping[str, str]) -> list[str]:
         if counts:
             found.append(replace(package, extras=(), marker="").line)
     return sorted(found)
-
-
-def names(text: str) -> set[str]:
-    """The packages that a lock names, by their normal names."""
-    return parsed(text).names
 
 
 def check_target(target: Mapping[str, Any]) -> None:
@@ -138,8 +123,8 @@ def tags_of(target: Mapping[str, Any]) -> dict[str, Any]:
     return {"python": target["markers"]["python_version"], "platforms": platforms}
 
 
-def export(folder: Path, requirements: str, place: Path) -> str:
-    """uv.lock as a requirements file with hashes, by the controller's uv; the host exports it again by itself.
+def export(folder: Path, requirements: str, place: Path) -> Lock:
+    """What uv.lock locks, by the controller's uv; the host exports it again by itself.
 
     :param place: a folder of the operator's alone, to work in
     :raises InputError: if there is no uv
@@ -150,8 +135,6 @@ def export(folder: Path, requirements: str, place: Path) -> str:
             "packages: a wheelhouse for a uv.lock needs uv on the controller. Start the run with bin/site, which has "
             f"it; or install it: {sys.executable} -m pip install uv"
         )
-    command = [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate", "--offline"]
-    command += ["--format", "requirements-txt"]
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A folder that no other user can put a file above: uv looks for workspaces up to the root.
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=place) as home:
@@ -161,13 +144,13 @@ def export(folder: Path, requirements: str, place: Path) -> str:
             "UV_NO_CACHE": "1",
         }
         try:
-            project = lockfile.copy_project(folder, requirements, Path(home, "project"))
-        except lockfile.LockError as error:
+            project = uv_lock.copy_project(folder, requirements, Path(home, "project"))
+        except LockError as error:
             raise InputError(f"requirements: {error}") from None
-        text = _run([*command, "--project", str(project)], environment, "uv.lock cannot be read", home)
+        text = _run([uv, *uv_lock.EXPORT, "--project", str(project)], environment, "uv.lock cannot be read", home)
     try:
-        return lockfile.parse(text).text()
-    except lockfile.LockError as error:
+        return parse(text)
+    except LockError as error:
         raise InputError(f"requirements: {requirements}, as `uv export` writes it: {error}") from None
 
 
@@ -181,7 +164,7 @@ def operators_pip() -> dict[str, str]:
 
 
 def _download(
-    wanted: Sequence[list[str]], locks: Sequence[lockfile.Lock], tags: Mapping[str, Any], index: str, house: Path
+    wanted: Sequence[list[str]], locks: Sequence[Lock], tags: Mapping[str, Any], index: str, house: Path
 ) -> None:
     house.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in house.parent.glob(".new-*"):
@@ -250,4 +233,4 @@ def _is_right(house: Path, hashes: set[tuple[str, ...]], count: int) -> bool:
 
 def _digests(file: Path) -> set[tuple[str, ...]]:
     content = file.read_bytes()
-    return {(kind, hashlib.new(kind, content).hexdigest()) for kind in lockfile.STRONG}
+    return {(kind, hashlib.new(kind, content).hexdigest()) for kind in STRONG}

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from nginx_rig import PROJECT, evaluate, role_variables, trusted
 
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
+
 SHOP = {
     "server_names": ["shop.example.com"],
     "processes": {
@@ -91,6 +93,6 @@ def test_what_lets_workers_follow_the_load_is_one_of_the_processes(keys: dict[st
         brought = of_release("__release_process_manifest", "one", site)["scaler"]
         assert brought["command"] == ["/usr/local/lib/sites/scaler", "/opt/shop", "shop"]
         assert (brought["kind"], brought["count"]) == ("process", 1)
-        settings = of_release("__release_workers", "one", site)
+        settings = manifest.worker_settings(of_release("site_entry", "one", site))
         assert settings["workers_min"] == 2
         assert settings["threads"] == (1000 if "worker_class" in keys else 4)

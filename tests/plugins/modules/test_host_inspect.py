@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection import collisions
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
+
 MADE = "# Made from roles/nginx/templates/nginx.conf.j2; edits here are lost.\n"
 
 
 class Fake:
     """A host in a folder."""
 
-    def __init__(self, root: Path, inspect) -> None:
-        self.root, self.inspect = root, inspect
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     def put(self, path: str, text: str = "") -> Path:
         place = self.root / path.lstrip("/")
@@ -50,12 +53,12 @@ class Fake:
 
     def collisions(self, **site) -> list[str]:
         entry = {"name": "shop", "root": "/srv/shop", "user": "shop", "server_names": ["shop.example.com"], **site}
-        return self.inspect.collisions(self.inspect.Host(self.root), [self.inspect.Site(**entry)])
+        return collisions.collisions(Host(self.root), [collisions.Site(**entry)])
 
 
 @pytest.fixture
-def host(tmp_path, plugin) -> Fake:
-    return Fake(tmp_path, plugin("plugins/modules/host_inspect.py"))
+def host(tmp_path) -> Fake:
+    return Fake(tmp_path)
 
 
 def only(found: list[str]) -> str:
@@ -136,7 +139,7 @@ def test_other_nginx_sites_with_our_name_or_every_name_are_named(host: Fake):
     found = host.collisions()
     assert len(found) == 2
     assert any("sites-enabled/old serves shop.example.com on port 80" in each for each in found)
-    assert any("conf.d/all.conf answers for every unknown name on port 80" in each for each in found)
+    assert any("conf.d/all.conf is the default_server of port 80" in each for each in found)
 
 
 def test_our_own_and_the_distributions_blocks_are_no_collision(host: Fake):
@@ -150,7 +153,7 @@ def test_our_own_and_the_distributions_blocks_are_no_collision(host: Fake):
     host.shipped("/etc/nginx/sites-available/default")
     assert host.collisions() == []
     host.put("/etc/nginx/sites-available/default", "server { listen 80 default_server; } # edited\n")
-    assert "sites-enabled/default answers" in only(host.collisions())
+    assert "sites-enabled/default is the default_server of port 80" in only(host.collisions())
 
 
 @pytest.mark.parametrize("path", ["/etc/nginx/nginx.conf", "/etc/supervisor/supervisord.conf"])
@@ -172,7 +175,7 @@ def test_a_main_file_is_a_collision_only_when_edited_by_hand(host: Fake, path):
         ("/srv/shop/index.php", "", "/srv/shop is there already"),
         ("/etc/shop/config", "", "/etc/shop is there already"),
         ("/var/log/shop/old.log", "", "/var/log/shop is there already"),
-        ("/etc/nginx/sites-available/shop.conf", "server {}", "sites-available/shop.conf is somebody else's"),
+        ("/etc/nginx/sites-available/shop.conf", "server {}", "sites-available/shop.conf is not the collection's"),
         ("/etc/systemd/system/shop.service", "[Service]\n", "/etc/systemd/system/shop.service has its name"),
         ("/etc/systemd/system/old.service", "ExecStart=/srv/shop/venv/bin/gunicorn", "old.service runs from /srv/shop"),
         ("/etc/supervisor/conf.d/x.conf", "[program:shop]\ncommand=/bin/x\n", "program shop in"),
@@ -200,7 +203,7 @@ def test_an_empty_root_may_be_a_mount_point(host: Fake):
 
 def test_a_site_does_not_move_by_itself(host: Fake):
     host.record(name="shop", root="/data/shop", user="shop")
-    assert "with root /data/shop; the page says /srv/shop" in only(host.collisions())
+    assert "with root /data/shop, and the site config says /srv/shop" in only(host.collisions())
 
 
 def test_everything_comes_at_once(host: Fake):
@@ -210,19 +213,18 @@ def test_everything_comes_at_once(host: Fake):
     assert len(host.collisions()) == 3
 
 
-def test_a_real_listener_on_this_machine_is_found(plugin):
-    inspect = plugin("plugins/modules/host_inspect.py")
+def test_a_real_listener_on_this_machine_is_found():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        site = inspect.Site("zz_nobody", "/srv/zz_nobody", "zz_nobody", [], taken.getsockname()[1])
-        found = list(inspect.ports(inspect.Host(), [site]))
+        site = collisions.Site("zz_nobody", "/srv/zz_nobody", "zz_nobody", [], taken.getsockname()[1])
+        found = list(collisions.ports(Host(), [site]))
         assert f"(process {os.getpid()})" in only(found)
 
 
 def test_the_little_that_the_roles_go_by_is_told_as_ansible_would(host: Fake):
     host.put("/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n')
-    facts = host.inspect.Host(host.root).facts()
+    facts = Host(host.root).facts()
     assert facts["ansible_distribution_release"] == "trixie"
     assert facts["ansible_sites_system"] == "Debian GNU/Linux 13 (trixie)"
     assert (facts["ansible_service_mgr"], facts["ansible_sites_ipv6"]) == ("sysvinit", False)

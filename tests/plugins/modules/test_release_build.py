@@ -22,16 +22,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from nginx_rig import evaluate, merged, role_variables
 from supervised import eventually, uwsgi_files
 
 from ansible_collections.wsgi.sites.plugins.action import release_build as action
 from ansible_collections.wsgi.sites.plugins.module_utils.launcher.release import Release
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import environment, fingerprint, store, venv
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
+    decision,
+    environment,
+    fingerprint,
+    store,
+    venv,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.build import Build
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.decision import decide
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.ensure import ensure_release, explain
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import SPEC
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process, trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.modules import release_build as module
-from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, limits
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import inputs, source_files
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.manifest import SERVER_PACKAGES, server_package
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.payload import pack
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, limits, wheels
 
 NASTY = {
     "PLAIN": "hello",
@@ -80,13 +97,13 @@ def source(tmp_path: Path) -> Path:
 def packed(source: Path, settings: dict | None = None) -> bytes:
     """The payload of a source."""
     target = io.BytesIO()
-    action.pack(target, action.collect(source), settings or {"environment": {}, "files": {}}, b"gunicorn==1\n")
+    pack(target, source_files.collect(source), settings or {"environment": {}, "files": {}}, b"gunicorn==1\n")
     return target.getvalue()
 
 
 def code(source: Path) -> str:
     """The hash of a source's code."""
-    return action.code_hash(action.collect(source), "requirements.txt")
+    return source_files.code_hash(source_files.collect(source), ["requirements.txt"])
 
 
 # Packing
@@ -103,7 +120,7 @@ def test_the_payload_does_not_tell_when_it_was_packed(source: Path) -> None:
 
 
 def test_what_is_not_code_stays_at_home(source: Path) -> None:
-    names = {entry.name for entry in action.collect(source)}
+    names = {entry.name for entry in source_files.collect(source)}
     assert names == {
         "css", "requirements.txt", "run", "shop", "shop/instance", "shop/instance/code.py",
         "static", "static/style.css", "wsgi.py",
@@ -141,21 +158,21 @@ def test_files_keep_their_time_and_belong_to_root(source: Path) -> None:
 def test_a_link_that_leads_out_of_the_source_is_refused(source: Path, target: str) -> None:
     (source.parent / "outside").write_text("secret", encoding="utf-8")
     (source / "bad").symlink_to(target)
-    with pytest.raises(action.PackError, match="the link bad leads out of the source"):
-        action.collect(source)
+    with pytest.raises(InputError, match="the link bad leads out of the source"):
+        source_files.collect(source)
 
 
 def test_a_special_file_is_refused(source: Path) -> None:
     os.mkfifo(source / "pipe")
-    with pytest.raises(action.PackError, match="pipe in the source is neither"):
-        action.collect(source)
+    with pytest.raises(InputError, match="pipe in the source is neither"):
+        source_files.collect(source)
 
 
 def test_a_file_that_changes_while_it_is_packed_is_noticed(source: Path) -> None:
-    entries = action.collect(source)
+    entries = source_files.collect(source)
     (source / "wsgi.py").write_text("x" * (source / "wsgi.py").stat().st_size, encoding="utf-8")
-    with pytest.raises(action.PackError, match="changed while it was packed"):
-        action.pack(io.BytesIO(), entries, {}, b"")
+    with pytest.raises(InputError, match="changed while it was packed"):
+        pack(io.BytesIO(), entries, {}, b"")
 
 
 def exchange(path: Path, kind: str) -> None:
@@ -183,10 +200,10 @@ EXCHANGED = pytest.mark.parametrize("kind", ["link", "fifo", "folder", "socket",
 
 @EXCHANGED
 def test_a_file_that_is_exchanged_before_it_is_packed_is_not_read(source: Path, kind: str) -> None:
-    entries = action.collect(source)
+    entries = source_files.collect(source)
     exchange(source / "static/style.css", kind)
     with pytest.raises(InputError, match=r"static/style\.css changed while it was packed|static changed"):
-        action.pack(io.BytesIO(), entries, {}, b"")
+        pack(io.BytesIO(), entries, {}, b"")
 
 
 @EXCHANGED
@@ -200,7 +217,7 @@ def test_a_file_that_is_exchanged_after_it_was_listed_is_not_read(source: Path, 
 
     monkeypatch.setattr(limits, "open_below", late)
     with pytest.raises(InputError, match="changed while it was packed"):
-        action.collect(source)
+        source_files.collect(source)
 
 
 def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source: Path, monkeypatch) -> None:
@@ -216,16 +233,16 @@ def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source:
 
     monkeypatch.setattr(limits, "open_folder", late)
     with pytest.raises(InputError, match="static changed while it was packed"):
-        action.collect(source)
+        source_files.collect(source)
 
 
 def test_a_file_that_grows_is_not_packed_without_an_end(source: Path) -> None:
-    entries = action.collect(source)
+    entries = source_files.collect(source)
     with (source / "wsgi.py").open("ab") as file:
         file.truncate(1 << 40)
     target = io.BytesIO()
     with pytest.raises(InputError, match=r"wsgi\.py changed while it was packed"):
-        action.pack(target, entries, {}, b"")
+        pack(target, entries, {}, b"")
     assert len(target.getvalue()) < 1 << 20
 
 
@@ -233,17 +250,17 @@ def test_a_source_is_as_bounded_as_what_is_fetched(source: Path, monkeypatch) ->
     (source / "sparse").touch()
     os.truncate(source / "sparse", limits.BYTES + 1)
     with pytest.raises(InputError, match="its files are more than"):
-        action.collect(source)
+        source_files.collect(source)
     (source / "sparse").unlink()
     monkeypatch.setattr(limits, "FILES", 5)
     with pytest.raises(InputError, match="more than 5 files and folders"):
-        action.collect(source)
+        source_files.collect(source)
 
 
 def test_a_source_of_folders_in_folders_is_refused(source: Path) -> None:
     (source / "/".join(["d"] * 70)).mkdir(parents=True)
     with pytest.raises(InputError, match="more than 64 folders deep; shorten it"):
-        action.collect(source)
+        source_files.collect(source)
 
 
 @pytest.mark.parametrize(("links", "refused"), [
@@ -256,10 +273,10 @@ def test_a_link_ends_where_the_links_that_are_packed_lead(source: Path, links: d
     for name, target in links.items():
         (source / name).symlink_to(target)
     if refused:
-        with pytest.raises(action.PackError, match=rf"the link (\S+/)?{refused} leads out of the source"):
-            action.collect(source)
+        with pytest.raises(InputError, match=rf"the link (\S+/)?{refused} leads out of the source"):
+            source_files.collect(source)
     else:
-        assert set(links) <= {entry.name for entry in action.collect(source)}
+        assert set(links) <= {entry.name for entry in source_files.collect(source)}
 
 
 def test_a_source_may_itself_be_a_link(source: Path) -> None:
@@ -274,17 +291,17 @@ def test_a_lock_that_is_a_link_out_of_the_source_shows_nothing_of_what_lies_ther
     (source.parent / "vault_password").write_text("hunter2\n", encoding="utf-8")
     (source / "requirements.txt").unlink()
     (source / "requirements.txt").symlink_to("../vault_password")
-    with pytest.raises(action.PackError, match="leads out of the source") as error:
-        action.check_lock(source, "requirements.txt")
+    with pytest.raises(InputError, match="leads out of the source") as error:
+        inputs.load_lock(source, "requirements.txt")
     assert "hunter2" not in str(error.value)
 
 
 def test_a_missing_lock_is_refused_with_the_command_that_makes_it(source: Path) -> None:
     (source / "requirements.txt").unlink()
     (source / "requirements.in").write_text("flask\n", encoding="utf-8")
-    with pytest.raises(action.PackError) as error:
-        action.check_lock(source, "requirements.txt")
-    assert "uv pip compile --generate-hashes requirements.in -o requirements.txt" in str(error.value)
+    with pytest.raises(InputError) as error:
+        inputs.load_lock(source, "requirements.txt")
+    assert "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -293,9 +310,9 @@ def test_a_missing_lock_is_refused_with_the_command_that_makes_it(source: Path) 
 )
 def test_an_unhashed_lock_is_refused_with_the_command_that_makes_it_right(source: Path, text: str) -> None:
     (source / "requirements.txt").write_text(text, encoding="utf-8")
-    with pytest.raises(action.PackError) as error:
-        action.check_lock(source, "requirements.txt")
-    assert "uv pip compile --generate-hashes requirements.in -o requirements.txt" in str(error.value)
+    with pytest.raises(InputError) as error:
+        inputs.load_lock(source, "requirements.txt")
+    assert "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt" in str(error.value)
     assert "canary" not in str(error.value)
 
 
@@ -304,35 +321,34 @@ def test_a_hashed_lock_is_accepted(source: Path) -> None:
         f"--index-url https://example.com/simple\n# flask\n{HASHED}\nclick==8 ; python_version < '4' --hash=sha256:2\n"
     )
     (source / "requirements.txt").write_text(text, encoding="utf-8")
-    assert action.check_lock(source, "requirements.txt")
+    assert inputs.load_lock(source, "requirements.txt")
 
 
 def test_a_lock_outside_the_source_is_refused(source: Path) -> None:
-    with pytest.raises(action.PackError, match="must lie in the source"):
-        action.check_lock(source, "../requirements.txt")
+    with pytest.raises(InputError, match="must lie in the source"):
+        inputs.load_lock(source, "../requirements.txt")
 
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
 def test_the_bundles_own_lock_is_hashed(project: Path, server: str) -> None:
-    lock = project / f"roles/server/files/{server}.txt"
-    assert action.unhashed(lock.read_text(encoding="utf-8")) == []
-    assert action.names_package(lock.read_bytes(), lock.name, action.brings({"server": server}))
+    lock = lockfile.load(project / "roles/server/files", f"{server}.txt")
+    assert SERVER_PACKAGES[server] in lock.names
 
 
 def test_the_distributions_server_needs_no_lock() -> None:
-    assert action.brings({"server": "uwsgi", "server_from": "distribution"}) == ""
+    assert server_package({"server": {"name": "uwsgi", "from": "distribution"}}) == ""
 
 
 @pytest.mark.parametrize(("name", "lock", "found"), [
-    ("requirements.txt", b"gunicorn[gevent]==27 --hash=sha256:0\n", True),
-    ("requirements.txt", b"# gunicorn==27\ngunicorn-x==1\n", False),
-    ("uv.lock", b'[[package]]\nname = "gunicorn"\n', True),
-    ("uv.lock", b'[[package]]\nname = "gunicorn-x"\n', False),
+    ("requirements.txt", "gunicorn[gevent]==27 --hash=sha256:0\n", True),
+    ("requirements.txt", "# gunicorn==27\ngunicorn-x==1 --hash=sha256:0\n", False),
+    ("uv.lock", '[[package]]\nname = "gunicorn"\n', True),
+    ("uv.lock", '[[package]]\nname = "gunicorn-x"\n', False),
 ])  # fmt: skip
-def test_whether_a_lock_names_its_server(name: str, lock: bytes, found: bool) -> None:
-    assert action.names_package(lock, name, "gunicorn") is found
-    if name == "requirements.txt":
-        assert ("gunicorn" in venv.locked_names(lock.decode())) is found
+def test_whether_a_lock_names_its_server(tmp_path: Path, name: str, lock: str, found: bool) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / name).write_text(lock, encoding="utf-8")
+    assert ("gunicorn" in lockfile.load(tmp_path, name).names) is found
 
 
 def test_gevent_must_be_in_the_lock() -> None:
@@ -378,7 +394,7 @@ def test_the_launcher_reads_the_same_environment(tmp_path: Path) -> None:
 
 
 def test_the_operators_values_win() -> None:
-    values = environment.site_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop/shared"), 1024)
+    values = environment.release_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop"), 1024)
     assert values == {
         "SITE_NAME": "mine",
         "SITE_RELEASE": "ID",
@@ -407,7 +423,7 @@ def test_secrets_are_masked_in_all_their_forms() -> None:
 
 
 def test_values_become_text_and_errors_show_neither_name_nor_value() -> None:
-    assert action.clean_environment({"A": 1, "B": True, "C": "x"}) == {"A": "1", "B": "true", "C": "x"}
+    assert environment.as_texts({"A": 1, "B": True, "C": "x"}) == {"A": "1", "B": "true", "C": "x"}
     for bad in (
         {"A": ["canary"]},
         {"canary-name": "x"},
@@ -416,8 +432,8 @@ def test_values_become_text_and_errors_show_neither_name_nor_value() -> None:
         ["canary"],
         "canary",
     ):
-        with pytest.raises(action.PackError) as error:
-            action.clean_environment(bad)
+        with pytest.raises(environment.EnvironmentFault) as error:
+            environment.as_texts(bad)
         assert "canary" not in str(error.value)
 
 
@@ -459,11 +475,17 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
     return plugin.run(task_vars={}), calls, payloads, plugin
 
 
+ENTRY: dict = {}
+
+
 def arguments(source: Path, **more: object) -> dict:
-    """What the role gives the action plugin."""
+    """What the role gives the action plugin; keys of the site, and the action's own options."""
+    if not ENTRY:
+        ENTRY.update(merged({"shop": {"server_names": ["shop.example.com"]}}, role_variables({}))["shop"])
+    options = {name: more.pop(name) for name in list(more) if name in action.OPTIONS}
     return {
-        "site": "shop", "root": "/srv/shop", "user": "shop", "source": {"path": str(source)}, "wsgi": "wsgi:app",
-        "files": {"gunicorn.conf.py": "workers = 1\n"}, "environment": {"CANARY_NAME": "canary-value"}, **more,
+        "site": "shop", "settings": {**ENTRY, "source": {"path": str(source)}, "env": {"A": "canary-env"}, **more},
+        "files": {"gunicorn.conf.py": "workers = 1\n"}, "environment": {"CANARY_NAME": "canary-value"}, **options,
     }  # fmt: skip
 
 
@@ -482,7 +504,7 @@ def test_secrets_travel_in_the_payload_alone(monkeypatch, source: Path, tmp_path
     assert "canary" not in json.dumps([result, calls]).lower()
     assert b"canary-value" in gzip.decompress(payloads[0])
     assert b"canary-index" in gzip.decompress(payloads[0])
-    assert "environment" not in plugin._task.args
+    assert not {"environment", "settings"} & set(plugin._task.args)
     assert list(local.iterdir()) == []
     assert [("payload" in call) for call in calls] == [False, True]
 
@@ -500,7 +522,7 @@ def test_check_mode_says_what_would_be_built_and_transfers_nothing(monkeypatch, 
 def test_the_local_file_goes_also_when_the_transfer_fails(monkeypatch, source: Path, tmp_path: Path) -> None:
     local = tmp_path / "local"
     local.mkdir()
-    monkeypatch.setattr(action, "pack", lambda *_: (_ for _ in ()).throw(action.PackError("stop")))
+    monkeypatch.setattr(action.payload, "pack", lambda *_: (_ for _ in ()).throw(InputError("stop")))
     result, *_ = run_action(monkeypatch, local, arguments(source), [NEEDED])
     assert result["failed"]
     assert list(local.iterdir()) == []
@@ -526,9 +548,9 @@ def test_each_part_has_its_own_hash(monkeypatch, source: Path, tmp_path: Path) -
     assert changed(parts()) == set()
     assert changed(parts(environment={"CANARY_NAME": "other"})) == {"environment"}
     assert changed(parts(files={"gunicorn.conf.py": "workers = 2\n"})) == {"config"}
-    assert changed(parts(health={"path": "/up"})) == {"config"}
+    assert changed(parts(health={**ENTRY["health"], "path": "/up"})) == {"config"}
     assert changed(parts(server="uwsgi")) == {"config", "requirements"}
-    assert changed(parts(crew={"workers": 3})) == {"config"}
+    assert changed(parts(workers=3)) == {"config"}
     assert changed(parts(keep_releases=9, package_index="https://example.com")) == set()
     (source / "requirements.txt").write_text(HASHED + HASHED.replace("flask", "click"), encoding="utf-8")
     assert changed(parts()) == {"requirements"}
@@ -587,8 +609,8 @@ def test_nothing_is_unpacked_outside_the_release(tmp_path: Path, members: list) 
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_only_the_folders_of_aliases_are_for_everyone(source: Path) -> None:
-    store.set_modes(source, os.getgid(), store.app_folders({"/static/": "app/static", "/media/": "shared/media"}))
+def test_only_public_folders_are_readable_for_everyone(source: Path) -> None:
+    store.set_modes(source, os.getgid(), store.app_folders(["app/static"]))
     modes = {
         name: (source / name).stat().st_mode & 0o777
         for name in ("", "wsgi.py", "run", "shop", "static", "static/style.css")
@@ -616,7 +638,7 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
     (packages.parent.parent / "link").symlink_to("nowhere")
     (release / "packages").symlink_to("venv/lib/python3.11/site-packages")
     before = fingerprint.venv_digest(release / "venv")
-    aliases = {"/static/": "packages/shop/static", "/media/": "shared/media"}
+    public = ["packages/shop/static"]
 
     def readers(group: int, *files: Path) -> list[bool]:
         code = "import os, sys; print([os.access(each, os.R_OK) for each in sys.argv[1:]])"
@@ -628,19 +650,19 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
 
     site, stranger = 61240, 61241
     files = (release / "packages/shop/static/css/a.css", code, own, hidden, release / "venv/pyvenv.cfg")
-    store.own(release, site, store.release_mode(aliases))
-    store.set_venv_modes(release, site, aliases)
+    store.own(release, site, store.release_mode(public))
+    store.set_venv_modes(release, site, public)
     assert readers(site, *files) == [True] * 5
     assert readers(stranger, *files) == [True, False, False, False, False]
     assert (cache / "six.py").stat().st_mode & 0o777 == 0o644, "the cache is other sites' as well"
     assert os.path.samefile(served, cache / "a.css"), "what is served stays one with the cache"
     assert fingerprint.venv_digest(release / "venv") != before
     after = fingerprint.venv_digest(release / "venv")
-    store.set_venv_modes(release, site, aliases)
+    store.set_venv_modes(release, site, public)
     assert fingerprint.venv_digest(release / "venv") == after
 
-    store.own(release, site, store.release_mode({}))
-    store.set_venv_modes(release, site, {})
+    store.own(release, site, store.release_mode([]))
+    store.set_venv_modes(release, site, [])
     assert readers(site, *files) == [True] * 5
     assert readers(stranger, *files, release) == [False] * 6
 
@@ -681,7 +703,7 @@ def site(tmp_path: Path, monkeypatch) -> paths.Layout:
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     monkeypatch.setattr(paths, "PROGRAMS", tmp_path / "programs")
     (tmp_path / "programs").mkdir()
-    monkeypatch.setattr(module, "healthy", lambda *_: (True, ""))
+    monkeypatch.setattr(decision, "healthy", lambda *_: (True, ""))
     if os.geteuid() != 0:
         monkeypatch.setattr(os, "fchown", lambda *_: None)
     return paths.Layout("shop", tmp_path / "srv")
@@ -710,14 +732,14 @@ def lay_down(site: paths.Layout, name: str, parts: dict, slot: str | None = None
 
 
 def test_the_first_release_is_needed(site: paths.Layout) -> None:
-    decision = module.decide(site, PARTS)
-    assert (decision.build, decision.reason, decision.slot) == (True, "first release", "blue")
+    found = decide(site, PARTS)
+    assert (found.build, found.reason, found.slot) == (True, "first release", "blue")
 
 
 def test_nothing_is_needed_when_all_is_as_it_should_be(site: paths.Layout) -> None:
     lay_down(site, "20260101T000000Z-cccccccc", PARTS, "blue")
-    decision = module.decide(site, PARTS)
-    assert (decision.needed, decision.release, decision.slot) == (False, "20260101T000000Z-cccccccc", "blue")
+    found = decide(site, PARTS)
+    assert (found.needed, found.release, found.slot) == (False, "20260101T000000Z-cccccccc", "blue")
 
 
 @pytest.mark.parametrize(("change", "reason"), [
@@ -728,8 +750,8 @@ def test_nothing_is_needed_when_all_is_as_it_should_be(site: paths.Layout) -> No
 ])  # fmt: skip
 def test_the_reason_names_the_changed_part(site: paths.Layout, change: dict, reason: str) -> None:
     lay_down(site, "A", PARTS, "blue")
-    decision = module.decide(site, {**PARTS, **change})
-    assert (decision.build, decision.reason, decision.slot) == (True, reason, "green")
+    found = decide(site, {**PARTS, **change})
+    assert (found.build, found.reason, found.slot) == (True, reason, "green")
 
 
 @pytest.mark.parametrize("file", ["app/wsgi.py", "venv/lib/flask.py", "program-blue.conf"])
@@ -737,52 +759,52 @@ def test_files_changed_on_the_host_are_noticed(site: paths.Layout, file: str) ->
     release = lay_down(site, "A", PARTS, "blue")
     with (release / file).open("a", encoding="utf-8") as stream:
         stream.write("# mended by hand\n")
-    decision = module.decide(site, PARTS)
-    assert (decision.build, decision.reason) == (True, "files of the live release were changed on the host")
-    assert decision.suspicious_cache is file.startswith("venv")
+    found = decide(site, PARTS)
+    assert (found.build, found.reason) == (True, "files of the live release were changed on the host")
+    assert found.suspicious_cache is file.startswith("venv")
 
 
 def test_a_mode_changed_on_the_host_and_a_new_file_are_noticed(site: paths.Layout) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").chmod(0o666)
-    assert module.decide(site, PARTS).build
+    assert decide(site, PARTS).build
     site.live.unlink()
     other = lay_down(site, "B", PARTS, "blue")
     (other / "app/new.py").touch()
-    assert module.decide(site, PARTS).build
+    assert decide(site, PARTS).build
 
 
 def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: paths.Layout, monkeypatch) -> None:
     lay_down(site, "A", PARTS, "blue")
-    monkeypatch.setattr(module, "healthy", lambda *_: (False, "answers 500"))
-    decision = module.decide(site, PARTS)
-    assert (decision.needed, decision.build, decision.release) == (True, False, "A")
-    assert decision.reason == "slot blue is not healthy: answers 500"
+    monkeypatch.setattr(decision, "healthy", lambda *_: (False, "answers 500"))
+    found = decide(site, PARTS)
+    assert (found.needed, found.build, found.release) == (True, False, "A")
+    assert found.reason == "slot blue is not healthy: answers 500"
 
 
 def test_an_intact_release_is_started_again_when_its_program_is_gone_or_other(site: paths.Layout) -> None:
     lay_down(site, "A", PARTS, "blue")
     site.program("blue").write_text("edited", encoding="utf-8")
-    decision = module.decide(site, PARTS)
-    assert (decision.release, decision.reason.endswith("was changed on the host")) == ("A", True)
+    found = decide(site, PARTS)
+    assert (found.release, found.reason.endswith("was changed on the host")) == ("A", True)
     site.program("blue").unlink()
-    decision = module.decide(site, PARTS)
-    assert (decision.release, decision.reason.endswith("is missing")) == ("A", True)
+    found = decide(site, PARTS)
+    assert (found.release, found.reason.endswith("is missing")) == ("A", True)
 
 
 def test_a_release_that_was_built_but_not_started_is_not_built_twice(site: paths.Layout) -> None:
     lay_down(site, "A", PARTS, "blue")
     lay_down(site, "B", {**PARTS, "code": "x"})
-    decision = module.decide(site, {**PARTS, "code": "x"})
-    assert (decision.needed, decision.release, decision.reason) == (True, "B", "code changed")
+    found = decide(site, {**PARTS, "code": "x"})
+    assert (found.needed, found.release, found.reason) == (True, "B", "code changed")
 
 
 def test_what_replaces_a_damaged_release_is_not_built_twice(site: paths.Layout) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").write_text("", encoding="utf-8")
-    assert module.decide(site, PARTS).build
+    assert decide(site, PARTS).build
     lay_down(site, "B", PARTS)
-    assert module.decide(site, PARTS).release == "B"
+    assert decide(site, PARTS).release == "B"
 
 
 # Releases on the disk
@@ -797,14 +819,13 @@ def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: paths.Lay
     assert sorted(path.name for path in site.releases.iterdir()) == ["A", "B"]
 
 
-def test_pruning_keeps_the_newest_the_live_the_previous_and_what_clients_may_still_ask_for(site: paths.Layout) -> None:
+def test_pruning_keeps_the_newest_the_live_and_the_previous(site: paths.Layout) -> None:
     for name in "BCDEFG":
         lay_down(site, name, PARTS)
     lay_down(site, "A", PARTS, "blue")
     site.previous.write_text("C\n", encoding="utf-8")
-    (site.slot("blue") / "before").symlink_to("../../releases/D")
-    assert store.prune(site, 2, new="G") == ["B", "E"]
-    assert store.complete(site) == ["A", "C", "D", "F", "G"]
+    assert store.prune(site, 2, new="G") == ["B", "D", "E"]
+    assert store.complete(site) == ["A", "C", "F", "G"]
 
 
 def test_an_id_is_never_taken_twice(site: paths.Layout) -> None:
@@ -816,24 +837,57 @@ def test_an_id_is_never_taken_twice(site: paths.Layout) -> None:
 # The build
 
 
-def params(site: paths.Layout, payload: Path | None, **more: object) -> dict:
-    """The module's arguments as Ansible would complete them."""
-    return {
-        "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app",
-        "requirements": "requirements.txt", "wsgi": "wsgi:app", "server": "gunicorn", "worker_class": "gthread",
-        "server_from": "release", "crew": {},
-        "listen": [], "backlog": 2048, "going_live": "overlap", "resources": {}, "tls": False,
-        "socket_group": "www-data",
-        "aliases": {"/static/": "app/static"}, "processes": {}, "precompress": ["gzip"],
-        "health": {"path": "/healthz"}, "max_body": 1024, "keep_releases": 5, "packages": "index",
-        "environment_hash": "e",
-        "payload": payload and str(payload),
-        "parts": {"code": "c" * 64, "requirements": "r", "config": "s"}, **more,
+def params(
+    site: paths.Layout, payload: Path | None, server: str = "gunicorn", environment_hash: str = "e", **more: object
+) -> dict:
+    """The module's arguments as Ansible completes them."""
+    manifest = {
+        "site": "shop", "root": str(site.root), "user": getpass.getuser(), "source": "folder app", "wsgi": "wsgi:app",
+        "server": {"name": server}, "public": ["app/static"], "compress": ["gzip"], "health": {"path": "/healthz"},
+        "max_body": 1024, **more,
     }  # fmt: skip
+    validated = ArgumentSpecValidator(SPEC).validate(manifest)
+    assert not validated.error_messages
+    return {
+        "manifest": validated.validated_parameters,
+        "environment_hash": environment_hash,
+        "payload": payload and str(payload),
+        "parts": {"code": "c" * 64, "requirements": "r", "config": "s"},
+    }
+
+
+def test_a_bad_manifest_is_refused_by_the_key_that_is_wrong() -> None:
+    good = {"site": "shop", "root": "/srv/shop", "user": "shop", "wsgi": "wsgi:app"}
+    for wrong, words in (
+        ({"server": {"name": "waitress"}}, "value of name must be one of: gunicorn, uwsgi, got: waitress"),
+        ({"server": {"workers": {"workers_max": "many"}}}, "workers_max"),
+        ({"going_live": "sometimes"}, "going_live must be one of: overlap, replace"),
+        ({"compress": ["zip"]}, "compress must be one or more of: gzip, brotli"),
+        ({"servr": {}}, "servr"),
+    ):
+        errors = ArgumentSpecValidator(SPEC).validate({**good, **wrong}).error_messages
+        assert any(words in error for error in errors), errors
+    del good["wsgi"]
+    assert ArgumentSpecValidator(SPEC).validate(good).error_messages == ["missing required arguments: wsgi"]
+
+
+def test_the_manifest_is_described_as_it_is_taken() -> None:
+    """ansible-doc shows each key with its type, choices and default."""
+
+    def compared(spec: dict, options: dict, place: str) -> None:
+        assert set(spec) == set(options), place
+        for key, taken in spec.items():
+            told = options[key]
+            assert told["description"], f"{place}.{key}"
+            for part in ("type", "choices", "default", "elements", "required"):
+                assert taken.get(part) == told.get(part), f"{place}.{key}: {part}"
+            compared(taken.get("options", {}), told.get("suboptions", {}), f"{place}.{key}")
+
+    compared(SPEC, yaml.safe_load(module.DOCUMENTATION)["options"]["manifest"]["suboptions"], "manifest")
 
 
 def test_check_mode_writes_nothing_on_a_bare_host(site: paths.Layout) -> None:
-    result = module.perform(params(site, None), check_mode=True)
+    result = ensure_release(params(site, None), check_mode=True)
     assert (result["needed"], result["build"], result["reason"]) == (True, True, "first release")
     assert not site.root.exists()
     assert not paths.RUN.exists()
@@ -849,10 +903,10 @@ def payload_of(
     files = {"gunicorn.conf.py": "workers = 1\n"} if server == "gunicorn" else dict(uwsgi_files(()))
     first = next(iter(files))
     settings = {"environment": values, "files": {**files, first: files[first] + more, "program-blue.conf": "b"}}
-    settings["server_package"] = action.PACKAGES[server]
+    settings["server_package"] = SERVER_PACKAGES[server]
     payload = tmp_path / "payload.tar.gz"
     with payload.open("wb") as target:
-        action.pack(target, action.collect(source), settings, server_lock)
+        pack(target, source_files.collect(source), settings, server_lock)
     return payload
 
 
@@ -863,16 +917,16 @@ def test_a_failed_build_leaves_nothing_behind(
     payload, tools = payload_of(source, tmp_path, NASTY), venv.Toolbox(uv=tmp_path / "no-uv")
     words = f"{tmp_path}/no-uv is not there"
     if problem == "disk":
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1 << 20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1 << 20))
         words = "only 1 MB are free"
     if problem == "ENOSPC":
         monkeypatch.setattr(store, "unpack", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "x")))
         words = "No space left"
     with pytest.raises((venv.BuildError, OSError), match=words) as error:
-        module.perform(params(site, payload), check_mode=False, tools=tools)
+        ensure_release(params(site, payload), check_mode=False, tools=tools)
     assert list(site.releases.iterdir()) == []
     if problem == "ENOSPC":
-        assert "the disk is full" in module.explain(error.value)
+        assert "the disk is full" in explain(error.value)
 
 
 @pytest.fixture(scope="session")
@@ -914,10 +968,10 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     (source / "requirements.txt").write_text("", encoding="utf-8")
     (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
     tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
-    values = {"CANARY": "canary-value"}
+    values = {"CANARY": "canary-value", "SECRET_KEY": "canary-key", "SITE_NAME": "mine"}
     asked = params(site, payload_of(source, tmp_path, values, server_lock, server), server=server)
 
-    result = module.perform(asked, check_mode=False, tools=tools, now=NOW)
+    result = ensure_release(asked, check_mode=False, tools=tools, now=NOW)
     assert (result["changed"], result["release"], result["slot"]) == (True, "20261121T031500Z-cccccccc", "blue")
     assert "canary" not in json.dumps(result)
     release = site.release(result["release"])
@@ -930,17 +984,21 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     modes = {name: (release / name).stat().st_mode & 0o777 for name in (".", "release.json", "venv", "venv/bin")}
     assert modes == {".": 0o751, "release.json": 0o640, "venv": 0o750, "venv/bin": 0o750}
     assert store.correct_modes(site, pwd.getpwnam(getpass.getuser()).pw_gid) == []
-    manifest = site.manifest(release.name)
-    assert manifest["command"][0] == f"{release}/venv/bin/{server}"
-    assert manifest["server"] == server
-    assert "canary" not in json.dumps(manifest)
-    assert manifest["packed"] == {"ways": ["gzip"], "aliases": asked["aliases"]}
+    described = site.manifest(release.name)
+    assert described["command"][0] == f"{release}/venv/bin/{server}"
+    assert described["server"] == server
+    assert "canary" not in json.dumps(described)
+    assert (described["packed"], described["public"]) == ({"ways": ["gzip"]}, ["app/static"])
     packed = release / "app/static/style.css.gz"
     assert gzip.decompress(packed.read_bytes()) == packed.with_suffix("").read_bytes()
     assert packed.stat().st_mode & 0o777 == 0o644
-    assert environment.parse_environment((release / "environment").read_text())["SITE_RELEASE"] == release.name
+    entry = {"root": str(site.root), "client_max_body_size": "1k", "env": values}
+    rendered = evaluate("lookup('wsgi.sites.site_environment', 'shop', entry.env, file_of=entry)", {"entry": entry})
+    written = (release / "environment").read_text()
+    assert rendered.replace("(the release's ID)", release.name) == written, "playbooks/render.yml shows this very file"
+    assert environment.parse_environment(written)["SITE_NAME"] == "mine", "the operator's value wins"
 
-    again = module.perform(asked, check_mode=False, tools=tools)
+    again = ensure_release(asked, check_mode=False, tools=tools)
     assert (again["changed"], again["needed"], again["release"]) == (False, True, release.name), "not built twice"
 
     words = "an_option = that = breaks\n"
@@ -949,13 +1007,13 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     with pytest.raises(
         venv.BuildError, match=r"has an error|check of uwsgi.ini(.|\n)*unknown config directive: an_opt"
     ):
-        module.perform(broken, check_mode=False, tools=tools)
+        ensure_release(broken, check_mode=False, tools=tools)
 
     (source / "wsgi.py").write_text("import os\nraise RuntimeError(os.environ['CANARY'])\n", encoding="utf-8")
     payload = payload_of(source, tmp_path, values, server_lock, server)
     broken = params(site, payload, server=server, environment_hash="other")
     with pytest.raises(venv.BuildError) as error:
-        module.perform(broken, check_mode=False, tools=tools)
+        ensure_release(broken, check_mode=False, tools=tools)
     assert "RuntimeError" in str(error.value)
     assert "wsgi.py" in str(error.value)
     assert "canary" not in str(error.value).lower()
@@ -983,8 +1041,8 @@ def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
         (release / "app").mkdir()
         (release / "venv/lib/flask.py").hardlink_to(live / "venv/lib/flask.py")
         (release / "venv/lib/other.py").write_text("other = 2\n", encoding="utf-8")
-        build = module.Build(site, params(site, None), PARTS, payload, venv.Toolbox(python=python))
-        build.compile(release, release / "app")
+        made = Build(site, params(site, None)["manifest"], PARTS, payload, venv.Toolbox(python=python))
+        made.compile(release, release / "app")
         return {path.name.split(".")[0]: path for path in (release / "venv/lib/__pycache__").iterdir()}
 
     before, after = live / "venv/lib/__pycache__", compiled("B")
@@ -1017,16 +1075,15 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
     # A cache that has nothing, and an index and a proxy that nobody answers at.
     tools = venv.Toolbox(uv, tmp_path / "cache", python, "http://127.0.0.1:9/simple", "http://127.0.0.1:9")
     asked = params(site, None, packages="wheelhouse")
-    target = module.perform(asked, check_mode=False, tools=tools)["target"]
-    monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
-    wheelhouse = action.collect_wheels("", server_lock.decode(), {}, target)
+    target = ensure_release(asked, check_mode=False, tools=tools)["target"]
+    wheelhouse = wheels.collect([lockfile.parse(server_lock)], target, "", tmp_path / "controller")
     settings = {"environment": {}, "files": {"gunicorn.conf.py": "", "program-blue.conf": "b"}}
     payload = tmp_path / "wheels.tar.gz"
 
-    def perform(wheels: list[Path], lock: bytes = server_lock) -> dict:
+    def perform(brought: list[Path], lock: bytes = server_lock) -> dict:
         with payload.open("wb") as stream:
-            action.pack(stream, action.collect(source), settings, lock, wheels)
-        return module.perform(asked | {"payload": str(payload)}, check_mode=False, tools=tools)
+            pack(stream, source_files.collect(source), settings, lock, brought)
+        return ensure_release(asked | {"payload": str(payload)}, check_mode=False, tools=tools)
 
     with pytest.raises(venv.BuildError, match="is not among the wheels that came along"):
         perform([])
@@ -1069,8 +1126,7 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
     passable(tmp_path)
     server_lock = (project / "roles/server/files/gunicorn.txt").read_bytes()
     python = Path(os.path.realpath(sys.executable))
-    monkeypatch.setattr(action, "CACHE", tmp_path / "controller")
-    found = action.collect_wheels("", server_lock.decode(), {}, venv.target(python))
+    found = wheels.collect([lockfile.parse(server_lock)], venv.target(python), "", tmp_path / "controller")
     (source / "requirements.txt").write_text("", encoding="utf-8")
     lay_down(site, "A", PARTS | {"code": "other"}, "blue")
     index = type("TheIndex", (Index,), {"wheel": found[0]})
@@ -1085,13 +1141,13 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
             "package_index": address,
         }
         with payload.open("wb") as stream:
-            action.pack(stream, action.collect(source), settings, server_lock)
+            pack(stream, source_files.collect(source), settings, server_lock)
         with pytest.raises(venv.BuildError, match=r"uv says:(.|\n)*gunicorn"):
-            module.perform(params(site, payload), check_mode=False, tools=tools)
+            ensure_release(params(site, payload), check_mode=False, tools=tools)
         assert store.complete(site) == ["A"]
         assert site.live_release() == "A"
         index.whole = True
-        result = module.perform(params(site, payload), check_mode=False, tools=tools)
+        result = ensure_release(params(site, payload), check_mode=False, tools=tools)
         server.shutdown()
     assert store.complete(site) == sorted(["A", result["release"]])
 

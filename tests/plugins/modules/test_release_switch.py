@@ -121,32 +121,39 @@ def test_a_restart_is_the_same_release_in_the_other_slot(host: Host) -> None:
     at_rest(host, "r1")
 
 
-def test_the_release_before_stays_within_reach(host: Host) -> None:
-    def before() -> str:
-        link = host.site.live / "before"
-        assert (link / "app/wsgi.py").exists()
-        return link.resolve().name
+def test_hashed_files_of_the_release_before_stay_within_reach(host: Host) -> None:
+    for release, file in (("r1", "a.11111111.js"), ("r2", "b.22222222.js")):
+        host.release(release, public=["app/static"], hashed_names=r"\w\.\d{8}\.js")
+        static = host.site.release(release) / "app/static"
+        static.mkdir()
+        (static / file).write_text(release)
 
-    host.deploy("r1")
-    assert not (host.site.live / "before").is_symlink(), "there was none"
-    host.deploy("r2")
-    assert before() == "r1"
+    def go_live(release: str) -> list[str]:
+        deployment.switch(host.site, deployment.start(host.site, release)["slot"], release, drain=0)
+        return sorted(path.name for path in (host.site.live / "public/app/static").iterdir())
+
+    assert go_live("r1") == ["a.11111111.js"]
+    assert go_live("r2") == ["a.11111111.js", "b.22222222.js"]
     for number in (1, 2):  # new processes, in either slot
-        deployment.switch(host.site, deployment.start(host.site, "r2")["slot"], "r2", drain=0)
-        assert before() == "r1", f"after {number} restarts"
-    deployment.switch(host.site, deployment.start(host.site, "r1")["slot"], "r1", drain=0)
-    assert before() == "r2", "after the way back"
+        assert go_live("r2") == ["a.11111111.js", "b.22222222.js"], f"after {number} restarts"
+    assert go_live("r1") == ["a.11111111.js", "b.22222222.js"], "after the rollback"
+    assert not (host.site.slot(host.site.idle_slot()) / "public").exists()
 
 
-def test_an_aborted_start_leaves_no_link_to_the_release_before(host: Host) -> None:
+def test_an_aborted_start_leaves_no_public_files(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
-    link = host.site.slot("green") / "before"
-    assert str(link) in deployment.abort(host.site, check_mode=True)["removed"]["green"]
+    public = host.site.public("green")
+    assert str(public) in deployment.abort(host.site, check_mode=True)["removed"]["green"]
     deployment.abort(host.site)
-    assert not link.is_symlink()
-    link.symlink_to("../../releases/r1")
-    assert slots.traces(host.site, "green") == [str(link)], "also when nothing else is left"
+    assert not public.exists()
+    before = host.site.slot("green") / "before"
+    before.symlink_to("../../releases/r1")
+    assert slots.traces(host.site, "green") == [str(before)], (
+        "a link of an older bundle, also when nothing else is left"
+    )
+    deployment.abort(host.site)
+    assert not before.is_symlink()
 
 
 def test_the_gate_asks_as_nginx_would(host: Host) -> None:

@@ -15,8 +15,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import fingerp
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, provision, registry
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import Front, Home, Removal
+from ansible_collections.wsgi.sites.plugins.module_utils.site import accounts as system
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, registry
+from ansible_collections.wsgi.sites.plugins.module_utils.site import removal as site_removal
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
+from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Removal
 
 
 class Accounts:
@@ -26,10 +29,10 @@ class Accounts:
         self.known: set[str] = set()
         self.commands: list[str] = []
         nobody = pwd.getpwnam("nobody")
-        monkeypatch.setattr(provision, "find_user", lambda name: nobody if name in self.known else None)
-        found = provision.find_group
-        monkeypatch.setattr(provision, "find_group", lambda name: found(name) if name == "www-data" else None)
-        monkeypatch.setattr(provision, "end_processes", lambda uid: None)
+        monkeypatch.setattr(system, "find_user", lambda name: nobody if name in self.known else None)
+        found = system.find_group
+        monkeypatch.setattr(system, "find_group", lambda name: found(name) if name == "www-data" else None)
+        monkeypatch.setattr(site_removal, "end_processes", lambda uid: None)
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         self.commands.append(command[0])
@@ -59,7 +62,7 @@ def mode(path: os.PathLike) -> str:
 
 
 def bring(host: Host, accounts: Accounts, **changes: object) -> list[str]:
-    return Home(host.site, "shop", accounts.run, **changes).bring()
+    return SiteSetup(host.site, "shop", accounts.run, **changes).apply()
 
 
 def test_a_home_is_made_once(empty_host: Host, accounts: Accounts) -> None:
@@ -93,21 +96,34 @@ def test_nginx_may_own_its_logs(empty_host: Host, accounts: Accounts) -> None:
 def test_everything_foreign_is_listed_and_nothing_done(empty_host: Host, accounts: Accounts) -> None:
     site = empty_host.site
     accounts.known.add("shop")
-    for path in (site.root, site.config, site.logs):
+    places = (site.root, site.config, site.logs, site.rotation, site.command, site.program("blue"))
+    for path in places[:3]:
         path.mkdir()
+        (path / "file").touch()
+    for path in places[3:]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     with pytest.raises(StepError) as caught:
         bring(empty_host, accounts)
-    for words in ("the user shop", str(site.root), str(site.config), str(site.logs), "Nothing was changed"):
+    for words in ("the user shop", *map(str, places), "Nothing was changed"):
         assert words in str(caught.value)
     assert not site.record.exists()
-    assert list(site.root.iterdir()) == []
+    assert [path.name for path in site.root.iterdir()] == ["file"]
+
+
+def test_an_empty_root_is_a_mount_point_for_setup_as_for_the_look_at_the_host(
+    empty_host: Host, accounts: Accounts
+) -> None:
+    (empty_host.site.root / "lost+found").mkdir(parents=True)
+    assert bring(empty_host, accounts)
+    assert mode(empty_host.site.shared) == "0755"
 
 
 def test_a_run_cut_off_early_can_be_taken_up(
     empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Home, "_link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(SiteSetup, "_link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             bring(empty_host, accounts)
     assert bring(empty_host, accounts)
@@ -116,12 +132,14 @@ def test_a_run_cut_off_early_can_be_taken_up(
 
 def test_another_user_or_root_is_refused_with_the_way_out(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
-    with pytest.raises(StepError, match=r"set up on this host with user shop, and the page says other.*state: absent"):
-        Home(empty_host.site, "other", accounts.run).bring()
+    with pytest.raises(
+        StepError, match=r"set up on this host with user shop, and the site config says other.*state: absent"
+    ):
+        SiteSetup(empty_host.site, "other", accounts.run).apply()
     twin = paths.Layout("twin", empty_host.folder / "srv/twin")
     accounts.known.clear()
     with pytest.raises(StepError, match="the user shop belongs to the site shop"):
-        Home(twin, "shop", accounts.run).bring()
+        SiteSetup(twin, "shop", accounts.run).apply()
 
 
 def test_a_site_goes_and_its_shared_files_stay(host: Host, accounts: Accounts) -> None:
@@ -351,7 +369,7 @@ def test_of_a_site_on_another_disk_nothing_stays(empty_host: Host, accounts: Acc
 def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
     bring(host, accounts)
-    monkeypatch.setattr(provision, "end_processes", lambda _: host.site.shared.joinpath("last-words").touch())
+    monkeypatch.setattr(site_removal, "end_processes", lambda _: host.site.shared.joinpath("last-words").touch())
     removal = Removal("shop", accounts.run)
     removal.remove()
     assert paths.Path(removal.archive, "last-words").exists()
@@ -395,7 +413,7 @@ def test_two_sites_at_once_write_the_console_each_under_a_name_of_its_own(
     monkeypatch.setattr(os, "replace", lambda old, new: (used.append(paths.Path(old).name), replace(old, new)))
     for name in ("shop", "blog"):
         (paths.LIBRARY / "console").unlink(missing_ok=True)
-        Home(paths.Layout(name, empty_host.folder / "srv" / name), name, accounts.run)._console()
+        SiteSetup(paths.Layout(name, empty_host.folder / "srv" / name), name, accounts.run)._command()
     ours = [path for path in used if "console" in path]
     assert len(ours) == len(set(ours)) == 2
     assert os.access(paths.LIBRARY / "console", os.X_OK)
@@ -415,7 +433,7 @@ ELSEWHERE = {"servers": ["192.0.2.21:8443"], "name": "shop.example.com", "ca": "
 
 
 def front(host: Host, accounts: Accounts, **changes: object) -> list[str]:
-    return Front(host.site, "shop", accounts.run, front=ELSEWHERE, **changes).bring()
+    return ProxyOnlySetup(host.site, "shop", accounts.run, front=ELSEWHERE, **changes).apply()
 
 
 def test_where_nginx_is_alone_there_is_neither_user_nor_place_for_releases(
@@ -438,30 +456,31 @@ def test_where_nginx_is_alone_there_is_neither_user_nor_place_for_releases(
     assert removal.remove()
     assert accounts.commands == []
     assert (site.root / "of-somebody-else").exists()
-    assert not any(path.exists() for path in (site.logs, site.config, site.record, provision.console("shop")))
+    assert not any(path.exists() for path in (site.logs, site.config, site.record, site.command))
     assert Removal("shop", accounts.run).remove() == []
 
 
 def test_where_the_servers_are_is_kept_for_the_status(empty_host: Host, accounts: Accounts) -> None:
     front(empty_host, accounts)
-    moved = Front(empty_host.site, "shop", accounts.run, front={**ELSEWHERE, "servers": ["192.0.2.22:8443"]})
-    assert moved.bring() == [f"record the site in {empty_host.site.record}"]
+    moved = ProxyOnlySetup(empty_host.site, "shop", accounts.run, front={**ELSEWHERE, "servers": ["192.0.2.22:8443"]})
+    assert moved.apply() == [f"record the site in {empty_host.site.record}"]
     assert registry.recorded_fronts()["shop"]["servers"] == ["192.0.2.22:8443"]
     assert registry.recorded_sites() == []
 
 
 def test_a_server_does_not_come_or_go_by_a_word_on_the_page(empty_host: Host, accounts: Accounts) -> None:
     front(empty_host, accounts)
-    with pytest.raises(StepError, match=r"nginx alone so far; take the site away"):
+    with pytest.raises(StepError, match=r"nginx alone of the site so far; take the site away"):
         bring(empty_host, accounts)
     Removal("shop", accounts.run).remove()
     bring(empty_host, accounts)
-    with pytest.raises(StepError, match=r"has its server so far; take the site away"):
+    with pytest.raises(StepError, match=r"has the servers of the site so far; take the site away"):
         front(empty_host, accounts)
 
 
 def test_what_is_somebody_elses_is_refused_there_too(empty_host: Host, accounts: Accounts) -> None:
     empty_host.site.logs.mkdir()
-    with pytest.raises(StepError, match="already has"):
+    (empty_host.site.logs / "old.log").touch()
+    with pytest.raises(StepError, match=f"{empty_host.site.logs} is there already"):
         front(empty_host, accounts)
     assert not empty_host.site.record.exists()

@@ -426,6 +426,6 @@ def test_nobody_waits_for_the_answer_that_comes_next(own: Host):
 
 @pytest.mark.parametrize("limit", [1, 5, 9, 10, 60, 305, 3600])
 def test_the_pattern_of_numbers_below_another(limit: int):
-    below = load("plugins/lookup/nginx_site.py").below
+    below = load("plugins/plugin_utils/nginx/cache.py").below
     found = {number for number in range(4000) if re.fullmatch(f"0*(?:{below(limit)})", str(number))}
     assert found == set(range(limit))

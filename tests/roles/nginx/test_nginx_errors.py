@@ -275,7 +275,7 @@ def test_a_page_brings_nothing_that_is_behind_a_guard(sites: Sites):
 def test_where_a_page_is_missing_there_is_the_bundles(sites: Sites):
     cookie = f"Cookie: {'x' * 9000}\r\n"
     assert is_page(sites.ask("own", headers=cookie), 400)
-    pages = sites.rig.folder / "srv/own/releases/two/app/errors"
+    pages = sites.rig.folder / "srv/own/live/public/app/errors"
     away = pages.rename(pages.with_name("gone"))
     try:
         with sites.down("own"):
@@ -426,7 +426,7 @@ def test_an_operators_own_error_page_wins_and_the_site_can_still_be_shut() -> No
         files, links = render({"shop": site}, nginx_worker_processes=1)
         place = "/etc/nginx/sites-available/shop.conf"
         own = "error_page 404 503 /own; location = /own { internal; return 200 mine; }\n"
-        ours = "    # What nginx says itself"
+        ours = "    # nginx's own error responses"
         rig.lay(files | {place: files[place].replace(ours, f"    {own}{ours}")}, links)
         serve(rig, "shop", stack)
         rig.start()

@@ -19,7 +19,6 @@ from http2 import Conversation, pseudo
 from nginx_app import ALIASES, ANNA, HASH, SECURITY, App, header, serve
 from nginx_rig import (
     NGINX,
-    PROJECT,
     Rig,
     ask,
     client,
@@ -121,7 +120,7 @@ class Host:
 
     def passwords(self, sites: dict[str, Any], name: str) -> None:
         """As `nginx_config` writes them, which has tests of its own."""
-        for path, users in evaluate("__nginx_site_passwords", role_variables(sites, site_name=name)).items():
+        for path, users in evaluate("__nginx_site.passwords", role_variables(sites, site_name=name)).items():
             file = self.rig.folder / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("# a comment\n" + "".join(f"{user}:{text}\n" for user, text in users.items()))
@@ -562,6 +561,7 @@ def test_a_site_below_a_path_has_everything_of_its_own_there(host: Host):
     style.write_text("of the blog")
     assert host.ask("town", "/blog/static/style.css").endswith("of the blog")
     (host.rig.folder / "srv/blog/releases/one/app/static/app.0a1b2c3d.js").write_text("the blog's")
+    host.rig.publish("blog")
     assert host.ask("town", "/blog/static/app.0a1b2c3d.js").endswith("the blog's")
     assert host.status("town", "/static/app.0a1b2c3d.js") == 404
     assert host.ask("town", "/static/style.css").endswith("body {}")
@@ -629,7 +629,7 @@ def test_a_request_of_two_meanings_is_refused_or_has_one(host: Host, shape: str)
     before = len(app.heard)
     answer = say(host.port, f"POST /first HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n{shape}")
     heard = app.heard[before:]
-    assert len(heard) <= 1 and not any(head.startswith(b"POST /sales/smuggled") for head in heard)
+    assert len(heard) <= 1 and not any(head.startswith(b"POST /orders/smuggled") for head in heard)
     for head in heard:
         top = head.split(b"\r\n\r\n")[0].lower()
         assert (
@@ -718,7 +718,7 @@ def test_what_is_on_the_page_stays_out_of_the_files_for_everybody():
     sites = {"closed": {"server_names": ["c.test"], "source": {"path": "app"}, **SITES["closed"]}}
     files, _ = render(sites)
     assert HASH not in json.dumps(files) and APR1 not in json.dumps(files)
-    assert set(evaluate("__nginx_site_passwords", role_variables(sites, site_name="closed"))) == {
+    assert set(evaluate("__nginx_site.passwords", role_variables(sites, site_name="closed"))) == {
         "/etc/closed/htpasswd", "/etc/closed/htpasswd:ben:", "/etc/closed/htpasswd:a:b",
         "/etc/closed/htpasswd:a%3Ab",
     }  # fmt: skip
@@ -800,11 +800,3 @@ def test_slow_clients_hold_up_nobody_else(patient: tuple[Rig, int, App], kind: s
             for peer in slow:
                 wait_for(functools.partial(closed, peer, drip))
     assert ask(port, "/", "shop.test", source=OTHER).startswith("HTTP/1.1 200")
-
-
-def test_every_row_of_the_page_on_security_names_a_test_that_there_is():
-    named = re.findall(r"`(test_\w+|Test\w+)", (PROJECT / "docs/security.md").read_text())
-    files = [path for folder in ("tests", "molecule") for path in (PROJECT / folder).glob("**/test_*.py")]
-    there = "".join(path.read_text() for path in files)
-    assert len(named) > 20
-    assert [name for name in named if not re.search(rf"(def|class) {name}\b", there)] == []

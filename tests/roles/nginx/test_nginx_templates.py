@@ -174,7 +174,7 @@ class TestServing:
             "/static/css/..%2f..%2fcode.1a2b3c4d.py",
             "/static//../../code.1a2b3c4d.py",
             "/static%2f..%2fcode.1a2b3c4d.py",
-            "/before/app/code.1a2b3c4d.py",
+            "/public/app/code.1a2b3c4d.py",
         ],
     )
     def test_no_path_leads_out_of_the_alias(self, shop, path):
@@ -197,7 +197,7 @@ class TestServing:
         assert answer.startswith("HTTP/1.1 404") and "hidden" not in answer and "old" not in answer
 
     @pytest.mark.parametrize("name", ["app.1a2b3c4d.js", "css/index-BTq4sZ1x.css", "app%2e1a2b3c4d.js"])
-    def test_what_carries_a_hash_is_still_served_from_the_release_before(self, shop, name):
+    def test_hashed_files_of_the_release_before_are_still_served(self, shop, name):
         answer = ask(shop, f"/static/{name}?v=1")
         assert answer.startswith("HTTP/1.1 200") and answer.endswith(f"old {name.replace('%2e', '.')}")
         assert re.search(r"Content-Type: (application/javascript|text/css); charset=utf-8", answer)
@@ -217,11 +217,20 @@ class TestServing:
         answer = ask(shop, "/static/leak.1a2b3c4d.js")
         assert answer.startswith(("HTTP/1.1 403", "HTTP/1.1 404")) and "neighbour" not in answer
 
+    def test_after_a_rollback_pages_of_the_newer_release_find_their_hashed_files(self, shop, rig: Rig):
+        (rig.folder / "srv/shop/releases/two/app/static/newer.1a2b3c4d.js").write_text("newer")
+        rig.go_live("shop", "blue", "two")
+        rig.go_live("shop", "green", "one")
+        assert ask(shop, "/static/gone.js").endswith("old gone.js"), "the older release is live again"
+        for name, body in (("newer", "newer"), ("app", "old app.1a2b3c4d.js"), ("both", "old")):
+            answer = ask(shop, f"/static/{name}.1a2b3c4d.js")
+            assert answer.startswith("HTTP/1.1 200") and answer.endswith(body)
+            assert "Cache-Control: public, max-age=31536000, immutable" in answer
+        assert ask(shop, "/static/style.css").startswith("HTTP/1.1 404")
+
     def test_a_switch_in_the_middle_of_a_request_hides_no_file(self, shop, rig: Rig):
         root = rig.folder / "srv/shop"
-        (root / "slots/green").mkdir()
-        (root / "slots/green/release").symlink_to("../../releases/one")
-        (root / "slots/green/before").symlink_to("../../releases/two")
+        rig.go_live("shop", "green", "one")
         connection, seen = http.client.HTTPConnection("127.0.0.1", shop, timeout=10), set()
         for number in range(4000):
             (root / "next").symlink_to(f"slots/{('green', 'blue')[number % 2]}")

@@ -469,6 +469,7 @@ def test_http_3_is_offered_when_asked_for_and_only_where_nginx_has_it(release, h
     files, _ = render(sites, nginx_version=release)
     site, unknown = files["/etc/nginx/sites-available/shop.conf"], files["/etc/nginx/conf.d/unknown-names.conf"]
     assert ("listen 443 quic;" in site, "listen 443 quic reuseport;" in unknown) == (has_it, has_it)
-    assert ("add_header Alt-Svc 'h3=\":443\"; ma=86400' always;" in site) == has_it
+    headers = files["/etc/nginx/sites-headers/shop.conf"]
+    assert ("add_header Alt-Svc 'h3=\":443\"; ma=86400' always;" in headers) == has_it
     files, _ = render({"shop": entry | {"tls": {"mode": "selfsigned"}}}, nginx_version=release)
     assert " quic;" not in "".join(files.values()) and "Alt-Svc" not in "".join(files.values())

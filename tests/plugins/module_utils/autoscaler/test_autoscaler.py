@@ -25,6 +25,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler.unix_sockets
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
 # --- What it decides --------------------------------------------------------------------------------------------------
 
@@ -186,7 +187,8 @@ class Busy(Shop):
         variables = role_variables({"shop": site}, site_name="shop", inventory_hostname="one")
         variables |= trusted(yaml.safe_load((PROJECT / "roles/release/vars/main.yml").read_text()))
         self.files = evaluate("release_files", variables)
-        self.brings = evaluate("{'processes': __release_process_manifest} | combine(__release_workers)", variables)
+        self.brings = manifest.worker_settings(evaluate("site_entry", variables))
+        self.brings |= {"processes": evaluate("__release_process_manifest", variables)}
         self.scaler = host.folder / "scaler"
         calm = ("from {engine}.autoscaler import policy", "policy.CALM = 1.0")
         host.install("scaler", *calm, module="autoscaler.cli")

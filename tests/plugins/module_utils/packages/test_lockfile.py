@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import importlib.util
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,11 +20,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.wsgi.sites.plugins.action import release_build as action
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import inputs
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
@@ -68,12 +71,66 @@ def test_what_no_lock_may_say_is_refused_everywhere_with_its_line(tmp_path: Path
         lockfile.parse(text)
     assert "evil.test" not in str(error.value), "no error quotes a file that may be another one"
     (tmp_path / "requirements.txt").write_text(text, encoding="utf-8")
-    with pytest.raises(action.PackError, match=r"requirements.txt: line 3 (.|\n)* -o requirements.txt"):
-        action.check_lock(tmp_path, "requirements.txt")
-    with pytest.raises(InputError, match="line 3 "):
-        wheels.collect([text], {"markers": {}}, "", tmp_path)
-    with pytest.raises(venv.BuildError, match="line 3 "):
-        venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path)
+    answers = everywhere(tmp_path, "requirements.txt")
+    assert re.match(r"requirements.txt, line 3 (.|\n)* -o requirements.txt", answers.pop()), "and one answer for all"
+    assert not answers
+
+
+def everywhere(source: Path, requirements: str) -> set[str]:
+    """What preflight, the controller's build and a host answer to a lock that they refuse."""
+    site = {"source": {"path": str(source)}, "requirements": requirements}
+    page = Page({"sites": {}}, DataLoader(), {}, {})
+    page._check_folder("shop", site, source)
+    with pytest.raises(InputError) as packed:
+        inputs.load_lock(source, requirements)
+    with pytest.raises(venv.BuildError) as built:
+        venv.lock_of(venv.Toolbox(), source, requirements, source)
+    answers = {f"requirements: {error.partition(': ')[2]}" for error in page.errors}
+    return {words.removeprefix("requirements: ") for words in (*answers, str(packed.value), str(built.value))}
+
+
+def test_a_lock_includes_other_locks_of_its_source(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "requirements.txt").write_text(f"-r locks/web.txt\nidna==3.20 {HASH}\n", encoding="utf-8")
+    (tmp_path / "locks/web.txt").write_text(f"--requirement=../base.txt\n-r web.txt\nflask==3 {HASH}\n", "utf-8")
+    (tmp_path / "base.txt").write_text(f"-i https://x.test/simple\nclick==8 {HASH}\n", encoding="utf-8")
+    packed = inputs.load_lock(tmp_path, "requirements.txt")
+    built = venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path)
+    assert packed.lock == built and list(packed.files) == ["requirements.txt", "locks/web.txt", "base.txt"]
+    assert built.names == {"click", "flask", "idna"} and built.index_url == "https://x.test/simple"
+    assert "-r" not in built.text()
+    page = Page({"sites": {}}, DataLoader(), {}, {})
+    page._check_folder("shop", {"requirements": "requirements.txt"}, tmp_path)
+    assert not page.errors
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    ("-r base.txt", "includes another file: base.txt is not in the source"),
+    ("-r ../base.txt", "includes a file that is not in the source"),
+    ("-r /etc/passwd", "includes a file that is not in the source"),
+    ("-r https://x.test/base.txt", "includes a file that is not in the source"),
+    ("-r link.txt", "includes another file: link.txt is a link that leads out of the source"),
+    ("-c base.txt", r"has constraints \(-c\), and a lock pins every version itself; take the line out"),
+    ("-r loose.txt", r"^loose.txt, line 2 has no hash for flask==3; lock with hashes. (.|\n)* -o loose.txt"),
+])  # fmt: skip
+def test_an_include_that_is_no_lock_of_the_source_is_refused_alike_everywhere(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "base.txt").write_text(f"idna==3.20 {HASH}\n", encoding="utf-8")
+    (source / "link.txt").symlink_to("../base.txt")
+    (source / "loose.txt").write_text("\nflask==3\n", encoding="utf-8")
+    (source / "requirements.txt").write_text(f"{line}\nidna==3.20 {HASH}\n", encoding="utf-8")
+    (answer,) = everywhere(source, "requirements.txt")
+    assert re.search(words, answer), answer
+
+
+def test_a_lock_includes_a_bounded_number_of_files(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\nidna==3.20 {HASH}\n", encoding="utf-8")
+    with pytest.raises(lockfile.LockError, match="includes more than 20 files; lock into one file"):
+        lockfile.load(tmp_path, "0.txt")
 
 
 def test_what_reaches_pip_and_uv_is_written_anew() -> None:
@@ -89,14 +146,15 @@ def test_what_reaches_pip_and_uv_is_written_anew() -> None:
         "z @ https://x.test/z-1-py3-none-any.whl --hash=sha256:cc\n"
     )
     assert lockfile.parse(lock.text()) == lock
-    assert lock.where("https://x:$%7Bq@mine.test/${A} b") == ["--index-url https://x:$%7Bq@mine.test/$%7BA%7D%20b"]
+    assert lock.index_options("https://x:$%7Bq@mine.test/${A} b") == [
+        "--index-url https://x:$%7Bq@mine.test/$%7BA%7D%20b"
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_lock_that_windows_wrote_is_one(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "requirements.txt").write_bytes(f"idna==3.20 {HASH}\r\n".encode(encoding))
-    content = action.check_lock(tmp_path, "requirements.txt")
-    assert action.names_package(content, "requirements.txt", "idna")
+    assert inputs.load_lock(tmp_path, "requirements.txt").names == {"idna"}
     assert venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path).names == {"idna"}
 
 
@@ -142,8 +200,8 @@ def test_a_project_that_leads_uv_out_of_its_source_is_refused(tmp_path: Path, ca
     locked = "[[package]]" in more
     (tmp_path / "pyproject.toml").write_text(PROJECT + ("" if locked else more), encoding="utf-8")
     (tmp_path / "uv.lock").write_text(UV_LOCK + (more if locked else ""), encoding="utf-8")
-    with pytest.raises(action.PackError, match=words):
-        action.check_lock(tmp_path, "uv.lock")
+    with pytest.raises(InputError, match=words):
+        inputs.load_lock(tmp_path, "uv.lock")
     with pytest.raises(InputError, match=words):
         wheels.export(tmp_path, "uv.lock", tmp_path / "place")
     with pytest.raises(venv.BuildError, match=words):
@@ -157,7 +215,7 @@ def test_the_export_of_a_hostile_project_runs_nothing_and_writes_nowhere(tmp_pat
     (source / "uv.lock").write_text(UV_LOCK, encoding="utf-8")
     (source / "evil.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\n", encoding="utf-8")
     before = sorted(source.rglob("*"))
-    assert wheels.export(source, "uv.lock", tmp_path / "place") == f"idna==3.20 {HASH}\n"
+    assert wheels.export(source, "uv.lock", tmp_path / "place").text() == f"idna==3.20 {HASH}\n"
     assert sorted(source.rglob("*")) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "source"]
 
@@ -177,7 +235,7 @@ def test_pip_on_the_controller_sees_nothing_of_the_operators(tmp_path: Path, mon
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
     target = {"markers": {"python_version": "3.13"}, "platform": "linux-x86_64", "libc": ["glibc", "2.41"]}
     with pytest.raises(InputError, match="pip brought other files"):
-        wheels.collect([f"idna==3.20 {HASH}\n"], target, "", tmp_path / "cache")
+        wheels.collect([lockfile.parse(f"idna==3.20 {HASH}\n")], target, "", tmp_path / "cache")
     seen, lock = (tmp_path / "seen").read_text(), (tmp_path / "lock").read_text()
     assert CANARY not in seen and str(Path.home()) not in seen.split("argv")[0].replace(str(tmp_path), "")
     assert "http://proxy.test:3128" in seen

@@ -14,8 +14,8 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import compres
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Packing
 
 TEXT = b"body { color: #123456; }\n" * 200
-ALIASES = {"/static/": "app/static", "/lib/": "packages/lib/static", "/media/": "shared/media"}
-GZIP = {"ways": ["gzip"], "aliases": ALIASES}
+PUBLIC = ["app/static", "packages/lib/static"]
+GZIP = {"packed": {"ways": ["gzip"]}, "public": PUBLIC}
 needs_brotli = pytest.mark.skipif(not shutil.which("brotli"), reason="needs Debian's brotli")
 
 
@@ -34,7 +34,7 @@ def lay_down(folder: Path, files: dict[str, bytes], when: float = 1_000_000_000.
 
 def packs(release: Path, before: Path | None = None, known: dict | None = GZIP, ways: tuple = ("gzip",)) -> int:
     """Pack the release; how often that was work."""
-    return Packing(release, ways, os.getgid(), before, known).run(ALIASES)
+    return Packing(release, ways, os.getgid(), before, known).run(PUBLIC)
 
 
 def copies(release: Path) -> set[str]:
@@ -138,7 +138,7 @@ class TestTheNextRelease:
         assert (release / name).read_bytes() == (before / name).read_bytes()
         assert [(each / name).stat().st_mtime for each in (before, release)] == [1_000_000_000, 1_100_000_000]
 
-    @pytest.mark.parametrize("known", [None, {}, {"ways": ["gzip"], "aliases": {"/static/": "app/other"}}])
+    @pytest.mark.parametrize("known", [None, {}, {**GZIP, "public": ["app/other"]}])
     def test_what_nobody_has_looked_at_there_is_not_taken(self, tmp_path: Path, before: Path, known: dict) -> None:
         (before / "app/static/a.css.gz").write_bytes(gzip.compress(b"brought, and stale"))
         release = lay_down(tmp_path / "two", FILES)

@@ -17,7 +17,7 @@ from supervised import Host, eventually
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import jobs, processes
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
-from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, provision
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, removal
 from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
@@ -367,7 +367,7 @@ def test_what_the_bundle_itself_runs_has_to_be_on_the_host(works: Works) -> None
 def test_a_site_that_goes_takes_them_along(works: Works) -> None:
     works.deploy("r1", queue=kept(), nightly=job())
     works.site.record.write_text(json.dumps({"name": "shop", "root": str(works.site.root), "user": "no-such-user"}))
-    changes = provision.Removal("shop", lambda _: (0, "", "")).remove()
+    changes = removal.Removal("shop", lambda _: (0, "", "")).remove()
     assert "stop shop-queue" in changes
     assert f"remove {works.site.crontab}" in changes
     assert works.states() == {}

@@ -249,17 +249,17 @@ def test_the_second_half_becomes_the_shell_as_the_site(becomes: None, monkeypatc
 
 def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
     site = host.site
-    bringing = provision.Home(site, "nobody", lambda words: (0, "", ""))
-    bringing._console()
+    bringing = provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))
+    bringing._command()
     assert os.readlink(paths.COMMANDS / "shop-ctl") == str(paths.LIBRARY / "console")
     assert os.access(paths.LIBRARY / "console", os.X_OK)
-    again = provision.Home(site, "nobody", lambda words: (0, "", ""))
-    again._console()
+    again = provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))
+    again._command()
     assert again.changes == []
     (paths.COMMANDS / "shop-ctl").unlink()
     (paths.COMMANDS / "shop-ctl").write_text("somebody else's")
-    with pytest.raises(deployment.StepError, match="not from this bundle"):
-        provision.Home(site, "nobody", lambda words: (0, "", ""))._console()
+    with pytest.raises(deployment.StepError, match="not from this collection"):
+        provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))._command()
 
 
 def test_where_nginx_is_alone_it_says_where_the_servers_are(

@@ -16,7 +16,7 @@ from supervised import USER, Host, each_server, eventually, get
 from ansible_collections.wsgi.sites.plugins.module_utils.launcher import limits
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import site_groups
-from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, provision
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, removal
 from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, process
 
 LIMITS = "from {engine}.launcher import limits"
@@ -118,16 +118,16 @@ def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
 
 
 def test_of_a_site_that_goes_its_groups_go(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
-    monkeypatch.setattr(provision, "end_processes", lambda uid: None)  # the test's user has other things to do
+    monkeypatch.setattr(removal, "end_processes", lambda uid: None)  # the test's user has other things to do
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
     place = site_groups.top() / "shop"
     # In nobody's slot any more, as after a run that was cut off.
     (stray,) = eventually(lambda: sleepers(seconds))
     (place / "stray").mkdir()
     (place / "stray/cgroup.procs").write_text(str(stray))
-    provision.Removal("shop", lambda _: (0, "", ""))._stop_all(grouped.site, None)
+    removal.Removal("shop", lambda _: (0, "", ""))._stop_all(grouped.site, None)
     assert sleepers(seconds), "the slot's group alone went"
-    provision.Removal("shop", lambda _: (0, "", ""))._end(None)
+    removal.Removal("shop", lambda _: (0, "", ""))._end(None)
     assert sleepers(seconds) == []
     assert not place.exists()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection import listeners
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, remote_upstream
@@ -102,7 +104,7 @@ def test_what_a_command_writes_into_files_of_its_own_is_not_bounded(tmp_path: Pa
     assert (tmp_path / "big").stat().st_size == 1 << 32
 
 
-def test_of_what_a_process_calls_itself_the_beginning_is_read(plugin) -> None:
+def test_of_what_a_process_calls_itself_the_beginning_is_read() -> None:
     """A command of megabytes costs each look at the host's processes no more than a short one."""
     words = [HOSTILE.replace("\ud800", ""), *(["x" * 100_000] * 12)]
     with subprocess.Popen(
@@ -111,7 +113,7 @@ def test_of_what_a_process_calls_itself_the_beginning_is_read(plugin) -> None:
         it.stdout.readline()
         try:
             assert len(process.command(it.pid)) <= TAIL
-            seen = plugin("plugins/modules/host_inspect.py").Host().process(f"/proc/{it.pid}")
+            seen = listeners.holder(Host(), f"/proc/{it.pid}")
             assert len(seen.command) < 2 * TAIL and "\\x1b]2;title\\x07" in seen.command and "\x1b" not in seen.command
         finally:
             it.kill()

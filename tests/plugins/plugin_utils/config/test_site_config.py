@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 from ansible_run import PROJECT, preflight, run, write_inventory
 from certificates import make
 from nginx_rig import evaluate
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import checks, reading, rules
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import checks, derived, reading, rules
 
 SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
@@ -25,7 +26,8 @@ def options() -> dict:
 
 
 def spec() -> dict:
-    return options()["site_entry"]["options"]
+    """The keys that a site config may set."""
+    return {key: option for key, option in options()["site_entry"]["options"].items() if key not in derived.DERIVED}
 
 
 def of_spec(options: dict, what: str) -> dict:
@@ -42,7 +44,9 @@ def test_the_spec_has_the_keys_and_the_defaults_of_the_role():
 def test_every_key_is_described():
     def described(options: dict) -> None:
         for name, option in options.items():
-            assert option["description"].endswith("."), name
+            description = option["description"]
+            paragraphs = [description] if isinstance(description, str) else description
+            assert paragraphs and all(paragraph.endswith(".") for paragraph in paragraphs), name
             described(option.get("options", {}))
 
     described(options())
@@ -362,7 +366,9 @@ def test_an_identifier_that_would_collide_or_break_is_refused(name):
 )
 def test_a_lock_without_hashes_is_seen(tmp_path, text, bad):
     (tmp_path / "requirements.txt").write_text(text)
-    assert bool(checks.wrong_with_lock(tmp_path, "requirements.txt")) is bad
+    page = checks.Page({"sites": {}}, DataLoader(), {}, {})
+    page._check_folder("shop", {"requirements": "requirements.txt"}, tmp_path)
+    assert bool(page.errors) is bad
 
 
 # --- The whole, through Ansible ------------------------------------------------------------------------------------
@@ -726,10 +732,10 @@ def bad(tmp_path_factory) -> str:
         "good.bind[0]: takes a port that clash.bind takes too",
         "good.bind[1]: takes the port of nginx",
         "nowhere.source.path: is no folder on this machine",
-        "lockless.requirements: is not a file below the source; make it with `uv pip compile",
-        "uv.requirements: uv.lock needs the pyproject.toml",
+        "lockless.requirements: requirements.txt is not in the source. List the packages in requirements.in, then",
+        "uv.requirements: uv.lock needs its pyproject.toml beside it; put it into the source. Make it with: uv",
         "uv.wsgi: must be a text; put it in quotes",
-        "unhashed.requirements: line 1 has no hash for flask==3.1; lock with hashes; make it again with `uv",
+        "unhashed.requirements: requirements.txt, line 1 has no hash for flask==3.1; lock with hashes. Rename",
         "leaking.source.path: holds your inventory",
         "tls.gunicorn.keyfile: is missing",
         "doors.basic_auth.anna: is no hash of a password; make one with `openssl passwd -6`",

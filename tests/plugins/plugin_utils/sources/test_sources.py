@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import json
 import lzma
 import os
 import shutil
@@ -24,8 +25,11 @@ from pathlib import Path
 
 import pytest
 from ansible_run import run, write_inventory
+from nginx_rig import merged, role_variables
 
-from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.plugin_utils.places import CACHE
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.inputs import with_version
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.source_files import collect
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, archive, git, limits, tree, urls
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.cache import once
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.source import source_folder
@@ -1021,8 +1025,8 @@ def test_no_file_is_written_through_a_link(tmp_path: Path, fetch) -> None:
 
 def test_a_link_out_of_an_archive_is_refused_when_it_is_packed(tmp_path: Path, fetch) -> None:
     folder, _ = fetch(**tarball(tmp_path / "a.tar.gz", (member("a"), b""), (member("bad", LINK, "/etc/passwd"), b"")))
-    with pytest.raises(action.PackError, match="the link bad leads out of the source"):
-        action.collect(folder)
+    with pytest.raises(InputError, match="the link bad leads out of the source"):
+        collect(folder)
 
 
 def test_an_archive_with_another_hash_is_refused_before_it_is_opened(tmp_path: Path, fetch, monkeypatch) -> None:
@@ -1266,10 +1270,7 @@ PLAY = """
     - name: Build
       wsgi.sites.release_build:
         site: shop
-        root: "{{ inventory_dir }}/{{ inventory_hostname }}"
-        user: root
-        wsgi: wsgi:app
-        source: "{{ source }}"
+        settings: "{{ settings }}"
       check_mode: true
       loop: [1, 2]
 """
@@ -1281,8 +1282,10 @@ def test_all_hosts_of_a_run_get_one_commit_by_one_fetch(work: Work, tmp_path: Pa
     # A login that no output may show, though nobody asks for it here.
     source = {"git": work.url.replace("file://", f"file://me:{CANARY}@"), "version": "main"}
     commit = work.git("rev-parse", "HEAD")
-    inventory = write_inventory(tmp_path / "inventory", {"source": source}, {name: {} for name in "abcd"})
-    kept = set((action.CACHE / "git").glob("*"))
+    entry = json.loads(json.dumps(merged({"shop": {"server_names": ["shop.example.com"]}}, role_variables({}))["shop"]))
+    hosts = {name: {"settings": {**entry, "source": source, "root": f"{tmp_path}/{name}"}} for name in "abcd"}
+    inventory = write_inventory(tmp_path / "inventory", {}, hosts)
+    kept = set((CACHE / "git").glob("*"))
     try:
         output = " ".join(run(tmp_path / "play.yml", "-i", inventory, "-vvvv", "--diff").split())
         assert output.count(f"git {work.url} main ({commit})") >= 4
@@ -1299,7 +1302,7 @@ def test_all_hosts_of_a_run_get_one_commit_by_one_fetch(work: Work, tmp_path: Pa
         assert asked().count("ls-remote") == 3, "a failure is shared by the hosts as well"
         assert CANARY not in output
     finally:
-        for made in set((action.CACHE / "git").glob("*")) - kept:
+        for made in set((CACHE / "git").glob("*")) - kept:
             shutil.rmtree(made)
 
 
@@ -1324,12 +1327,12 @@ def test_a_source_is_one_thing(fetch) -> None:
 
 def test_a_version_of_the_command_line_is_for_its_site_alone() -> None:
     page = {"git": "https://h/x", "version": "v1"}
-    assert action.with_version(page, "shop", {"site": "shop", "version": "v2"}) == {**page, "version": "v2"}
-    assert action.with_version(page, "mill", {"site": "shop", "version": "v2"}) == page
-    assert action.with_version(page, "shop", {"version": "v2"}) == page
-    assert action.with_version(page, "shop", {"site": "shop"}) == page
-    with pytest.raises(action.PackError, match="only a source in git has versions"):
-        action.with_version({"path": "app"}, "shop", {"site": "shop", "version": "v2"})
+    assert with_version(page, "shop", {"site": "shop", "version": "v2"}) == {**page, "version": "v2"}
+    assert with_version(page, "mill", {"site": "shop", "version": "v2"}) == page
+    assert with_version(page, "shop", {"version": "v2"}) == page
+    assert with_version(page, "shop", {"site": "shop"}) == page
+    with pytest.raises(InputError, match="only a source in git has versions"):
+        with_version({"path": "app"}, "shop", {"site": "shop", "version": "v2"})
 
 
 def test_an_error_is_told_to_all_who_ask(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from packaging.markers import default_environment
 from packaging.tags import platform_tags
 from project import PROJECT
 
-from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.packages.lockfile import parse
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.inputs import with_server
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
 CANARY = "canary-5ecret"
@@ -27,6 +28,11 @@ def locked(*names: str, marker: str = "") -> str:
         re.search(rf"^{name}==[^ ]+( ;[^\\]*)? \\\n(    --hash=\S+( \\)?\n)+", text, re.MULTILINE)[0] for name in names
     ]
     return "".join(re.sub(r"( ;[^\\]*)? \\\n", f"{marker} \\\\\n", block, count=1) for block in found)
+
+
+def collect(text: str, *arguments: object) -> list[Path]:
+    """The wheels of one lock."""
+    return wheels.collect([parse(text)], *arguments)
 
 
 def host(python: str = "3.13", machine: str = "x86_64", glibc: str = "2.41") -> dict:
@@ -57,14 +63,14 @@ def test_a_host_says_what_its_wheels_must_fit() -> None:
 ])  # fmt: skip
 def test_a_host_that_says_of_itself_what_no_host_can_gets_no_wheels(tmp_path: Path, lie: dict, part: str) -> None:
     with pytest.raises(InputError, match=rf"the host says of itself what no host can \({part}\)"):
-        wheels.collect([locked("markupsafe")], {**host(), **lie}, "", tmp_path)
+        collect(locked("markupsafe"), {**host(), **lie}, "", tmp_path)
 
 
 @pytest.mark.parametrize(("python", "machine", "tag"), [
     ("3.13", "x86_64", "cp313-cp313-manylinux"), ("3.11", "aarch64", "cp311-cp311-manylinux"),
 ])  # fmt: skip
 def test_wheels_are_for_the_hosts_python_and_machine(tmp_path: Path, python: str, machine: str, tag: str) -> None:
-    found = wheels.collect([locked("markupsafe")], host(python, machine), "", tmp_path)
+    found = collect(locked("markupsafe"), host(python, machine), "", tmp_path)
     assert [path.name.split("-")[0].lower() for path in found] == ["markupsafe"]
     assert tag in found[0].name
     assert found[0].name.endswith(f"{machine}.whl")
@@ -73,42 +79,42 @@ def test_wheels_are_for_the_hosts_python_and_machine(tmp_path: Path, python: str
 def test_markers_are_judged_by_what_the_host_says(tmp_path: Path) -> None:
     old = locked("colorama", marker=" ; sys_platform == 'win32'") + locked("attrs", marker=" ; python_version < '3.13'")
     text = old + locked("idna", marker=" ; python_full_version >= '3.13'")
-    found = wheels.collect([text], host("3.13"), "", tmp_path)
+    found = collect(text, host("3.13"), "", tmp_path)
     assert [path.name.split("-")[0] for path in found] == ["idna"]
 
 
-def test_the_servers_own_lock_is_added_if_the_sites_lock_names_none(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(action, "CACHE", tmp_path)
-    found = action.collect_wheels(locked("idna"), GUNICORN, {}, host())
+def test_the_servers_own_lock_is_added_if_the_sites_lock_names_none(tmp_path: Path) -> None:
+    def collected(text: str, server_lock: str) -> list[Path]:
+        return wheels.collect(with_server(parse(text), server_lock.encode(), "gunicorn"), host(), "", tmp_path)
+
+    found = collected(locked("idna"), GUNICORN)
     assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "idna"]
-    found = action.collect_wheels(locked("gunicorn", "packaging"), "broken", {}, host())
+    found = collected(locked("gunicorn", "packaging"), "broken")
     assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "packaging"]
-    with pytest.raises(InputError, match="line 1 has no hash for flask==3"):
-        action.collect_wheels("flask==3\n", GUNICORN, {}, host())
 
 
 def test_a_cached_wheelhouse_needs_no_network_and_a_damaged_one_is_made_anew(tmp_path: Path, monkeypatch) -> None:
-    first = wheels.collect([locked("idna")], host(), "", tmp_path)
+    first = collect(locked("idna"), host(), "", tmp_path)
     with monkeypatch.context() as offline:
         offline.setattr(wheels, "_pip", lambda: pytest.fail("asked the index"))
-        assert wheels.collect([locked("idna")], host(), "", tmp_path) == first
+        assert collect(locked("idna"), host(), "", tmp_path) == first
     whole = first[0].read_bytes()
     first[0].write_bytes(b"damaged")
-    assert wheels.collect([locked("idna")], host(), "", tmp_path)[0].read_bytes() == whole
+    assert collect(locked("idna"), host(), "", tmp_path)[0].read_bytes() == whole
     first[0].unlink()
-    assert wheels.collect([locked("idna")], host(), "", tmp_path)[0].read_bytes() == whole
+    assert collect(locked("idna"), host(), "", tmp_path)[0].read_bytes() == whole
 
 
 def test_another_package_than_the_locked_one_is_refused(tmp_path: Path) -> None:
     text = re.sub(r"sha256:\w{4}", "sha256:0000", locked("idna"))
     with pytest.raises(InputError, match="not the one that was locked"):
-        wheels.collect([text], host(), "", tmp_path)
+        collect(text, host(), "", tmp_path)
     assert not list((tmp_path / "wheels").glob("*/*.whl"))
 
 
 def test_a_package_without_a_wheel_for_the_host_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no wheel for the host's Python or processor"):
-        wheels.collect([locked("markupsafe")], host(machine="sparc64"), "", tmp_path)
+        collect(locked("markupsafe"), host(machine="sparc64"), "", tmp_path)
 
 
 def test_an_index_that_is_not_there_is_told_without_its_login(tmp_path: Path, monkeypatch) -> None:
@@ -117,14 +123,14 @@ def test_an_index_that_is_not_there_is_told_without_its_login(tmp_path: Path, mo
     index = f"http://me:{CANARY}@127.0.0.1:9/simple"
     for text, named in ((locked("idna"), index), (f"--index-url {index}\n{locked('idna')}", "")):
         with pytest.raises(InputError, match="packages: the wheels cannot be collected") as error:
-            wheels.collect([text], host(), named, tmp_path)
+            collect(text, host(), named, tmp_path)
         assert CANARY not in str(error.value)
 
 
 def test_a_package_by_url_is_refused(tmp_path: Path) -> None:
     text = f"shop @ https://me:{CANARY}@example.com/shop-1-py3-none-any.whl --hash=sha256:{'0' * 64}\n"
     with pytest.raises(InputError, match="shop is locked by its own URL") as error:
-        wheels.collect([text], host(), "", tmp_path)
+        collect(text, host(), "", tmp_path)
     assert CANARY not in str(error.value)
 
 
@@ -134,7 +140,7 @@ def test_old_wheelhouses_go(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(wheels, "_run", lambda command, *_: Path(command[command.index("--dest") + 1], "x.whl").touch())
     monkeypatch.setattr(wheels, "_is_right", lambda house, *_: house.is_dir())
     for number in range(4):
-        wheels.collect([f"x=={number} --hash=sha256:00\n"], host(), "", tmp_path)
+        collect(f"x=={number} --hash=sha256:00\n", host(), "", tmp_path)
     assert len([path for path in (tmp_path / "wheels").iterdir() if path.is_dir()]) == 2
 
 
@@ -167,9 +173,9 @@ def test_a_uv_lock_is_exported_by_the_controllers_uv_or_refused(tmp_path: Path, 
     project = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["itsdangerous"]\n'
     (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
     (tmp_path / "uv.lock").write_text(UV_LOCK, encoding="utf-8")
-    text = wheels.export(tmp_path, "uv.lock", tmp_path / "place")
-    assert wheels.names(text) == {"itsdangerous"}
-    assert [path.name for path in wheels.collect([text], host(), "", tmp_path)] == [
+    lock = wheels.export(tmp_path, "uv.lock", tmp_path / "place")
+    assert lock.names == {"itsdangerous"}
+    assert [path.name for path in wheels.collect([lock], host(), "", tmp_path)] == [
         "itsdangerous-2.2.0-py3-none-any.whl"
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "pyproject.toml", "uv.lock", "wheels"]

@@ -1,0 +1,1 @@
+"""What is on a host already: reads only, and works on a bare host."""

@@ -1,0 +1,87 @@
+"""Make sure that a site has the release of a manifest: the live one, one that is here already, or a new one."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, public_files, store, venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.build import Build
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.decision import Decision, decide
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import Toolbox
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes, run_identity
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
+
+
+def ensure_release(
+    params: Mapping[str, Any], check_mode: bool, tools: Toolbox | None = None, now: datetime | None = None
+) -> dict[str, Any]:
+    """Do the work of release_build.
+
+    :param params: its arguments: `manifest`, `parts`, `environment_hash` and `payload`
+    :param tools: for tests
+    :raises BuildError: with what is wrong and the remedy
+    """
+    now, tools = now or run_identity.moment(), tools or Toolbox(account=build_account.ACCOUNT)
+    manifest = params["manifest"]
+    layout = Layout(manifest["site"], Path(manifest["root"]))
+    parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
+    with site_lock(layout, enabled=not check_mode) as held:
+        cleaned = [] if check_mode else store.remove_half_built(layout)
+        remark = "" if check_mode else deployment.recover(layout)
+        decision, brought = decide(layout, parts), processes.Brought()
+        if not decision.needed:
+            brought = _repair(layout, cleaned, check_mode)
+            if not layout.owes_hooks():
+                held.let_go()
+        result = {
+            **_described(layout, decision),
+            "changed": bool(cleaned or remark or brought.changes),
+            "remark": remark,
+            "complaints": brought.complaints,
+        }
+        if not decision.build:
+            return result
+        if check_mode or not params["payload"]:
+            if manifest["packages"] == "wheelhouse":
+                result["target"] = venv.target(tools.python)
+            return {**result, "release": store.new_id(layout, parts["code"], now)}
+        if decision.suspicious_cache:
+            venv.forget_packages(tools)
+        release = Build(layout, manifest, parts, Path(params["payload"]), tools).run(now)
+        pruned = store.prune(layout, manifest["keep_releases"], release)
+        return {**result, "changed": True, "build": False, "release": release, "pruned": pruned}
+
+
+def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.Brought:
+    """Correct what is around the live release. Nothing will start, so nothing else clears an interrupted run."""
+    cleaned += deployment.abort(layout, check_mode)["removed"]
+    if public_files.publish(layout, layout.live_slot() or "", check_mode):
+        cleaned.append("public")
+    return processes.bring(layout, check_mode)
+
+
+def _described(layout: Layout, decision: Decision) -> dict[str, Any]:
+    return {
+        "site": layout.name,
+        "needed": decision.needed,
+        "after_live": not decision.needed and layout.owes_hooks(),
+        "build": decision.build,
+        "reason": decision.reason,
+        "release": decision.release,
+        "slot": decision.slot,
+    }
+
+
+def explain(error: OSError) -> str:
+    """An error of the file system in the operator's words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = visible(str(error.filename or "while a release was built"))
+        return f"the disk is full ({where}). Free some space, then run again."
+    return f"{error.strerror or error}: {visible(str(error.filename))}" if error.filename else str(error)

@@ -1,0 +1,58 @@
+"""Where nginx passes requests: the live slot's socket or servers on other hosts, from server, gunicorn and upstream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.cache import cached_seconds
+from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.syntax import Site
+
+
+def backend(site: Site) -> dict[str, Any]:
+    """How a request reaches the app.
+
+    ``live`` is the link to the live slot, and ``backend`` the argument of ``proxy_pass``; ``encrypted`` tells whether
+    nginx speaks TLS to it, ``uwsgi`` whether the uwsgi protocol to releases that do; ``upstream`` is `remote_servers`.
+    """
+    remote = remote_servers(site)
+    encrypted = bool(remote["verified"] if remote else site["server"] == "gunicorn" and site["gunicorn"]["certfile"])
+    return {
+        "live": f"{site['root']}/live",
+        "upstream": remote,
+        "encrypted": encrypted,
+        "backend": f"{'https' if encrypted else 'http'}://site_{site['name']}",
+        "uwsgi": speaks_uwsgi(site),
+    }
+
+
+def remote_servers(site: Site) -> dict[str, Any] | None:
+    """How nginx reaches servers on other hosts; nothing if the site's server is on this one.
+
+    ``servers`` as ``server`` takes them; ``verified`` has the ``name`` in their certificate and the file ``ca``, or is
+    nothing for plain http; ``retry`` are the arguments of ``proxy_next_upstream``, with ``tries`` in all, and
+    ``connect`` seconds for a connection.
+    """
+    upstream = site["upstream"]
+    servers = upstream["servers"]
+    if not servers:
+        return None
+    verified = {"name": upstream["name"] or site["server_names"][0], "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem"}
+    single = len(servers) == 1
+    return {
+        # A single server is never "down", and stands there twice: what ends before a request was sent, as when a
+        # server changes over, is tried again. Of several, one that fails is left out for a while.
+        "servers": [f"{each} max_fails=0" for each in servers * 2]
+        if single
+        else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
+        "verified": verified if upstream["tls"] else None,
+        "retry": "error" if single else "error timeout",
+        # Not all of many: a request that kills a server must not reach each of them.
+        "tries": 2 if single else min(len(servers), 3),
+        "connect": 5 if single else 2,
+    }
+
+
+def speaks_uwsgi(site: Site) -> bool:
+    """Whether nginx speaks the uwsgi protocol where it can; it caches responses of http alone."""
+    here = site["server"] == "uwsgi" and not site["upstream"]["servers"]
+    return here and site["uwsgi"]["protocol"] == "uwsgi" and not cached_seconds(site)

@@ -1,0 +1,14 @@
+"""What ansible-test runs to put pip into an empty environment, from Python's own copy instead of a download."""
+
+import ensurepip
+import os
+import runpy
+import sys
+
+ensurepip.bootstrap()
+# As newer pips do by themselves: trust what the system trusts.
+bundle = "/etc/ssl/certs/ca-certificates.crt"
+trust = ["--cert", bundle] if os.path.exists(bundle) else []
+options = [option for option in sys.argv[1:] if option not in ("--no-setuptools", "--no-wheel")]
+sys.argv = ["pip", "install", *trust, *options]
+runpy.run_module("pip", run_name="__main__")
