@@ -18,13 +18,13 @@ from nginx_rig import render
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.site import (
     cli,
-    cli_archive,
     maintenance,
     paths,
     removal,
     status,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.system.program import ENGINE, needed
 
 PAGE = {
     "shop": {"server_names": ["shop.test"], "source": {"path": "app"}},
@@ -146,7 +146,7 @@ def test_somebody_on_the_host_does_the_same(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "carol")
-    assert "ansible_collections.wsgi.sites.plugins.module_utils.site.maintenance" in cli_archive.needed()
+    assert "ansible_collections.wsgi.sites.plugins.module_utils.site.maintenance" in needed(f"{ENGINE}.site.cli")
     assert cli.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
     assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
     cli.main(["shop-ctl", "status"])
