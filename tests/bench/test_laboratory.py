@@ -14,9 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from laboratory import blocking, chain, chart, growth, page, tables  # noqa: E402
+from laboratory import blocking, chain, chart, growth, page  # noqa: E402
 from laboratory.bench import MANY  # noqa: E402
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL, VARIANTS  # noqa: E402
+from measuring import tables  # noqa: E402
 from measuring.commands import BenchError  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -97,6 +98,10 @@ def test_expected_is_what_has_to_stand_in_line() -> None:
     assert blocking.loads(quick=False)[:2] == ((10, 5.0), (3, 10.0))
 
 
+def squeezed(table: str) -> str:
+    return re.sub(" +", " ", table)
+
+
 def seen(server: str, way: str, page: str, rate: float, p99: float = 10.0) -> dict:
     return {
         "server": server, "way": way, "page": page, "round": 0, "rate": rate, "p50": 5.0, "p99": p99, "failed": 0,
@@ -116,7 +121,7 @@ def test_the_aims_compare_the_default_chain_with_the_tutorials() -> None:
         rows += [seen(DEFAULT, chain.OURS, asked, 900, 8.0), seen(DEFAULT, chain.BARE, asked, 1000)]
         rows.append(seen(TUTORIAL, chain.TUTORIALS, asked, 600, 16.0))
     rows += [seen("files", way, file, 50) for file in chain.FILES for way in (chain.OURS, chain.TUTORIALS)]
-    text = chain.report(rows)
+    text = squeezed(chain.report(rows))
     assert "| tiny | 1.50 | 0.50 | 0.90 |" in text
     assert "Failed requests: none." in text
 
@@ -128,7 +133,7 @@ def test_the_knee_is_where_more_workers_bring_next_to_nothing() -> None:
         for asked in growth.PAGES
         for count, rate in rates.items()
     ]
-    assert f"| sync, database | {MANY} | 0.96 |" in growth.knees(rows)
+    assert f"| sync, database | {MANY} | 0.96 |" in squeezed(growth.knees(rows))
 
 
 @pytest.fixture
