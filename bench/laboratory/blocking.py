@@ -21,10 +21,10 @@ from laboratory.fronts import chains
 from laboratory.rows import unique, values
 from laboratory.servers import await_answer, development
 
-TITLE = "Is it blocking?"
-TEXT = """Requests that sleep, as those do that wait for others, all sent at once. Expected is what follows from how
-many a server can have at work at a time; the rest stands in line. Flask's development server is asked directly, all
-others as they are deployed: behind nginx, on their socket."""
+TITLE = "Blocking requests"
+TEXT = """Requests that sleep, as requests do that wait for other services, all sent at once. The expected time follows
+from the number of requests that a server processes simultaneously; the others wait. Flask's development server is
+measured directly, all others as they are deployed: behind nginx, on their socket."""
 
 ENDLESS = math.inf
 

@@ -14,11 +14,11 @@ from laboratory.fronts import by_themselves, chains, tutorials
 from laboratory.load import ask
 from laboratory.rows import median, unique, values
 
-TITLE = "What the chain costs"
-TEXT = """wrk asks for a tiny page, for JSON and for a page from SQLite, of each server: by itself on TCP; deployed,
-behind the bundle's nginx on its socket; and behind nginx as most tutorials set it up (`bench/baseline/`: TCP, HTTP/1.0,
-no keepalive). All have 2·CPU+1 workers, and 4 threads where they have threads. Files: the bundle's site beside Debian's
-default site."""
+TITLE = "Cost of the chain"
+TEXT = """wrk requests a tiny page, JSON and a page from SQLite from each server: by itself on TCP; deployed, behind the
+collection's nginx on its socket; and behind nginx as most tutorials configure it (`bench/baseline/`: TCP, HTTP/1.0, no
+keepalive). All have 2·CPU+1 workers, and 4 threads where they have threads. Files: the collection's site beside
+Debian's default site."""
 
 BARE, OURS, TUTORIALS = "by itself", "the bundle's nginx", "the tutorials' nginx"
 WAYS = (BARE, OURS, TUTORIALS)

@@ -20,8 +20,8 @@ from laboratory.load import ask
 from laboratory.rows import median, unique, values
 from laboratory.servers import await_answer, await_truth, deployed
 
-TITLE = "How it grows"
-TEXT = """First with the number of clients, for a JSON answer. Then with the number of workers, 32 clients asking, for a
+TITLE = "Scaling with clients and workers"
+TEXT = """First with the number of clients, for a JSON answer. Then with the number of workers and 32 clients, for a
 page from SQLite, which needs a CPU, and for one that waits 20 ms for something else. Then the memory of the sample
 site's workers: what the kernel counts for all processes of a server together, shared pages once (PSS)."""
 

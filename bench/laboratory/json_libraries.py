@@ -15,8 +15,8 @@ from laboratory import chart
 from laboratory.bench import Bench, Row
 from laboratory.rows import median, unique, values
 
-TITLE = "JSON"
-TEXT = """What `JSON_LIBRARY` of the sample site chooses: how long it takes to write the word list, and to read it back,
+TITLE = "JSON libraries"
+TEXT = """The libraries that `JSON_LIBRARY` of the sample site selects: the time to write the word list, and to read it,
 through the site's own provider (`app/wordbook/json_provider.py`), in one process, the libraries taking turns."""
 
 LIBRARIES = ("json", "simplejson", "orjson")

@@ -28,12 +28,12 @@ from laboratory.fronts import nginx
 from laboratory.rows import unique, values
 from laboratory.servers import await_truth, page, release
 
-TITLE = "What a switch costs"
-TEXT = """New code goes live while eight clients ask and send without end; half of them keep their connections. The site
-is the same for all three, behind the bundle's nginx and under supervisor: the tests' shop app, which takes a second to
-import, as many apps do. By restart and by HUP, the code is written over that which runs, as is usual; by slots, it
-comes as a new release, and the older one gets the bundle's usual 2.5 s to end its requests. A request is lost if it got
-no answer, or none that a client can use. The grey part is the change, from its command until that has ended."""
+TITLE = "Cost of a switch"
+TEXT = """New code goes live while eight clients send requests without pause; half of them keep their connections. The
+site is the same for all three, behind the collection's nginx and under supervisor: the tests' shop app, which takes a
+second to import, as many apps do. By restart and by HUP, the code is overwritten, as is usual; by slots, it is a new
+release, and the old one gets the usual 2.5 s to finish its requests. A request is lost if it got no answer, or none
+that a client can use. The grey area is the change, from its command to its end."""
 
 SHOP_APP = ROOT / "molecule" / "shared" / "shop" / "wsgi.py"
 RELEASE = 'os.environ["SITE_RELEASE"]'

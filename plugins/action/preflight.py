@@ -11,9 +11,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.whole import CheckedConfig
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, site_spec
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import version
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.source import version
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 
 SITE_ROLE = ROLES / "site"
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         if only := self._task.args.get("only"):
             return {**result, **self._choose(variables, hosts, one=only == "one_site")}
 
-        pages = {host: self._read(Page, host, variables["hostvars"]) for host in hosts}
+        pages = {host: self._read(CheckedConfig, host, variables["hostvars"]) for host in hosts}
         found: dict[str, list[str]] = {}
         known: dict[str, None] = {}
         in_git: set[str] = set()
@@ -73,8 +73,8 @@ class ActionModule(ActionBase):
             lines += self._unknown_selection(chosen, list(known))
         self._warn_of_stray_overrides(variables, known)
         if lines:
-            things = "one thing" if len(lines) == 1 else f"{len(lines)} things"
-            head = f"The page needs {things} mended; no host was touched.\n"
+            things = "one error" if len(lines) == 1 else f"{len(lines)} errors"
+            head = f"The site config has {things}; no host was touched.\n"
             return {**result, "failed": True, "msg": head + "\n".join(f"  {line}" for line in lines)}
         return {**result, **self._copy(pages, chosen)}
 

@@ -126,8 +126,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, store
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.ensure import ensure_release, explain
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import SPEC
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy
 
 

@@ -150,7 +150,7 @@ def test_the_projects_page_is_made_from_the_figures_alone(results: dict, tmp_pat
     page.write(results, tmp_path / "run")
     assert json.loads((tmp_path / "run" / page.JSON).read_text()) == results
     written = page.publish(tmp_path / "run", tmp_path / "docs")
-    assert "![Is it blocking?](performance/blocking.svg)" in written.read_text()
+    assert "![Blocking requests](performance/blocking.svg)" in written.read_text()
     assert (tmp_path / "docs/performance/blocking.svg").exists()
     assert (tmp_path / "docs/performance" / page.JSON).read_text() == (tmp_path / "run" / page.JSON).read_text()
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import public_files
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.store import own
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 # What gets smaller. nginx packs only some of these itself, and none of the fonts.

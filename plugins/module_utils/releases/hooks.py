@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import mask, parse_environment
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import last_lines
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import last_lines
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import process_environment, run_as
 

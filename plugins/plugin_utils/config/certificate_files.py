@@ -127,7 +127,7 @@ def _of_key(pair: Pair) -> Iterator[Problem]:
     try:
         key = serialization.load_pem_private_key(pair.key, password=None)
     except TypeError:
-        yield "key", "has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey -in … -out …"
+        yield "key", "has a passphrase, which nginx cannot ask for at boot; remove it: openssl pkey -in … -out …"
         return
     except (ValueError, UnsupportedAlgorithm):
         yield "key", "is damaged, or has a passphrase; openssl pkey -noout -in … says which"
