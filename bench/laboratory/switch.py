@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from load_generator import LoadGenerator, Times
 from measuring.commands import ROOT, command
+from measuring.tables import number, spread, table
 from nginx_rig import free_port, render
 from supervised import GROUP, SUPERVISORD, USER, Host, made_host
 
@@ -24,8 +25,8 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import supervis
 from laboratory import chart
 from laboratory.bench import Bench, Row
 from laboratory.fronts import nginx
+from laboratory.rows import unique, values
 from laboratory.servers import await_truth, page, release
-from laboratory.tables import in_order, number, spread, table, values
 
 TITLE = "Cost of a switch"
 TEXT = """New code goes live while eight clients send requests without pause; half of them keep their connections. The
@@ -178,7 +179,7 @@ def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool)
 def report(rows: list[Row]) -> str:
     """A row for each way."""
     lines = []
-    for way in in_order(rows, "way"):
+    for way in unique(rows, "way"):
         here = [row for row in rows if row["way"] == way]
         lines.append(
             [
