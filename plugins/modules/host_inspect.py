@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.inspection.collisions import Site, collisions
-from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
-
 DOCUMENTATION = """
 module: host_inspect
 short_description: Refuse conflicts with what is on the host
@@ -64,6 +57,13 @@ ansible_facts:
     ansible_sites_system: {description: Name of the system., type: str, returned: always}
     ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.collisions import Site, collisions
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 
 
 def main() -> None:

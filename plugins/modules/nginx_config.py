@@ -2,31 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import pwd
-import shutil
-import subprocess
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx import (
-    Places,
-    digest,
-    master,
-    named_by,
-    pending,
-    reload,
-)
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx_candidate import candidate
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import is_stock, shipped
-from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import alone
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
-
 DOCUMENTATION = """
 module: nginx_config
 short_description: Change nginx's configuration in one tested step
@@ -92,8 +67,8 @@ options:
   state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
   dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
+  diff_mode: {support: full, description: Shows the difference of each file.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -106,12 +81,37 @@ EXAMPLES = """
 """
 
 RETURN = """
-paths: {description: Files that were changed, type: list, elements: str}
-reloaded: {description: Whether nginx was reloaded, type: bool}
-tested: {description: Whether nginx tested it, type: bool}
-running: {description: Whether nginx runs, type: bool}
-installed: {description: Whether nginx is installed; not on a bare host in check mode, type: bool}
+paths: {description: Files that were changed, type: list, elements: str, returned: success}
+reloaded: {description: Whether nginx was reloaded, type: bool, returned: success}
+tested: {description: Whether nginx tested it, type: bool, returned: success}
+running: {description: Whether nginx runs, type: bool, returned: success}
+installed: {description: Whether nginx is installed; not on a bare host in check mode, type: bool, returned: success}
 """
+
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx import (
+    Places,
+    digest,
+    master,
+    named_by,
+    pending,
+    reload,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx_candidate import candidate
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import is_stock, shipped
+from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import alone
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 # First line of the files of users and hashes, and the group that may read them.
 PASSWORDS_HEAD = "# Made from the site config; edits here are lost.\n"

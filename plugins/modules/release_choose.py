@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks, retained
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-
 DOCUMENTATION = r"""
 module: release_choose
 short_description: Find a retained release, and check that it can go live
@@ -48,6 +38,16 @@ complaints:
   elements: str
   returned: always
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks, retained
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
 
 def perform(params: dict, check_mode: bool) -> dict:

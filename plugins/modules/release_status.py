@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.site import remote_upstream
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_fronts, recorded_sites
-from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
-
 DOCUMENTATION = r"""
 module: release_status
 short_description: List what is live on this host
@@ -60,6 +50,16 @@ sites:
     shut: {description: "Maintenance - since when, by whom and why.", type: str, returned: always}
     unfinished: {description: "Rest of an interrupted run, by slot.", type: dict, returned: always}
 """
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site import remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_fronts, recorded_sites
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
 
 
 def reports(names: list[str], timeout: float) -> list[dict]:

@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
-from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
-
 DOCUMENTATION = r"""
 module: site_provision
 short_description: Create the user, directories and logs of a site
@@ -57,6 +45,18 @@ ansible_facts:
     ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
     ansible_sites_nginx: {description: "nginx's version; none before it is installed.", type: str}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
 
 
 def main() -> None:

@@ -108,7 +108,6 @@ def _contents(repository: Git, wanted: dict[str, Entry]) -> Iterator[tuple[str, 
     with subprocess.Popen(
         command, cwd="/", env=repository.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as reader:
-        assert reader.stdin and reader.stdout  # noqa: S101 - for type checkers: both are pipes
         try:
             for path, entry in wanted.items():
                 if entry.mode == "160000":
