@@ -21,10 +21,10 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site import (
     cli_archive,
     maintenance,
     paths,
-    provision,
     status,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Removal
 
 PAGE = {
     "shop": {"server_names": ["shop.test"], "source": {"path": "app"}},
@@ -137,7 +137,7 @@ def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
 
 def test_a_site_that_is_taken_away_comes_back_open(site: Layout, shut: Shut) -> None:
     shut("shut")
-    removal = provision.Removal("shop", lambda _: (0, "", ""), purge=True)
+    removal = Removal("shop", lambda _: (0, "", ""), purge=True)
     assert f"remove {site.shut}" in removal.remove() and not site.shut.exists()
 
 
