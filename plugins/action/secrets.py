@@ -31,12 +31,12 @@ PATIENCE, INTERVAL = 60.0, 0.05
 HEADER = """\
 ---
 # Secrets that were made for sites which have none of their own. Keep this file: with other values, sessions and links
-# that these sites have signed no longer count. To choose one yourself, set it under `env` on the page.
+# that these sites have signed no longer count. To choose one yourself, set it under `env` in the site config.
 """
 
 
 class ActionModule(ActionBase):
-    """``secrets:`` takes nothing; it reads the pages of every host in the play, after `preflight` found them sound."""
+    """``secrets:`` has no options; it reads the site config of every host, which `preflight` has checked."""
 
     _requires_connection = False
 

@@ -67,7 +67,7 @@ def perform(params: dict, check_mode: bool) -> dict:
                 f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
                 "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
             ) from error
-    owed = not needed and site.owes_hooks()
+    pending = not needed and site.has_pending_hooks()
     changed, brought = False, processes.Brought()
     if not needed:
         # Nothing comes after this step; but what a run that was cut off has left must not stay.
@@ -77,7 +77,7 @@ def perform(params: dict, check_mode: bool) -> dict:
         "site": site.name,
         "release": release_id,
         "needed": needed,
-        "after_live": owed,
+        "after_live": pending,
         "changed": changed or bool(brought.changes),
         "complaints": brought.complaints,
     }

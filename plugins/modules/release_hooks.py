@@ -106,7 +106,7 @@ def main() -> None:
                 raise
             finally:  # also when one of them failed: that is told, and not tried again
                 if module.params["when"] == "after_live" and (slot := site.live_slot()):
-                    site.owed(slot).unlink(missing_ok=True)
+                    site.pending_hooks(slot).unlink(missing_ok=True)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     if result["left_out"]:

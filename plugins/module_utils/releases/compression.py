@@ -127,7 +127,7 @@ class Packing:
         self.before = Path(os.path.realpath(before)) if before else None
         self.ways = [WAYS[name] for name in ways]
         self.suffixes = tuple(way.suffix for way in self.ways)
-        # Elsewhere in that release, a packed file may be one that its source has brought and nobody has looked at.
+        # Elsewhere in that release, a compressed file may be an unchecked one of the source.
         manifest = manifest or {}
         self.known_ways = {WAYS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in WAYS}
         self.known = served_folders(self.before, public_files.folders(manifest) or []) if self.before else []

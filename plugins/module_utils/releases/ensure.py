@@ -48,7 +48,7 @@ def ensure_release(
         decision, brought = decide(layout, parts), processes.Brought()
         if not decision.needed:
             brought = _repair(layout, cleaned, check_mode)
-            if not layout.owes_hooks():
+            if not layout.has_pending_hooks():
                 held.let_go()
         result = {
             **_described(layout, decision),
@@ -81,7 +81,7 @@ def _described(layout: Layout, decision: Decision) -> dict[str, Any]:
     return {
         "site": layout.name,
         "needed": decision.needed,
-        "after_live": not decision.needed and layout.owes_hooks(),
+        "after_live": not decision.needed and layout.has_pending_hooks(),
         "build": decision.build,
         "reason": decision.reason,
         "release": decision.release,

@@ -67,7 +67,7 @@ def build(
     :param wheels: a folder with every wheel, which are then checked against the same hashes, and no index is asked
     """
     who = tools.who()
-    # Until it is whole, nobody else gets in: uv's lock in it is for all the world to hold.
+    # Until it is complete, no other user may enter: every user could hold uv's lock in it.
     venv.mkdir(mode=0o700)
     build_account.give(venv, who)
     tools.run(["venv", "--no-project", "--python", str(tools.python), str(venv)], work)

@@ -1,4 +1,4 @@
-"""SITE-ctl: what somebody who sits on the host does with one site.
+"""SITE-ctl: the commands for one site on its host.
 
 It is called by the site's name (``shop-ctl``), lies on the host as one file with the Python of the steps in it, and so
 restarts a site the way a playbook does, through the other slot.
@@ -32,7 +32,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor impo
 from ansible_collections.wsgi.sites.plugins.module_utils.site import cli_database, logs, maintenance, remote_upstream
 from ansible_collections.wsgi.sites.plugins.module_utils.site.cli_process import CommandError, as_site, execute
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import PROXY_ONLY, recorded
 from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status as live_status
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL, visible
 
@@ -76,8 +76,8 @@ def main(argv: Sequence[str]) -> int:
         record = recorded(site_name)
         if not record:
             raise CommandError(f"there is no site {site_name} on this host")
-        if "front" in record and command not in OF_FRONT:
-            where = ", ".join(record["front"]["servers"])
+        if PROXY_ONLY in record and command not in PROXY_ONLY_COMMANDS:
+            where = ", ".join(record[PROXY_ONLY]["servers"])
             raise CommandError(f"this host has its nginx alone; {command} is for where its server is: {where}")
         return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
     except (CommandError, jobs.JobError, deployment.StepError, Refused, Busy) as error:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
 def status(site: Layout, _arguments: list[str]) -> int:
     """Show what is live; the exit code tells whether it is well."""
-    if found := recorded(site.name).get("front"):
+    if found := recorded(site.name).get(PROXY_ONLY):
         told = remote_upstream.status(site.name, found)
         for title, value in (
             ("site", site.name),
@@ -269,7 +269,7 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
 
 
 # What there is to do where a site has its nginx alone.
-OF_FRONT = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
+PROXY_ONLY_COMMANDS = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,

@@ -38,7 +38,7 @@ class PairError(Exception):
 
 
 def text_of(key: str, value: str, load: Load) -> str:
-    """The PEM that the page gives, or that the file holds which it names.
+    """The PEM of the site config, or of the file that it names.
 
     :param load: reads a file of the controller, vaulted or not
     """
@@ -91,7 +91,7 @@ class Pair:
 
 
 def read(tls: Mapping[str, Any], load: Load) -> Pair:
-    """The parts that the page names.
+    """The parts that the site config names.
 
     :raises PairError: for the first one that is missing or cannot be read
     """

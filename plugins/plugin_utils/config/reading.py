@@ -1,4 +1,4 @@
-"""Read the page of one host: work out its templates, and check every key of it by its spec."""
+"""Read the site config of one host: evaluate its templates, and check every key by its spec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
 LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits", "micro_cache")
 LOCATION_ONLY = {"stream": {"type": "bool"}, "client_verify": {"type": "str", "choices": ["required", "optional"]}}
 
-# Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
+# Strict on purpose: templates get these values, and `"no"` is true in Jinja, and a string joins letter by letter.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (
         lambda v: isinstance(v, str | int | float) and not isinstance(v, bool),
@@ -45,7 +45,7 @@ BROKEN: Any = object()  # stands for a value that could not be worked out, so th
 
 
 class Reading:
-    """One host's page, as far as it can be read, and what is wrong with it."""
+    """The site config of one host, as far as it can be read, and its errors."""
 
     def __init__(
         self, variables: Mapping[str, Any], loader: DataLoader, spec: Mapping[str, Any], keys: Mapping[str, Any]
@@ -89,7 +89,7 @@ class Reading:
         return Templar(loader=self.loader, variables={**self.variables, "site_name": name})
 
     def _container(self, variable: str) -> Mapping[str, Any] | None:
-        """The page itself, which may also be worked out by a template."""
+        """The variable itself, which may also be a template."""
         value = self.variables.get(variable)
         if isinstance(value, str):
             value = self._value(value, variable, self._templar(""))

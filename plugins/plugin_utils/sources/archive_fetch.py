@@ -33,7 +33,7 @@ MOVED = (301, 302, 303, 307, 308)
 
 
 def fetch(place: str, sha256: str, project: Path, cache: Path) -> BinaryIO:
-    """The archive, which has that hash, opened: nobody can exchange it any more.
+    """The archive with that hash, opened, so that no other process can exchange it.
 
     A downloaded one is kept under its hash, so the next run needs no network; what is cached is verified as well.
 
@@ -94,8 +94,8 @@ def _verify(stream: BinaryIO, wanted: str, words: str) -> None:
     found = _digest(stream)
     if found != wanted:
         raise InputError(
-            f"source.sha256: {words} is not the archive that the page names: its hash is {found}. If that one is "
-            "meant, say so on the page; if not, find out who changed it. Nothing of it was used."
+            f"source.sha256: {words} is not the archive that the site config names: its hash is {found}. If you "
+            "mean that one, set its hash; if not, find out why it changed. Nothing of it was used."
         )
 
 

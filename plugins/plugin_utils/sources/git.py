@@ -37,9 +37,9 @@ KEEP = 10
 class Repository:
     """One repository, and the folder that keeps what was fetched of it with one login or key.
 
-    Whoever has another login finds nothing there: that somebody could read a commit says nothing about anybody else.
+    Another login has another cache: that one login may read a commit says nothing about another.
 
-    :param url: as the page gives it, login and all
+    :param url: as in the site config, with its login
     :param key: an SSH key that alone is offered, or None for whatever the operator's ssh offers
     :param cache: folder on the controller in which every repository has its own
     :param holder: the folder of this machine that a repository in it, and its submodules, must not lead out of

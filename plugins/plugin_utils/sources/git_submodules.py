@@ -64,7 +64,7 @@ def _holder(repository: Repository, path: str, url: str) -> Path:
 
 
 def _key_for(repository: Repository, path: str, url: str) -> Path | None:
-    """The key that a submodule is asked for with: the site's own, at its own host; nobody else's."""
+    """The key that a submodule is asked for with: the site's own, at its own host alone."""
     target = ssh_target(url)
     if target is None:
         return None

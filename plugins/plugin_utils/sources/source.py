@@ -24,7 +24,7 @@ def source_folder(source: object, project: Path, run: Path, cache: Path) -> tupl
     A repository or an archive is fetched once for all hosts of a run: whoever asks again gets the same commit, even
     if its branch moved meanwhile.
 
-    :param source: the page's ``source``
+    :param source: the site's ``source``
     :param project: what paths are relative to
     :param run: a folder that belongs to this run alone
     :param cache: a folder that outlives runs

@@ -34,7 +34,7 @@ def check_paths(config: Reading, name: str, site: dict[str, Any]) -> None:
 
 
 def check_micro_cache(config: Reading, name: str, site: dict[str, Any]) -> None:
-    """Nothing is kept where everybody is somebody, or where an answer has no end."""
+    """Nginx caches nothing that is one client's, or that has no end."""
     tls = site["tls"] if isinstance(site["tls"], Mapping) else {}
     locations = site["locations"] if isinstance(site["locations"], Mapping) else {}
     places = {name: site} | {f"{name}.locations.{path}": keys for path, keys in locations.items()}

@@ -80,7 +80,7 @@ def check_processes(config: Reading, name: str, site: dict[str, Any]) -> None:
 
 
 def _hosts(config: Reading, name: str, place: str, wanted: list[str]) -> None:
-    """A name that is none would be obeyed by nobody, without a word."""
+    """Each name is one of the site's hosts: no host would run the process of a misspelled one."""
     if not wanted or "hostvars" not in config.variables:
         return
     hostvars = config.variables["hostvars"]
@@ -91,7 +91,7 @@ def _hosts(config: Reading, name: str, place: str, wanted: list[str]) -> None:
 
 
 def _sites_of(config: Reading, variables: Mapping[str, Any]) -> Any:
-    """The names of another host's sites. A page that is worked out by a template is asked for them."""
+    """The names of another host's sites, whose site config may be a template."""
     sites = variables.get("sites")
     if isinstance(sites, str):
         try:

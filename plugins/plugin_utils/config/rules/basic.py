@@ -31,7 +31,7 @@ LONG_TEXTS = frozenset({
 
 
 def characters(dotted: str, value: object) -> str | None:
-    """What no text of the page holds, whatever its own rule says: it would end a line or a word in some file."""
+    """Characters that no text may hold, whatever its own rule says: they end a line or a word in some file."""
     text = str(value)
     if re.search(r"[\0\ud800-\udfff]", text):
         return "holds a character that no file can hold (a NUL, or half of a pair); take it out"

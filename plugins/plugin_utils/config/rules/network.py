@@ -80,5 +80,5 @@ def network(value: str) -> str | None:
 def balancer(value: str) -> str | None:
     """Somebody in particular."""
     problem = network(value)
-    everybody = problem is None and ipaddress.ip_network(str(value)).prefixlen == 0
-    return "would trust every client; name the balancer's own addresses" if everybody else problem
+    everyone = problem is None and ipaddress.ip_network(str(value)).prefixlen == 0
+    return "would trust every client; name the balancer's own addresses" if everyone else problem

@@ -116,7 +116,7 @@ RULES: dict[str, Rule] = {
         r"(app|packages|shared)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",
         "begin it with app/, packages/ or shared/, and use no ..",
     ),
-    # Not shared/: these are nginx's own words, so nobody but a release brings them.
+    # Not shared/: error pages are a part of the release.
     "error_pages": optional(
         pattern(
             r"(app|packages)(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+/?",

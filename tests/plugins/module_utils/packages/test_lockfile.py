@@ -67,7 +67,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
-def test_what_no_lock_may_say_is_refused_everywhere_with_its_line(tmp_path: Path, line: str) -> None:
+def test_a_forbidden_line_gets_the_same_refusal_in_preflight_build_and_on_hosts(tmp_path: Path, line: str) -> None:
     text = f"# made by uv\nidna==3.20 {HASH}\n{line}\n"
     with pytest.raises(lockfile.LockError, match="line 3 ") as error:
         lockfile.parse(text)
@@ -135,7 +135,7 @@ def test_a_lock_includes_a_bounded_number_of_files(tmp_path: Path) -> None:
         lockfile.load(tmp_path, "0.txt")
 
 
-def test_what_reaches_pip_and_uv_is_written_anew() -> None:
+def test_pip_and_uv_read_a_lock_that_is_written_from_checked_values() -> None:
     text = (
         "-i 'https://me:p@pypi.test/simple'\n--only-binary=:all:\n--require-hashes\n"
         "Flask_X [b,A] == 3 ; python_version<'3.8' --hash sha256:AA \\\r\n    --hash=sha512:bb  # via x\n"
@@ -154,7 +154,7 @@ def test_what_reaches_pip_and_uv_is_written_anew() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_lock_that_windows_wrote_is_one(tmp_path: Path, encoding: str) -> None:
+def test_a_lock_in_an_encoding_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "requirements.txt").write_bytes(f"idna==3.20 {HASH}\r\n".encode(encoding))
     assert inputs.load_lock(tmp_path, "requirements.txt").names == {"idna"}
     assert venv.lock_of(uv.Toolbox(), tmp_path, "requirements.txt", tmp_path).names == {"idna"}

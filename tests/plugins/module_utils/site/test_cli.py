@@ -254,7 +254,7 @@ def test_the_second_half_becomes_the_shell_as_the_site(becomes: None, monkeypatc
         cli_database.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d"})
 
 
-def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
+def test_the_setup_installs_the_command_once(host: Host) -> None:
     site = host.site
     bringing = provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))
     bringing._command()
