@@ -20,8 +20,8 @@ TOGETHER = ("test_host_authorities", "test_host_uv", "test_laboratory_runs", "te
 # Most of the time is theirs: they start real daemons, fetch from a package index, or run whole playbooks.
 # `bin/test` runs them, `bin/test quick` does not.
 SLOW = (
-    "test_change_of_server", "test_cli", "test_host_uv", "test_laboratory_runs", "test_lock", "test_processes",
-    "test_release_switch", "test_scaffold", "test_scaler", "test_secrets", "test_supervisor_config", "test_uwsgi",
+    "test_autoscaler", "test_change_of_server", "test_cli", "test_host_uv", "test_laboratory_runs", "test_lock",
+    "test_processes", "test_release_switch", "test_scaffold", "test_secrets", "test_supervisor_config", "test_uwsgi",
     "test_wheels", "test_worker_classes",
 )  # fmt: skip
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import LIBRARY
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
 
 DOCUMENTATION = """
@@ -40,6 +39,7 @@ _raw:
 """
 
 SITE_ROLE = ROLES / "site"
+SCALER = "/usr/local/lib/sites/scaler"
 KINDS = {"processes": "process", "cron": "job"}
 
 
@@ -59,7 +59,7 @@ class LookupModule(LookupBase):
                 if not entry["hosts"] or host in entry["hosts"]:
                     found.append(described(str(name), kind, entry))
         if terms[0]["workers_min"] and terms[0]["server"] == "gunicorn":
-            command = [str(LIBRARY / "scaler"), terms[0]["root"], str((variables or {})["site_name"])]
+            command = [SCALER, terms[0]["root"], str((variables or {})["site_name"])]
             given = {"count": 1, **defaults["site_processes_keys"], "command": shlex.join(command)}
             found.append(described("scaler", "process", given))
         return sorted(found, key=lambda entry: entry["name"])

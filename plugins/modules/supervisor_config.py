@@ -182,7 +182,7 @@ def restart(running: Process, places: Places) -> None:
     """
     places.daemon.restart()
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and running.alive and not process.is_gone(running.pid):
+    while time.monotonic() < deadline and running.alive:
         # As long as it stops programs, it answers that it is shutting down.
         if places.daemon.running():
             return

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -16,11 +15,4 @@ init_plugin_loader([str(PROJECT / "collections")])
 
 def load(path: str) -> ModuleType:
     """Import a module or plugin of the collection by its path, e.g. ``plugins/modules/release_build.py``."""
-    if path.startswith("plugins/"):
-        return importlib.import_module("ansible_collections.wsgi.sites." + path.removesuffix(".py").replace("/", "."))
-    spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("ansible_collections.wsgi.sites." + path.removesuffix(".py").replace("/", "."))

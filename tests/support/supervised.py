@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import io
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,12 +24,11 @@ import packaging
 import pytest
 import pyuwsgi
 from nginx_rig import evaluate, role_variables
-from project import PROJECT
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans, supervisor
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
-from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups
+from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, program
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
 # The distribution's where it is installed, as on a host; else the tests' own.
@@ -128,6 +128,20 @@ def end(supervisord: subprocess.Popen) -> None:
     supervisord.wait()
 
 
+packed = functools.cache(program.packed)
+
+
+def changed_program(module: str, setup: str) -> bytes:
+    """A program as a host has it, with lines that run before its own."""
+    content = io.BytesIO(program.FIRST_LINE)
+    content.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(io.BytesIO(packed(module))) as before, zipfile.ZipFile(content, "a") as after:
+        for name in before.namelist():
+            text = before.read(name)
+            after.writestr(name, f"{setup}\n".encode() + text if name == "__main__.py" else text)
+    return content.getvalue()
+
+
 class Host:
     """Paths of a host, and one site `shop` on it."""
 
@@ -138,19 +152,15 @@ class Host:
         self.process: subprocess.Popen | None = None
         for name in ("run", "conf.d", "log/shop", "registry", "etc", "bin", "srv/shop/releases", "srv/shop/slots"):
             (folder / name).mkdir(parents=True)
-        text = (PROJECT / "roles/release/files/launcher.py").read_text()
-        assert 'RUN = Path("/run/sites")' in text
-        assert 'REGISTRY = Path("/var/lib/sites")' in text
-        text = text.replace("/run/sites", str(folder / "run")).replace("/var/lib/sites", str(folder / "registry"))
-        self.launcher.write_text(text)
-        self.launcher.chmod(0o755)
-        # By hand nobody waits for supervisor's `startsecs`.
-        assert "REFUSAL_PAUSE = 2.0" in text
-        self.by_hand = folder / "launcher-by-hand"
-        text = re.sub(r"REFUSAL_PAUSE = .*", "REFUSAL_PAUSE = 0", self.launcher.read_text())
-        # Nor does it make groups beside the test's own.
-        self.by_hand.write_text(text.replace('"/sys/fs/cgroup"', f'"{folder}/no-groups"'))
-        self.by_hand.chmod(0o755)
+        self.install("launcher")
+        # By hand nobody waits for supervisor's `startsecs`. Nor does it make groups beside the test's own.
+        self.by_hand = self.install(
+            "launcher-by-hand",
+            "from {engine}.launcher import messages",
+            "messages.SLOT_PAUSE = messages.PROCESS_PAUSE = 0",
+            "from {engine}.system import control_groups",
+            f"control_groups.CGROUPS = Path('{folder}/no-groups')",
+        )
         (folder / "supervisord.conf").write_text(
             f"[unix_http_server]\nfile = {folder}/sock\n[supervisord]\nlogfile = {folder}/supervisord.log\n"
             f"pidfile = {folder}/supervisord.pid\nchildlogdir = {folder}\nnodaemon = true\n"
@@ -159,6 +169,21 @@ class Host:
             "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
             "[include]\nfiles = conf.d/*.conf\n"
         )
+
+    def install(self, name: str, *changes: str, module: str = "launcher.cli") -> Path:
+        """Install a program as a host has it, for the paths of this host.
+
+        :param changes: lines that run before the program's own, with {engine} for the package of its modules
+        """
+        lines = [
+            "from pathlib import Path",
+            "from {engine}.site import paths",
+            f"paths.RUN, paths.REGISTRY = Path('{self.folder}/run'), Path('{self.folder}/registry')",
+            *changes,
+        ]
+        path = self.folder / name
+        program.install(path, changed_program(module, "\n".join(lines).replace("{engine}", program.ENGINE)))
+        return path
 
     def boot(self) -> None:
         """Start supervisord and wait until it answers."""

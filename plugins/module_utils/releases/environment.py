@@ -32,10 +32,29 @@ def format_environment(values: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
+class EnvironmentFileError(ValueError):
+    """A line of an environment file that cannot be read; the text quotes nothing of it, which may be a secret."""
+
+
 def parse_environment(text: str) -> dict[str, str]:
-    """Read what :func:`format_environment` wrote."""
-    pairs = (line.split("=", 1) for line in text.split("\n") if line)
-    return {name: json.loads(value) for name, value in pairs}
+    """Read what :func:`format_environment` wrote.
+
+    :raises EnvironmentFileError: with the number of the line
+    """
+    values = {}
+    # Not splitlines(): a value may hold a character that Unicode, but not JSON, takes for the end of a line.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        name, separator, encoded = line.partition("=")
+        try:
+            value = json.loads(encoded)
+        except ValueError:
+            value = None
+        if not name or not separator or not isinstance(value, str) or "\0" in value:
+            raise EnvironmentFileError(f'line {number}: expected NAME="value" as JSON')
+        values[name] = value
+    return values
 
 
 def release_environment(
@@ -49,6 +68,18 @@ def release_environment(
         "SITE_MAX_BODY": str(max_body),
     }
     return {**ours, **given}
+
+
+def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process of the site starts with, the same as the launcher gives it; the release's environment wins."""
+    return {
+        "PATH": f"{release / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "USER": user,
+        "LOGNAME": user,
+        "LANG": "C.UTF-8",
+        **environment,
+    }
 
 
 def as_texts(given: object) -> dict[str, str]:

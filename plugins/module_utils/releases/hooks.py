@@ -8,10 +8,14 @@ import time
 from collections.abc import Sequence
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import mask, parse_environment
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
+    mask,
+    parse_environment,
+    process_environment,
+)
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import last_lines
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import process_environment, run_as
+from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 
 
 def run(

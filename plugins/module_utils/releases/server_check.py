@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import uv, venv
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import mask
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import mask, process_environment
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import command
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import process_environment, run_as
+from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 
 # A site that imports slower than this would not pass the health gate either.
 IMPORT_TIMEOUT = 120

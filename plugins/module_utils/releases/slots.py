@@ -8,6 +8,7 @@ import pwd
 import signal
 import time
 
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import site_groups
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import (
     end_group,
     end_orphan,
@@ -18,7 +19,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import 
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
-from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, ports, process, runtime, trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, process, runtime, trees
 
 
 def write_token(site: Layout, slot: str, supervisord: int) -> None:
@@ -66,7 +67,7 @@ def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
     """End what supervisord does not see of a slot that it has stopped."""
     end_orphan(site, slot)
     end_group(owner(site.manifest(site.release_in(slot) or "")), server.pid if server else None)
-    control_groups.end(site.name, slot)
+    site_groups.end(site.name, slot)
     end_leftovers(site, slot)
 
 
@@ -85,7 +86,7 @@ def clear_slot(site: Layout, slot: str) -> bool:
         # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
         if supervisor.running():
             # A process of this slot can keep the server's end from supervisord (by ptrace), and goes with the rest.
-            control_groups.end(site.name, slot)
+            site_groups.end(site.name, slot)
             supervisor.remove(f"{site.name}-{slot}", patience=10)
     end_rest(site, slot, server)
     if site.program(slot).exists():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons import ownership
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import site_groups
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.orphans import (
     end_group,
     end_orphan,
@@ -29,7 +30,6 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor impo
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, write_file
-from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups
 
 CRON = Path("/usr/sbin/cron")
 CRONTAB = "crontab"
@@ -256,7 +256,7 @@ def _take_away(site: Layout, names: Iterable[str]) -> None:
         for key, (said, process) in notes.items():
             end_orphan(site, key, said.get("patience", STOP_PATIENCE), said.get("signal", signal.SIGTERM))
             end_group(owner(site.manifest(said.get("release", ""))), process.pid if process else None)
-            control_groups.end(site.name, key)
+            site_groups.end(site.name, key)
     if names and alive:
         supervisor.reread()
 

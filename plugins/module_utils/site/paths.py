@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN
 
@@ -19,8 +19,7 @@ COMMANDS = Path("/usr/local/bin")
 CACHE = Path("/var/cache/uv")
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The paths of one site on this host.
 
     :param name: the site's key on the operator's page

@@ -15,10 +15,12 @@ from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import store
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
-from ansible_collections.wsgi.sites.plugins.module_utils.site import accounts, cli_archive, logs, paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site import accounts, logs, paths
+from ansible_collections.wsgi.sites.plugins.module_utils.site import cli as _cli  # noqa: F401 - is packed
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, replace_link, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system.program import install, packed
 
 WEB_GROUP = "www-data"
 NOLOGIN = "/usr/sbin/nologin"
@@ -153,7 +155,7 @@ class SiteSetup:
 
     def _command(self) -> None:
         """One program for all sites; the name that it is started by tells the site."""
-        program, content = paths.LIBRARY / "console", cli_archive.console()
+        program, content = paths.LIBRARY / "console", packed("site.cli")
         # Sites run the launcher from there, whatever umask created it.
         self._directory(paths.LIBRARY, 0o755, 0, None)
         try:
@@ -162,11 +164,7 @@ class SiteSetup:
             same = False
         if not same and self._note(f"write {program}"):
             # Other sites may be set up at the same time, each under its own lock.
-            temporary = program.with_name(f".console.{self.site.name}.new")
-            temporary.unlink(missing_ok=True)
-            temporary.write_bytes(content)
-            temporary.chmod(0o755)
-            os.replace(temporary, program)
+            install(program, content, owner=f"{self.site.name}.")
         path = self.site.command
         if path.exists() and not path.is_symlink():
             raise StepError(

@@ -15,12 +15,12 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.slots import clear_slot, traces
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes, site_groups
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site import accounts, paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
-from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.termination import StillRunningError, end_processes
 
 # What the collection makes in a folder that an operator may put on another disk and link to.
@@ -118,7 +118,7 @@ class Removal:
     def _end(self, account: pwd.struct_passwd | None) -> None:
         if self.check_mode:
             return
-        control_groups.end(self.name)
+        site_groups.end(self.name)
         if account is not None and account.pw_uid != 0:
             try:
                 end_processes(account.pw_uid)

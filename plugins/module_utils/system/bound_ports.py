@@ -11,7 +11,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
@@ -42,13 +41,14 @@ def holders(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> 
             break
 
 
-def end(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> bool:
-    """Kill them, and cut their connections, which would keep the port for minutes; whether there were any."""
-    found = False
-    for _, handle, _, held in _each(port, users, is_it):
+def end(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> set[tuple[int, int]]:
+    """Kill them, and cut their connections, which would keep the port for minutes; the users and PIDs."""
+    found = set()
+    for uid, handle, pid, held in _each(port, users, is_it):
         its = False
         for _, copy in held:
-            found = its = True
+            its = True
+            found.add((uid, pid))
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 signal.pidfd_send_signal(handle, signal.SIGSTOP)  # so that it sets nothing back
                 copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
@@ -63,22 +63,19 @@ def _each(
 ) -> Iterator[tuple[int, int, int, Iterator[tuple[str, socket.socket]]]]:
     """Each process of these users: the user, a descriptor of the process, its PID, its sockets on the port."""
     deadline = time.monotonic() + PATIENCE
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        pid = int(folder.name)
+    for pid in process.everybody():
         with contextlib.suppress(OSError), process.handle(pid) as handle:
             uid = process.user(pid)
             if handle is not None and uid in users:
-                copies = ((address(copy, port), copy) for copy in _sockets(handle, folder, deadline))
+                copies = ((address(copy, port), copy) for copy in _sockets(handle, pid, deadline))
                 yield uid, handle, pid, ((name, copy) for name, copy in copies if name and is_it(name))
 
 
-def _sockets(handle: int, folder: Path, deadline: float) -> Iterator[socket.socket]:
+def _sockets(handle: int, pid: int, deadline: float) -> Iterator[socket.socket]:
     """A copy of each socket of a process, for a moment; none where that may not be had."""
     call = ctypes.CDLL(None).syscall
     try:
-        links = list(os.scandir(folder / "fd"))
+        links = list(os.scandir(f"/proc/{pid}/fd"))
     except OSError:  # it has ended, or nobody may look
         return
     for link in links:

@@ -1,8 +1,8 @@
-"""The control groups (version 2) of sites: all processes of a slot, of one process or of a command are ended as one.
+"""The control groups (version 2) of sites: all processes of a slot, of a process or of a command are ended as one.
 
-The launcher makes them below supervisord's own group, as TOP/SITE/KEY, where the host lets it. Only root can move a
-process out of its group, so neither `setsid` nor a double fork leads out. Where there are none, nothing here does a
-thing, and processes are found by their parents, process groups and users.
+The launcher creates them below supervisord's own group, as TOP/SITE/KEY, where the host allows it. Only root can move a
+process out of its group, so neither `setsid` nor a double fork leads out. Where there are none, nothing here has an
+effect, and processes are found by their parents, process groups and users.
 """
 
 from __future__ import annotations
@@ -12,50 +12,80 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.supervisord import SupervisorError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
 CGROUPS = Path("/sys/fs/cgroup")
 # supervisord's own group, once the launcher has moved it: a group that limits its members may hold no process itself.
 DAEMON = "daemon"
-# As the launcher has it.
+# When the host has no memory left, the kernel takes a site's process before nginx, supervisord or a database.
 OOM_SCORE = 300
-# Seconds until what was killed has gone.
+# Seconds until what was killed has ended.
 PATIENCE = 5.0
 
 
-def top() -> Path | None:
-    """Where the groups of this host's sites are, as the launcher has noted it, or where it would make them."""
+def noted_top() -> Path | None:
+    """The group of this host's sites, as a launcher under supervisord has noted it."""
     try:
         noted = Path((paths.RUN / "groups").read_text(encoding="utf-8"))
-        if noted.is_dir():
-            return noted
     except OSError:
-        pass
-    try:
-        base = _group_of(Supervisor().pid())
-        info = paths.RUN.stat()
-    except (OSError, SupervisorError):
         return None
+    return noted if noted.is_dir() else None
+
+
+def top_beside(daemon: int) -> Path | None:
+    """The group of this host's sites beside a supervisord, or below it as long as that has not made way.
+
+    Its name is unique to this host: containers may share one group, and have sites of the same name.
+
+    :raises OSError: where it cannot be known
+    """
+    base = group_of(daemon)
     if base is None:
         return None
+    info = paths.RUN.stat()
     return (base.parent if base.name == DAEMON else base) / f"sites-{info.st_dev:x}-{info.st_ino:x}"
 
 
-def _group_of(pid: int) -> Path | None:
-    """A process's group, if it really is what lies at its path: a container may show others'."""
+def group_of(pid: int) -> Path | None:
+    """A process's group, if it really is the one at its path: a container may show another's."""
     own = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     path = next((line[3:] for line in own if line.startswith("0::")), None)
     for mount in (CGROUPS, CGROUPS / "unified") if path else ():
         group = mount / path.strip("/")
-        if (group / "cgroup.controllers").exists() and pid in members(group):
-            return group
+        with contextlib.suppress(OSError):
+            if (group / "cgroup.controllers").exists() and pid in direct_members(group):
+                return group
     return None
+
+
+def around(cgroups: Path, own: str, controller: str) -> Iterator[Path]:
+    """The groups around a process that a controller of version 1 or 2 may limit, from the innermost on.
+
+    :param cgroups: where control groups are mounted
+    :param own: the content of /proc/PID/cgroup
+    """
+    for line in own.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        # A line that names no controllers is version 2's, alone or beside version 1.
+        mounts = [] if controllers else [cgroups, cgroups / "unified"]
+        if controller in controllers.split(","):
+            mounts = [cgroups / controllers, cgroups / controller]
+        for mount in dict.fromkeys(mounts):
+            # In a container the mount itself is its group, and the path leads nowhere: look all the way up.
+            group = mount / path.strip("/")
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(mount))
+
+
+def direct_members(group: Path) -> list[int]:
+    """PIDs in a group itself.
+
+    :raises OSError: if there is no such group
+    """
+    return list(map(int, (group / "cgroup.procs").read_text(encoding="ascii").split()))
 
 
 def members(group: Path) -> list[int]:
@@ -63,18 +93,12 @@ def members(group: Path) -> list[int]:
     found: list[int] = []
     for folder, _, _ in os.walk(group):
         with contextlib.suppress(OSError):
-            found += map(int, (Path(folder) / "cgroup.procs").read_text(encoding="ascii").split())
+            found += direct_members(Path(folder))
     return found
 
 
-def end(site: str, key: str = "") -> bool:
-    """Kill all that runs for a site under one name, or all of the site; whether it has gone."""
-    place = top()
-    return place is None or end_group(place / site / key)
-
-
 def end_group(group: Path | None) -> bool:
-    """Kill all in a group and those below it in one stroke, and take it away; whether it has gone."""
+    """Kill all in a group and those below it in one stroke, and remove it; whether it has gone."""
     if group is None or not group.is_dir():
         return True
     deadline = time.monotonic() + PATIENCE
@@ -91,58 +115,28 @@ def end_group(group: Path | None) -> bool:
     return not members(group)
 
 
-def amount(text: object) -> int | None:
-    """A number as systemd writes it, 500M or 4096; None for `infinity`, and for a share of the host's memory."""
+def amount(text: object, whole: int | None = None) -> int | None:
+    """A number as systemd writes it: 500M, 4096, 90% of the whole; None for `infinity`, and for a share of nothing."""
     text = str(text)
-    if text == "infinity" or text.endswith("%"):
+    if text == "infinity" or (text.endswith("%") and whole is None):
         return None
+    if text.endswith("%"):
+        return (whole or 0) * int(text[:-1]) // 100
     unit = "KMGT".find(text[-1]) + 1
     return int(text[:-1] if unit else text) << 10 * unit
 
 
-class Command:
-    """The group of one command of a site, and its limits; all that the command leaves there is ended with it.
+def write_limit(file: Path, limit: int | None) -> None:
+    """Set a limit of a group; None is no limit."""
+    file.write_text("max" if limit is None else str(limit), encoding="ascii")
 
-    :param site: without a name there is no group, and none of the limits
+
+def lower_limits(limits: Mapping[int, int | None]) -> None:
+    """Set the resource limits of this process, and of all that it starts, where they are lower than the present ones.
+
+    :param limits: by RLIMIT_…; None leaves one alone
     """
-
-    def __init__(self, site: str, resources: Mapping[str, object]) -> None:
-        self.group: Path | None = None
-        self.door: int | None = None
-        tasks, size = (amount(resources.get(key, "infinity")) for key in ("tasks_max", "file_size_max"))
-        self.tasks = tasks
-        self.limits = {resource.RLIMIT_FSIZE: size, resource.RLIMIT_NPROC: tasks}
-        with contextlib.suppress(OSError):
-            if site and os.geteuid() == 0 and (place := top()):
-                group = place / site / f"run.{os.getpid()}.{time.monotonic_ns()}"
-                group.mkdir(mode=0o755, parents=True)
-                self.group = group
-                # Who opens it counts, not who writes: by then the child is the site's user already.
-                self.door = os.open(group / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-                (group / "pids.max").write_text("max" if tasks is None else str(tasks), encoding="ascii")
-                self.limits[resource.RLIMIT_NPROC] = None
-
-    def enter(self) -> None:
-        """Move this process there, a child of ours; it may be the site's user already."""
-        if self.door is not None:
-            try:
-                os.write(self.door, b"0")
-            except OSError:  # nothing is counted there then
-                self.limits[resource.RLIMIT_NPROC] = self.tasks
-        for kind, limit in self.limits.items():
-            before = resource.getrlimit(kind)[1]
-            if limit is not None and (before == resource.RLIM_INFINITY or limit < before):
-                resource.setrlimit(kind, (limit, limit))
-
-    def began(self, pid: int) -> None:
-        """Let the kernel take this process first when the host has no memory left."""
-        with contextlib.suppress(OSError):
-            if os.geteuid() == 0:
-                Path(f"/proc/{pid}/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
-
-    def end(self) -> None:
-        """End what is still there."""
-        if self.door is not None:
-            os.close(self.door)
-            self.door = None
-        end_group(self.group)
+    for kind, limit in limits.items():
+        before = resource.getrlimit(kind)[1]
+        if limit is not None and (before == resource.RLIM_INFINITY or limit < before):
+            resource.setrlimit(kind, (limit, limit))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, process
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -66,18 +66,8 @@ def left(cgroups: Path, own: str) -> Iterator[int]:
     :param cgroups: where control groups are mounted
     :param own: what /proc/PID/cgroup says
     """
-    for line in own.splitlines():
-        _number, controllers, path = line.split(":", 2)
-        # A line that names no controllers is v2's, alone or beside v1.
-        mounts = [] if controllers else [cgroups, cgroups / "unified"]
-        if "memory" in controllers.split(","):
-            mounts = [cgroups / "memory"]
-        for mount in mounts:
-            # In a container the mount itself is its group, and the path leads nowhere: look all the way up.
-            group = mount / path.strip("/")
-            for folder in (group, *group.parents):
-                if folder.is_relative_to(mount):
-                    yield from _left_by(folder)
+    for group in control_groups.around(cgroups, own, "memory"):
+        yield from _left_by(group)
 
 
 def _left_by(group: Path) -> Iterator[int]:

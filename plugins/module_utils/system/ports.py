@@ -11,8 +11,8 @@ import socket
 import sys
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_accounts
 from ansible_collections.wsgi.sites.plugins.module_utils.system import bound_ports, process
@@ -21,8 +21,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 LISTENING = "0A"
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(NamedTuple):
     """One socket that the kernel's tables show, mostly one that listens."""
 
     address: str
@@ -74,12 +73,10 @@ def overlap(one: str, other: str) -> bool:
 def holders(listener: Listener) -> list[int]:
     """PIDs that hold a socket."""
     wanted, found = f"socket:[{listener.inode}]", []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
+    for pid in process.everybody():
         try:
-            if any(os.readlink(link) == wanted for link in os.scandir(folder / "fd")):
-                found.append(int(folder.name))
+            if any(os.readlink(link) == wanted for link in os.scandir(f"/proc/{pid}/fd")):
+                found.append(pid)
         except OSError:  # it ended meanwhile
             continue
     return sorted(found)
@@ -119,8 +116,8 @@ def leftovers(addresses: Iterable[str], account: pwd.struct_passwd, server: int 
     return sorted(found)
 
 
-def take_back(addresses: Iterable[str], own: int | None = None, patience: float = 5) -> None:
-    """End what the code of a site, this one's or another's, has put on addresses that are this site's.
+def take_back(addresses: Iterable[str], own: int | None = None, patience: float = 5) -> set[tuple[int, int]]:
+    """Kill what the code of a site, this one's or another's, has put on addresses that are this site's.
 
     The launcher binds as root, and as long as a server runs nobody else gets its port (SO_REUSEPORT wants the same
     user). While it is down a site that was taken over could, and would have its neighbour's clients. A socket that is
@@ -129,29 +126,34 @@ def take_back(addresses: Iterable[str], own: int | None = None, patience: float 
     A port that cannot be had may also be held by a socket that does not listen, of another site.
 
     :param own: the site's user
+    :returns: the users and PIDs of what was killed
     """
+    killed: set[tuple[int, int]] = set()
     deadline = time.monotonic() + patience
     while (found := _strange(addresses)) and time.monotonic() < deadline:
         for uid, pids in found.items():
             for pid in pids:
-                process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid)
+                if process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid):
+                    killed.add((uid, pid))
         time.sleep(0.02)
     for host, port in map(split, addresses):
-        _free(host, port, recorded_accounts().keys() - {own}, deadline)
+        killed |= _free(host, port, recorded_accounts().keys() - {own}, deadline)
+    return killed
 
 
-def _free(host: str, port: int, others: Collection[int], deadline: float) -> None:
-    """End what holds a port without listening."""
-    found = False
+def _free(host: str, port: int, others: Collection[int], deadline: float) -> set[tuple[int, int]]:
+    """Kill what holds a port without listening; the users and PIDs."""
+    killed: set[tuple[int, int]] = set()
     while _taken(host, port) and time.monotonic() < deadline:
         # First with the connections cut, then what this host lets nobody look into.
-        if bound_ports.end(port, others, lambda name: overlap(host, name)):
-            found = True
+        killed |= bound_ports.end(port, others, lambda name: overlap(host, name))
         for uid, pid, _ in _silent(host, port, others):
-            found = process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid) or found
-        if not found:
-            return
+            if process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid):
+                killed.add((uid, pid))
+        if not killed:
+            break
         time.sleep(0.02)
+    return killed
 
 
 def _taken(host: str, port: int) -> bool:

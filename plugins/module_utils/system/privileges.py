@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.site_groups import CommandGroup
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL
 
 PR_SET_NO_NEW_PRIVS = 38
@@ -52,7 +52,7 @@ def run_as(
     # Loaded here, since between fork and exec nothing may be imported.
     libc = ctypes.CDLL(None, use_errno=True)
 
-    place = control_groups.Command(site, resources or {})
+    place = CommandGroup(site, resources or {})
 
     def confine() -> None:
         place.enter()
@@ -163,15 +163,3 @@ def _ends(pid: int, timeout: float, outputs: list[_Output]) -> bool:
             open_ones = [output for output in open_ones if output not in ready or output.read() != 0]
     finally:
         os.close(handle)
-
-
-def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a process of the site starts with, the same as the launcher gives it; the release's environment wins."""
-    return {
-        "PATH": f"{release / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(home),
-        "USER": user,
-        "LOGNAME": user,
-        "LANG": "C.UTF-8",
-        **environment,
-    }

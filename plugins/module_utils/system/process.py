@@ -8,24 +8,24 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import bounded
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process ID may come back; together with its start time (ticks since boot) it does not."""
+class Process(NamedTuple):
+    """A process ID may be used again; together with the start time (ticks since boot) it is unique."""
 
     pid: int
     start: int
 
     @property
     def alive(self) -> bool:
-        return find(self.pid) == self
+        """Whether it still runs; a zombie has ended, and only its parent has not noticed."""
+        return find(self.pid) == self and not is_gone(self.pid)
 
     def send(self, sign: int) -> bool:
         """Send a signal to this very process; whether it was there to get it."""
@@ -34,7 +34,7 @@ class Process:
     def ended(self, patience: float) -> bool:
         """Wait until it has ended, at most so many seconds; whether it has."""
         with handle(self.pid) as number:
-            if number is None or not self.alive or is_gone(self.pid):
+            if number is None or not self.alive:
                 return True
             return bool(select.select([number], [], [], patience)[0])
 
@@ -101,6 +101,38 @@ def parent(pid: int) -> int | None:
     return int(found[1]) if len(found) > 1 else None
 
 
+def descends(pid: int, ancestor: int) -> bool:
+    """Whether a process is another one or its descendant; true also for one that has ended meanwhile."""
+    above: int | None = pid
+    while above is not None and above > 1 and above != ancestor:
+        above = parent(above)
+    return above is None or above == ancestor
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, or adopted, and not waited for."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []
+
+
+def everybody() -> list[int]:
+    """The IDs of all processes."""
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def session(leader: int) -> list[int]:
+    """The processes in the session that this one has begun, without those that have ended."""
+    return [pid for pid in everybody() if in_session(pid, leader)]
+
+
+def in_session(pid: int, leader: int) -> bool:
+    """Whether it runs in the session that another one has begun."""
+    found = fields(pid)  # state, parent, group, session
+    return found[3:4] == [str(leader)] and found[0] != "Z"
+
+
 def user(pid: int) -> int | None:
     """Whose process it is. Not the owner of /proc/PID: that is root for any process that has hidden its memory."""
     try:
@@ -113,8 +145,7 @@ def user(pid: int) -> int | None:
 
 def group(leader: int, uid: int) -> list[int]:
     """The processes of a user in the process group that this one has led, without those that have ended."""
-    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
-    return [pid for pid in pids if in_group(pid, leader, uid)]
+    return [pid for pid in everybody() if in_group(pid, leader, uid)]
 
 
 def in_group(pid: int, leader: int, uid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,10 +25,11 @@ def make_folder(folder: Path = RUN) -> None:
 
 
 @contextmanager
-def alone(folder: Path, name: str, enabled: bool = True) -> Iterator[None]:
-    """Let one run at a time work on a daemon: two at once would test one configuration and load another.
+def alone(folder: Path, name: str, enabled: bool = True, patience: float | None = None) -> Iterator[None]:
+    """Let one at a time work on a daemon, or on the groups of sites.
 
     :param enabled: False in check mode, which writes nothing, not even a lock's file
+    :param patience: seconds after which it goes on without the lock; None waits
     """
     if not enabled:
         yield
@@ -37,10 +39,22 @@ def alone(folder: Path, name: str, enabled: bool = True) -> Iterator[None]:
     try:
         # Whoever may read a file may lock it, and any site's user would hold up every run.
         os.fchmod(descriptor, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, patience)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, patience: float | None) -> None:
+    if patience is None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
 
 
 class Stamp:

@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import time
-from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
@@ -81,8 +80,7 @@ def _reap(child: int) -> bool:
 
 def running(uid: int) -> list[int]:
     """PIDs of what runs as a user."""
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [pid for pid in pids if process.user(pid) == uid and not process.is_gone(pid)]
+    return [pid for pid in process.everybody() if process.user(pid) == uid and not process.is_gone(pid)]
 
 
 def _listed(pids: list[int]) -> str:

@@ -25,10 +25,10 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from nginx_rig import evaluate, merged, role_variables
-from project import load
 from supervised import eventually, uwsgi_files
 
 from ansible_collections.wsgi.sites.plugins.action import release_build as action
+from ansible_collections.wsgi.sites.plugins.module_utils.launcher.release import Release
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
     bytecode,
@@ -393,7 +393,8 @@ def test_the_environment_comes_back_as_it_was_given() -> None:
 
 def test_the_launcher_reads_the_same_environment(tmp_path: Path) -> None:
     (tmp_path / "environment").write_text(environment.format_environment(NASTY), encoding="utf-8")
-    assert load("roles/release/files/launcher.py").read_environment(tmp_path / "environment") == NASTY
+    release = Release(paths.Layout("shop", tmp_path), tmp_path, {"user": "shop"})
+    assert NASTY.items() <= release.environment().items()
 
 
 def test_the_operators_values_win() -> None:
@@ -475,7 +476,7 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
         payloads.append(Path(local).read_bytes())
 
     plugin._execute_module, plugin._transfer_file = execute, transfer
-    plugin._discovered_interpreter_key = None
+    plugin._discovered_interpreter_key, plugin._discovered_interpreter = None, False
     return plugin.run(task_vars={}), calls, payloads, plugin
 
 

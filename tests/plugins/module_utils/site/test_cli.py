@@ -17,13 +17,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import sit
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import Run
 from ansible_collections.wsgi.sites.plugins.module_utils.site import (
     cli,
-    cli_archive,
     cli_database,
     maintenance,
     paths,
     provision,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.site.cli_process import CommandError
+from ansible_collections.wsgi.sites.plugins.module_utils.system.program import ENGINE, needed, packed
 
 PASSWORD = "p@ss w%rd"
 
@@ -37,8 +37,8 @@ def recorded(host: Host) -> Host:
 
 def test_it_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
     program = tmp_path / "shop-ctl"
-    program.write_bytes(cli_archive.console())
-    assert program.read_bytes() == cli_archive.console(), "the same bytes each time, or every run would change them"
+    program.write_bytes(packed("site.cli"))
+    assert program.read_bytes() == packed("site.cli"), "the same bytes each time, or every run would change them"
     assert {info.date_time[0] for info in zipfile.ZipFile(program).infolist()} == {1980}
     done = subprocess.run(["/usr/bin/python3", "-I", program], capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def test_it_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
 
 
 def test_only_what_it_imports_is_in_it() -> None:
-    names = cli_archive.needed()
+    names = needed(f"{ENGINE}.site.cli")
     assert "ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment" in names
     assert "ansible_collections.wsgi.sites.plugins.module_utils.site.provision" not in names
 
@@ -199,7 +199,7 @@ def test_logs_needs_no_path_to_search_and_shows_text_alone(recorded: Host, tmp_p
         "paths.LOGS, paths.REGISTRY = Path(sys.argv[1]) / 'log', Path(sys.argv[1]) / 'registry'\n"
         "sys.exit(cli.main(['shop-ctl', 'logs', *sys.argv[2:]]))"
     )
-    (tmp_path / "shop-ctl").write_bytes(cli_archive.console())
+    (tmp_path / "shop-ctl").write_bytes(packed("site.cli"))
     command = ["/usr/bin/python3", "-c", program, str(recorded.folder), *arguments]
     environment = {"PYTHONPATH": str(tmp_path / "shop-ctl")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as shown:

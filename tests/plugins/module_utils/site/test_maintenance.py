@@ -18,13 +18,13 @@ from nginx_rig import render
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.site import (
     cli,
-    cli_archive,
     maintenance,
     paths,
     removal,
     status,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.system.program import ENGINE, needed
 
 PAGE = {
     "shop": {"server_names": ["shop.test"], "source": {"path": "app"}},
@@ -137,8 +137,8 @@ def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
 
 def test_a_site_that_is_taken_away_comes_back_open(site: Layout, shut: Shut) -> None:
     shut("shut")
-    removal = removal.Removal("shop", lambda _: (0, "", ""), purge=True)
-    assert f"remove {site.shut}" in removal.remove() and not site.shut.exists()
+    taken_away = removal.Removal("shop", lambda _: (0, "", ""), purge=True)
+    assert f"remove {site.shut}" in taken_away.remove() and not site.shut.exists()
 
 
 def test_somebody_on_the_host_does_the_same(
@@ -146,7 +146,7 @@ def test_somebody_on_the_host_does_the_same(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "carol")
-    assert "ansible_collections.wsgi.sites.plugins.module_utils.site.maintenance" in cli_archive.needed()
+    assert "ansible_collections.wsgi.sites.plugins.module_utils.site.maintenance" in needed(f"{ENGINE}.site.cli")
     assert cli.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
     assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
     cli.main(["shop-ctl", "status"])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import resource
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from supervised import PROJECT, USER, Host, each_server, eventually, get
+from supervised import USER, Host, each_server, eventually, get
 
+from ansible_collections.wsgi.sites.plugins.module_utils.launcher import limits
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import site_groups
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, removal
 from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, process
 
+LIMITS = "from {engine}.launcher import limits"
 RUNAWAY = """
 import subprocess
 subprocess.Popen(["setsid", "sh", "-c", "exec sleep {seconds}"], start_new_session=True)
@@ -71,17 +72,15 @@ def test_what_leaves_the_session_of_a_hook_ends_with_it(grouped: Host, seconds: 
     (ran,) = hooks.run(grouped.site, USER, "r1", [f'/usr/bin/python3 -c "{script}"'], 30)
     assert "done" in ran["said"]
     assert sleepers(seconds) == []
-    assert list((control_groups.top() / "shop").iterdir()) == [] or not list(
-        (control_groups.top() / "shop").glob("run.*")
-    )
+    assert list((site_groups.top() / "shop").iterdir()) == [] or not list((site_groups.top() / "shop").glob("run.*"))
 
 
 def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
     grouped.deploy("r1")
-    place = control_groups.Command("shop", {"tasks_max": "3000"})
+    place = site_groups.CommandGroup("shop", {"tasks_max": "3000"})
     with subprocess.Popen(["true"]) as ended:
         pass
-    left = control_groups.top() / f"shop/run.{ended.pid}.1"
+    left = site_groups.top() / f"shop/run.{ended.pid}.1"
     left.mkdir()
     grouped.deploy("r2")  # its launcher clears away what is empty
     with subprocess.Popen(["sleep", "600"], user=USER, preexec_fn=place.enter) as child:
@@ -95,7 +94,7 @@ def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
 
 def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(grouped: Host) -> None:
     grouped.deploy("r1")
-    place = control_groups.Command("shop", {"tasks_max": "3000"})
+    place = site_groups.CommandGroup("shop", {"tasks_max": "3000"})
     place.limits[resource.RLIMIT_NPROC] = None  # as where the kernel counts in the group
     place.group.rmdir()
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC))"
@@ -108,11 +107,11 @@ def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(groupe
 def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
     grouped.deploy("r1")
     slot = grouped.site.live_slot()
-    group = control_groups.top() / "shop" / slot
+    group = site_groups.top() / "shop" / slot
     server = get(grouped.sock)["pid"]
     assert server in control_groups.members(group)
-    assert grouped.process.pid not in control_groups.members(control_groups.top())
-    for folder in (group, group.parent, control_groups.top(), grouped.group):
+    assert grouped.process.pid not in control_groups.members(site_groups.top())
+    for folder in (group, group.parent, site_groups.top(), grouped.group):
         assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {0}
         escape = ["sh", "-c", f"echo $$ > {folder}/cgroup.procs"]
         assert subprocess.run(escape, user=USER, capture_output=True, check=False).returncode != 0
@@ -121,7 +120,7 @@ def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
 def test_of_a_site_that_goes_its_groups_go(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     monkeypatch.setattr(removal, "end_processes", lambda uid: None)  # the test's user has other things to do
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
-    place = control_groups.top() / "shop"
+    place = site_groups.top() / "shop"
     # In nobody's slot any more, as after a run that was cut off.
     (stray,) = eventually(lambda: sleepers(seconds))
     (place / "stray").mkdir()
@@ -146,8 +145,8 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 def test_where_groups_are_read_only_a_site_runs_and_nothing_is_said(
     bare_host: Host, read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = bare_host.launcher.read_text()
-    bare_host.launcher.write_text(text.replace('"/sys/fs/cgroup"', f'"{read_only}"'))
+    groups = "from {engine}.system import control_groups"
+    bare_host.install("launcher", groups, f"control_groups.CGROUPS = Path('{read_only}')")
     monkeypatch.setattr(control_groups, "CGROUPS", read_only)
     bare_host.boot()
     bare_host.deploy("r1")
@@ -155,16 +154,6 @@ def test_where_groups_are_read_only_a_site_runs_and_nothing_is_said(
     assert get(bare_host.sock)["release"] == "r2"
     assert not (paths.RUN / "groups").exists()
     assert "launcher" not in bare_host.site.log.read_text()
-
-
-@pytest.fixture(scope="session")
-def launcher() -> ModuleType:
-    """The launcher as a module."""
-    path = PROJECT / "roles/release/files/launcher.py"
-    spec = importlib.util.spec_from_file_location("launcher", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -180,8 +169,7 @@ def controlled(bare_host: Host) -> Iterator[Host]:
             (folder / "cgroup.subtree_control").write_text("+hugetlb")
     except OSError:
         pytest.skip("the controller hugetlb is not ours to use")
-    text = bare_host.launcher.read_text()
-    bare_host.launcher.write_text(text.replace('CONTROLLERS = ("memory", "pids")', 'CONTROLLERS = ("hugetlb",)'))
+    bare_host.install("launcher", LIMITS, "limits.CONTROLLERS = ('hugetlb',)")
     yield bare_host
 
 
@@ -191,20 +179,18 @@ def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
     group = controlled.group
     assert controlled.process.pid in control_groups.members(group / control_groups.DAEMON)
     assert (group / "cgroup.procs").read_text() == ""
-    assert (control_groups.top() / "shop/cgroup.subtree_control").read_text().split() == ["hugetlb"]
+    assert (site_groups.top() / "shop/cgroup.subtree_control").read_text().split() == ["hugetlb"]
     controlled.deploy("r2")
     assert get(controlled.sock)["release"] == "r2"
     assert get(controlled.sock)["pid"] in control_groups.members(
-        control_groups.top() / "shop" / controlled.site.live_slot()
+        site_groups.top() / "shop" / controlled.site.live_slot()
     )
-    assert control_groups.top().parent == group
+    assert site_groups.top().parent == group
 
 
 def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: Host) -> None:
     # The first one looks around and takes its time; by then the others would be in their groups.
-    text = controlled.launcher.read_text()
-    assert "    daemon.mkdir(" in text
-    controlled.launcher.write_text(text.replace('("hugetlb",)', "()"))
+    controlled.install("launcher", LIMITS, "limits.CONTROLLERS = ()")
     controlled.boot()
     many = {"kind": "process", "command": ["/usr/bin/sleep", "600"], "count": 8, "stop_signal": "TERM", "patience": 5}
     release = controlled.release("r1", processes={"queue": many})
@@ -214,10 +200,12 @@ def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: H
     )
     slot = deployment.start(controlled.site, release)["slot"]
     deployment.switch(controlled.site, slot, release, drain=0)
-    shop = control_groups.top() / "shop"
+    shop = site_groups.top() / "shop"
     names = ["blue", *(f"queue-{number}" for number in range(1, 9))]
     controlled.shut()
-    controlled.launcher.write_text(text.replace("    daemon.mkdir(", "    time.sleep(0.3)\n    daemon.mkdir("))
+    slowly = ["limits.CONTROLLERS = ('hugetlb',)", "import time", "look = limits.direct_members"]
+    slowly.append("limits.direct_members = lambda group: (look(group), time.sleep(0.3))[0]")
+    controlled.install("launcher", LIMITS, *slowly)
     controlled.boot()
     eventually(lambda: control_groups.members(controlled.group / control_groups.DAEMON) == [controlled.process.pid])
     eventually(lambda: all(control_groups.members(shop / name) for name in names))
@@ -228,11 +216,11 @@ def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> Non
     with subprocess.Popen(["sleep", "600"], preexec_fn=controlled.enter_group) as stranger:
         controlled.deploy("r1")
         assert stranger.pid in map(int, (controlled.group / "cgroup.procs").read_text().split())
-        assert get(controlled.sock)["pid"] in control_groups.members(control_groups.top() / "shop")
+        assert get(controlled.sock)["pid"] in control_groups.members(site_groups.top() / "shop")
         stranger.kill()
 
 
-def test_limits_are_written_where_the_kernel_looks(launcher: ModuleType, tmp_path: Path) -> None:
+def test_limits_are_written_where_the_kernel_looks(tmp_path: Path) -> None:
     base = tmp_path
     group = base / "sites-1-2/shop/blue"
     group.mkdir(parents=True)
@@ -241,10 +229,10 @@ def test_limits_are_written_where_the_kernel_looks(launcher: ModuleType, tmp_pat
         (folder / "cgroup.subtree_control").write_text("memory pids\n")
     (base / "memory.max").write_text(str(8 << 30))
     wanted = {"memory_max": "50%", "tasks_max": 100}
-    assert launcher.limit_group(group.parent, group, wanted)
-    assert (group.parent / "memory.max").read_text() == str(min(8 << 30, launcher.whole_memory(Path("/x"))) // 2)
+    assert limits.limit_group(group.parent, group, wanted)
+    assert (group.parent / "memory.max").read_text() == str(min(8 << 30, limits.whole_memory(Path("/x"))) // 2)
     assert (group / "pids.max").read_text() == "100"
-    assert launcher.limit_group(group.parent, group, {})
+    assert limits.limit_group(group.parent, group, {})
     assert (group.parent / "memory.max").read_text() == (group / "pids.max").read_text() == "max"
 
 
@@ -252,9 +240,10 @@ def test_limits_are_written_where_the_kernel_looks(launcher: ModuleType, tmp_pat
     ("text", "number"),
     [("infinity", None), ("1T", 1 << 40), ("500M", 500 << 20), ("4096", 4096), (4096, 4096), ("3K", 3072)],
 )
-def test_amounts_are_read_alike(launcher: ModuleType, text: object, number: int | None) -> None:
-    assert launcher.amount(text) == control_groups.amount(text) == number
-    assert launcher.amount("90%", 1000) == 900
+def test_amounts_are_read_as_systemd_writes_them(text: object, number: int | None) -> None:
+    assert control_groups.amount(text) == number
+    assert control_groups.amount("90%", 1000) == 900
+    assert control_groups.amount("90%") is None
 
 
 def test_a_server_has_its_limits_and_is_the_first_to_go(host: Host) -> None:
@@ -263,9 +252,7 @@ def test_a_server_has_its_limits_and_is_the_first_to_go(host: Host) -> None:
     limits = {line[:26].strip(): line[26:].split()[:2] for line in Path(f"/proc/{pid}/limits").read_text().splitlines()}
     assert limits["Max file size"] == [str(2 << 30)] * 2
     pids = (
-        control_groups.top() / "shop" / host.site.live_slot() / "pids.max"
-        if control_groups.top()
-        else Path("/nonexistent")
+        site_groups.top() / "shop" / host.site.live_slot() / "pids.max" if site_groups.top() else Path("/nonexistent")
     )
     assert (pids.read_text().split() if pids.exists() else limits["Max processes"][:1]) == ["3000"]
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "300"

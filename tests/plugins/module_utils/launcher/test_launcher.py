@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 from supervised import GROUP, USER, Host, each_server, eventually, get
 
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import slots
+from ansible_collections.wsgi.sites.plugins.module_utils.launcher import keystrokes
+from ansible_collections.wsgi.sites.plugins.module_utils.launcher.messages import LauncherError
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, slots
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import supervisor
-from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system import cpus, process
 
 
 def launch(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -285,19 +287,18 @@ def test_nor_can_it_by_a_32_bit_call(typing: Host) -> None:
     [(True, "0\n", "warned"), (True, "1\n", "refused"), (True, None, "refused"), (False, "1\n", "silent")],
 )
 def test_without_seccomp_it_is_the_kernels_setting_that_counts(
-    plugin, tmp_path: Path, monkeypatch, capsys, terminal: bool, legacy: str | None, outcome: str
+    tmp_path: Path, monkeypatch, capsys, terminal: bool, legacy: str | None, outcome: str
 ) -> None:
-    launcher = plugin("roles/release/files/launcher.py")
-    monkeypatch.setattr(launcher, "IOCTL", {})
-    monkeypatch.setattr(launcher, "has_terminal", lambda: terminal)
-    monkeypatch.setattr(launcher, "LEGACY_TIOCSTI", tmp_path / "legacy_tiocsti")
+    monkeypatch.setattr(keystrokes, "IOCTL", {})
+    monkeypatch.setattr(keystrokes, "has_terminal", lambda: terminal)
+    monkeypatch.setattr(keystrokes, "LEGACY_TIOCSTI", tmp_path / "legacy_tiocsti")
     if legacy is not None:
         (tmp_path / "legacy_tiocsti").write_text(legacy)
     if outcome == "refused":
-        with pytest.raises(launcher.LauncherError, match="could type into this terminal"):
-            launcher.forbid_typing()
+        with pytest.raises(LauncherError, match="could type into this terminal"):
+            keystrokes.forbid_typing()
     else:
-        launcher.forbid_typing()
+        keystrokes.forbid_typing()
         assert ("only dev.tty.legacy_tiocsti guards" in capsys.readouterr().err) == (outcome == "warned")
 
 
@@ -321,39 +322,33 @@ def test_a_killed_supervisords_server_ends_once_its_successor_serves(host: Host)
     eventually(lambda: process.is_gone(orphan))
 
 
-@pytest.mark.parametrize(
-    ("own", "files", "expected"),
-    [
-        ("0::/\n", {"cpu.max": "150000 100000"}, [1.5]),
-        ("0::/\n", {"cpu.max": "max 100000"}, []),
-        ("0::/app/web\n", {"app/cpu.max": "50000 100000", "app/web/cpu.max": "200000 100000"}, [2.0, 0.5]),
-        ("1:cpu:/app\n0::/app\n", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, [1.0]),
-        ("1:cpu,cpuacct:/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, []),
-        ("1:memory:/\n", {}, []),
-    ],
-)
-def test_a_cpu_quota_is_seen_however_control_groups_are_mounted(
-    plugin, tmp_path: Path, own: str, files: dict[str, str], expected: list[float]
-) -> None:
-    quotas = plugin("roles/release/files/launcher.py").quotas
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content + "\n")
-    assert sorted(set(quotas(tmp_path, own)), reverse=True) == expected
+# The lines of a gunicorn.conf.py of an older version that count workers.
+OLD_SETTINGS = """
+import os
+cpus = int(os.environ.get("SITE_CPUS") or os.cpu_count() or 1)
+workers = {workers}
+threads = 1
+control_socket_disable = True
+"""
 
 
 @pytest.mark.parametrize(
-    ("manifest", "busy", "counted"),
+    ("workers", "settings", "manifest"),
     [
-        ({"workers": "auto"}, 0, (5, 5, 5)),
-        ({"workers": 2}, 9, (2, 2, 2)),
-        ({"workers": "auto", "workers_min": 2}, 0, (5, 2, 2)),
-        ({"workers": "auto", "workers_min": 2}, 4, (5, 2, 4)),
-        ({"workers": 20, "workers_min": 2, "workers_max": 8}, 20, (8, 2, 8)),
+        (2 * cpus.usable() + 1, "2 * cpus + 1", {}),
+        (2, 'int(os.environ.get("SITE_WORKERS_FIRST") or 1)', {"workers": 3, "workers_min": 2, "threads": 1}),
     ],
 )
-def test_workers_that_follow_the_load_begin_between_their_limits(
-    plugin, manifest: dict, busy: int, counted: tuple[int, int, int]
+def test_a_release_of_an_older_version_starts_again_after_a_newer_one(
+    host: Host, workers: int, settings: str, manifest: dict
 ) -> None:
-    found = plugin("roles/release/files/launcher.py").crew(manifest, 2, busy)
-    assert tuple(int(found[f"SITE_WORKERS{word}"]) for word in ("", "_MIN", "_FIRST")) == counted
+    folder = host.site.release("r1")
+    command = ["/usr/bin/python3", "-m", "gunicorn", "--config", str(folder / "gunicorn.conf.py"), "wsgi:app"]
+    host.release("r1", command=command, **manifest)
+    (folder / "gunicorn.conf.py").write_text(OLD_SETTINGS.format(workers=settings))
+    host.deploy("r2", workers=1, threads=4)
+    slot = deployment.start(host.site, "r1")["slot"]
+    deployment.switch(host.site, slot, "r1", drain=0)
+    found = get(host.sock)
+    assert found["release"] == "r1"
+    eventually(lambda: len(process.children(found["pid"])) == workers)

@@ -1,4 +1,4 @@
-"""Workers that follow the load: what the scaler sees, what it makes of that, and a site that it looks after."""
+"""The autoscaler: what it sees, what it decides, and a site that it scales."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,25 +17,25 @@ from shop_under_load import APP, Clients, Shop, booked
 from slow_database import SlowDatabase, slow_database
 from supervised import Host, eventually
 
+from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler import cli
+from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler.cli import INTERVAL
+from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler.master import Master
+from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler.policy import Policy, Sample
+from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler.unix_sockets import queue
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
-
-@pytest.fixture
-def scaler(plugin) -> ModuleType:
-    return plugin("roles/release/files/scaler.py")
-
-
-# --- What it makes of what it sees ------------------------------------------------------------------------------------
+# --- What it decides --------------------------------------------------------------------------------------------------
 
 
 class Site:
-    """A gunicorn that does as it is told at once, shown to a judge four times a second."""
+    """A gunicorn that obeys at once, sampled four times a second."""
 
-    def __init__(self, scaler: ModuleType, workers: int, **judge: int) -> None:
-        self.module, self.workers, self.now = scaler, workers, 1000.0
-        self.judge = scaler.Judge(**{"least": 1, "most": 8, "each": 1, **judge})
+    def __init__(self, workers: int, **limits: int) -> None:
+        self.workers, self.now = workers, 1000.0
+        self.policy = Policy(**{"least": 1, "most": 8, "each": 1, **limits})
 
     def goes_on(self, seconds: float, waiting: int = 0, taken: int = 0, always: bool = False) -> list[int]:
         """How many workers there are after each look of this time.
@@ -44,41 +43,41 @@ class Site:
         :param taken: how many connections are at work at every other look, or always
         """
         found = []
-        for turn in range(round(seconds / self.module.INTERVAL)):
+        for turn in range(round(seconds / INTERVAL)):
             at_work = taken if always or turn % 2 else 0
-            look = self.module.Look(self.now, self.workers, frozenset(range(waiting)), at_work)
-            self.workers += self.judge.judge(look)
-            self.now += self.module.INTERVAL
+            look = Sample(self.now, self.workers, frozenset(range(waiting)), at_work)
+            self.workers += self.policy.decide(look)
+            self.now += INTERVAL
             found.append(self.workers)
         return found
 
     @classmethod
-    def known(cls, scaler: ModuleType, workers: int, **judge: int) -> Site:
+    def known(cls, workers: int, **limits: int) -> Site:
         """One whose workers have been counted."""
-        site = cls(scaler, workers, **judge)
+        site = cls(workers, **limits)
         assert set(site.goes_on(3)) == {workers}
         return site
 
 
-def test_who_waits_for_a_moment_only_is_no_reason(scaler: ModuleType) -> None:
-    site = Site.known(scaler, 2)
+def test_a_request_that_waits_for_a_moment_adds_no_worker() -> None:
+    site = Site.known(2)
     for number in range(40):
-        look = scaler.Look(site.now, 2, frozenset({number}), 2)
-        assert site.judge.judge(look) == 0
-        site.now += scaler.INTERVAL
+        look = Sample(site.now, 2, frozenset({number}), 2)
+        assert site.policy.decide(look) == 0
+        site.now += INTERVAL
 
 
-def test_who_still_waits_gets_as_many_as_needed_and_at_most_as_many_again(scaler: ModuleType) -> None:
-    assert max(Site.known(scaler, 4).goes_on(1, waiting=2, taken=4)) == 6
-    assert max(Site.known(scaler, 4, each=4).goes_on(1, waiting=5, taken=16)) == 6
-    site = Site.known(scaler, 2)
+def test_waiting_requests_add_as_many_workers_as_they_need_and_at_most_as_many_again() -> None:
+    assert max(Site.known(4).goes_on(1, waiting=2, taken=4)) == 6
+    assert max(Site.known(4, each=4).goes_on(1, waiting=5, taken=16)) == 6
+    site = Site.known(2)
     assert max(site.goes_on(1.5, waiting=100, taken=2)) == 4, "the others get time to start"
     assert max(site.goes_on(2, waiting=100, taken=4)) == 8
     assert set(site.goes_on(60, waiting=100, taken=8)) == {8}, "never more than there may be"
 
 
-def test_they_go_one_by_one_when_nobody_has_waited_and_one_less_would_do(scaler: ModuleType) -> None:
-    site = Site.known(scaler, 4, least=2)
+def test_workers_stop_one_by_one_when_no_request_has_waited_and_one_less_suffices() -> None:
+    site = Site.known(4, least=2)
     assert set(site.goes_on(25)) == {4}
     assert site.goes_on(10)[-1] == 3
     assert site.goes_on(31)[-1] == 2
@@ -86,51 +85,51 @@ def test_they_go_one_by_one_when_nobody_has_waited_and_one_less_would_do(scaler:
 
 
 @pytest.mark.parametrize(("taken", "left"), [(13, 4), (9, 3), (8, 2), (4, 1), (0, 1)])
-def test_as_many_stay_as_have_been_at_work(scaler: ModuleType, taken: int, left: int) -> None:
-    assert Site.known(scaler, 4, each=4).goes_on(400, taken=taken)[-1] == left
+def test_as_many_workers_stay_as_have_been_in_use(taken: int, left: int) -> None:
+    assert Site.known(4, each=4).goes_on(400, taken=taken)[-1] == left
 
 
-def test_none_goes_while_one_is_at_work(scaler: ModuleType) -> None:
+def test_no_worker_stops_during_a_request() -> None:
     """gunicorn would take the oldest worker, whatever that is at."""
-    site = Site.known(scaler, 4)
+    site = Site.known(4)
     assert set(site.goes_on(400, taken=1, always=True)) == {4}
     assert site.goes_on(1)[-1] == 3, "at once, when it is not"
 
 
-def test_one_that_crashed_is_the_masters_business(scaler: ModuleType) -> None:
-    site = Site.known(scaler, 3)
+def test_a_worker_that_crashed_is_left_to_the_master() -> None:
+    site = Site.known(3)
     site.workers = 2
     assert set(site.goes_on(2, taken=3)) == {2}
     site.workers = 3
     assert set(site.goes_on(20, taken=3)) == {3}
 
 
-def test_what_somebody_else_has_told_the_master_is_put_right(scaler: ModuleType) -> None:
-    fewer = Site.known(scaler, 3, least=3)
+def test_a_number_of_workers_outside_the_limits_is_corrected() -> None:
+    fewer = Site.known(3, least=3)
     fewer.workers = 1
     assert fewer.goes_on(10)[-1] == 3
-    more = Site.known(scaler, 3, most=3)
+    more = Site.known(3, most=3)
     more.workers = 5
     assert set(more.goes_on(100, taken=3)) == {5}, "they may be ending their requests"
     assert more.goes_on(30, taken=3)[-1] == 3
 
 
-def test_one_that_still_ends_its_request_is_not_counted_as_there(scaler: ModuleType) -> None:
+def test_a_worker_that_ends_its_last_request_is_not_counted() -> None:
     """It goes for good, and another one is wanted meanwhile."""
-    site = Site.known(scaler, 3, most=3)
+    site = Site.known(3, most=3)
     site.goes_on(31, taken=2)
-    assert site.judge.wanted == 2
+    assert site.policy.wanted == 2
     site.workers = 3
     assert set(site.goes_on(20, taken=2)) == {3}
-    assert site.judge.wanted == 2
+    assert site.policy.wanted == 2
     site.goes_on(1, waiting=1, taken=2)
-    assert site.judge.wanted == 3
+    assert site.policy.wanted == 3
 
 
 # --- What it sees -----------------------------------------------------------------------------------------------------
 
 
-def test_it_sees_who_waits_at_this_socket_alone(scaler: ModuleType, tmp_path: Path) -> None:
+def test_it_sees_the_queue_of_this_socket_alone(tmp_path: Path) -> None:
     def listen(name: str) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
         made.bind(str(tmp_path / name))
@@ -147,15 +146,15 @@ def test_it_sees_who_waits_at_this_socket_alone(scaler: ModuleType, tmp_path: Pa
     with listen("sock.new") as server, listen("other") as other, socket.socket(socket.AF_UNIX) as elsewhere:
         (tmp_path / "sock.new").rename(tmp_path / "sock")
         elsewhere.connect(other.getsockname())
-        assert scaler.crowd(sock) == (frozenset(), 0)
+        assert queue(sock) == (frozenset(), 0)
         with connect(), connect(), connect():
-            pending, taken = scaler.crowd(sock)
+            pending, taken = queue(sock)
             assert (len(pending), taken) == (3, 0)
             with server.accept()[0] as one:
-                unread, taken = scaler.crowd(sock)
+                unread, taken = queue(sock)
                 assert (len(unread), len(unread & pending), taken) == (3, 2, 1), "taken is not yet served"
                 assert one.recv(100)
-                still, taken = scaler.crowd(sock)
+                still, taken = queue(sock)
                 assert (still, taken) == (unread & pending, 1)
 
 
@@ -191,15 +190,8 @@ class Busy(Shop):
         self.brings = manifest.worker_settings(evaluate("site_entry", variables))
         self.brings |= {"processes": evaluate("__release_process_manifest", variables)}
         self.scaler = host.folder / "scaler"
-        text = (PROJECT / "roles/release/files/scaler.py").read_text()
-        for before, after in (
-            ('RUN = Path("/run/sites")', f'RUN = Path("{host.folder}/run")'),
-            ("CALM = 30.0", "CALM = 1.0"),
-        ):
-            assert before in text
-            text = text.replace(before, after)
-        self.scaler.write_text(text)
-        self.scaler.chmod(0o755)
+        calm = ("from {engine}.autoscaler import policy", "policy.CALM = 1.0")
+        host.install("scaler", *calm, module="autoscaler.cli")
         # What it does itself is shown by the rest: it is the site's user, and starts with the live slot's number.
         self.app = APP.replace("    body =", WAITS.format(port=database.port) + "    body =")
         super().__init__(host, rig, "gunicorn")
@@ -282,7 +274,7 @@ def test_workers_come_when_requests_wait_and_go_again_and_nothing_is_lost(
             shop.book.write_text("")
     assert database.most == at_once
     assert "1 → 2 workers (" in shop.said()
-    assert "2 → 1 workers (nobody has waited)" in shop.said()
+    assert "2 → 1 workers (no request has waited)" in shop.said()
 
 
 @needs_nginx
@@ -319,30 +311,29 @@ def test_it_goes_on_after_a_switch_and_after_a_crash_of_either(host: Host, rig: 
         served(rises(), database)
 
 
-def test_the_server_of_another_release_is_none_of_its_business(
-    scaler: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scaler, "RUN", tmp_path)
+def test_the_server_of_another_release_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "RUN", tmp_path)
     (tmp_path / "shop-blue.pid").write_text('{"pid": 1, "start": 2}')
     (tmp_path / "slots/blue").mkdir(parents=True)
     (tmp_path / "slots/blue/release").symlink_to("../../releases/one")
     (tmp_path / "live").symlink_to("slots/blue")
-    assert scaler.live(tmp_path, "shop", "one") == ("blue", {"pid": 1, "start": 2})
+    site = paths.Layout("shop", tmp_path)
+    assert cli.live(site, "one") == ("blue", {"pid": 1, "start": 2})
     with pytest.raises(ProcessLookupError):
-        scaler.live(tmp_path, "shop", "two")
+        cli.live(site, "two")
 
 
-def test_only_a_master_that_listens_is_told_anything(scaler: ModuleType) -> None:
+def test_a_master_without_signal_handlers_gets_no_signal() -> None:
     """Until gunicorn has its handlers, SIGTTIN would stop the process."""
     start = int(Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19])
-    server = scaler.Server("blue", {"pid": os.getpid(), "start": start})
-    assert not server.listens()
+    server = Master("blue", {"pid": os.getpid(), "start": start})
+    assert not server.takes_signals()
     before = {sign: signal.signal(sign, lambda *_: None) for sign in (signal.SIGTTIN, signal.SIGTTOU)}
     try:
-        assert server.listens()
+        assert server.takes_signals()
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
         server.close()
     with pytest.raises(ProcessLookupError):
-        scaler.Server("blue", {"pid": os.getpid(), "start": start - 1})
+        Master("blue", {"pid": os.getpid(), "start": start - 1})

@@ -1,0 +1,1 @@
+../plugin_utils/checked_module.py
