@@ -97,6 +97,17 @@ def test_ansible_doc_shows_every_role_with_its_entry_points():
         assert any(entry_point.get("author") for entry_point in shown[role]["entry_points"].values()), role
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_every_entry_point_of_a_role_has_its_tasks(role: str):
+    folder = PROJECT / "roles" / role
+    specs = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())["argument_specs"]
+    tables = re.findall(r"(?m)^\| entry point \|.*\n((?:\|.*\n)+)", (folder / "README.md").read_text())
+    rows = [row.split("|")[1] for table in tables for row in table.splitlines()]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    tasks = {path.stem for path in folder.glob("tasks/*.yml")}
+    assert named | set(specs if tasks else ()) <= tasks
+
+
 def ansible_doc(kind: str, names: list[str]) -> dict:
     """What `ansible-doc` says of these plugins of the collection, by their short names."""
     full = [f"wsgi.sites.{name}" for name in names]
