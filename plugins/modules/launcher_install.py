@@ -19,7 +19,7 @@ short_description: Install the launcher and the autoscaler
 description:
   - Packs the launcher, which becomes the server of a slot, and the autoscaler, which adapts the number of gunicorn's
     workers to the load, each into one file below C(/usr/local/lib/sites). They need nothing but the system's Python.
-author: The authors of wsgi.sites
+author: The authors of wsgi.sites (@wsgi)
 options: {}
 attributes:
   check_mode: {support: full}
