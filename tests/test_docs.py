@@ -57,6 +57,25 @@ def test_every_link_of_a_manual_leads_to_a_file(file: str):
     assert [link for link in links if not ((PROJECT / file).parent / link).exists()] == []
 
 
+def test_each_walk_of_the_architecture_has_five_hops_that_exist():
+    walks = re.split(r"(?m)^### ", (PROJECT / "docs/architecture.md").read_text())[1:]
+    assert len(walks) == 3
+    for walk in walks:
+        hops = re.findall(r"(?m)^\| (\d) \| \[([\w/.]+)\]\([\w/.]+\) \| `([\w.]+)` \|", walk)
+        assert [hop for hop, *_ in hops] == ["1", "2", "3", "4", "5"]
+        for _, file, name in hops:
+            mark = {".py": rf"def {name}\b", ".j2": rf"block {name}\b"}.get(Path(file).suffix, re.escape(name))
+            assert re.search(mark, (PROJECT / file).read_text()), (file, name)
+
+
+@pytest.mark.parametrize("role", sorted({path.parts[-3] for path in PROJECT.glob("roles/*/templates/*.j2")}))
+def test_the_readme_of_a_role_names_every_block_of_its_templates(role: str):
+    folder = PROJECT / "roles" / role
+    templates = "".join(path.read_text() for path in folder.glob("templates/*.j2"))
+    blocks = set(re.findall(r"{%-? block (\w+)", templates))
+    assert sorted(block for block in blocks if f"`{block}`" not in (folder / "README.md").read_text()) == []
+
+
 MODULES = sorted(path.stem for path in PROJECT.glob("plugins/modules/*.py"))
 LOOKUPS = sorted(path.stem for path in PROJECT.glob("plugins/lookup/*.py"))
 ROLES = sorted(path.name for path in PROJECT.glob("roles/*"))

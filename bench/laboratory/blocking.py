@@ -12,17 +12,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from measuring.tables import spread, table
+
 from laboratory import chart
 from laboratory.bench import CPUS, MANY, Bench, Row
 from laboratory.cases import AS_IT_COMES, CONNECTIONS
 from laboratory.fronts import chains
+from laboratory.rows import unique, values
 from laboratory.servers import await_answer, development
-from laboratory.tables import in_order, spread, table, values
 
-TITLE = "Is it blocking?"
-TEXT = """Requests that sleep, as those do that wait for others, all sent at once. Expected is what follows from how
-many a server can have at work at a time; the rest stands in line. Flask's development server is asked directly, all
-others as they are deployed: behind nginx, on their socket."""
+TITLE = "Blocking requests"
+TEXT = """Requests that sleep, as requests do that wait for other services, all sent at once. The expected time follows
+from the number of requests that a server processes simultaneously; the others wait. Flask's development server is
+measured directly, all others as they are deployed: behind nginx, on their socket."""
 
 ENDLESS = math.inf
 
@@ -149,7 +151,7 @@ def report(rows: list[Row]) -> str:
                 spread(values(here, "took", server=name), "{:.2f}".format),
                 *(spread(values(here, of, server=name), "{:.0f}".format) for of in ("processes", "threads", "failed")),
             ]
-            for name in in_order(here, "server")
+            for name in unique(here, "server")
         ]
         head = [
             f"{count} × {seconds:g} s",

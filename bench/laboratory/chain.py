@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from measuring.tables import number, spread, table
+
 from laboratory import chart
 from laboratory.bench import FILES, Bench, Row, folder, lay_site
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL, VARIANTS
 from laboratory.fronts import by_themselves, chains, tutorials
 from laboratory.load import ask
-from laboratory.tables import in_order, middle, number, spread, table, values
+from laboratory.rows import median, unique, values
 
-TITLE = "What the chain costs"
-TEXT = """wrk asks for a tiny page, for JSON and for a page from SQLite, of each server: by itself on TCP; deployed,
-behind the bundle's nginx on its socket; and behind nginx as most tutorials set it up (`bench/baseline/`: TCP, HTTP/1.0,
-no keepalive). All have 2·CPU+1 workers, and 4 threads where they have threads. Files: the bundle's site beside Debian's
-default site."""
+TITLE = "Cost of the chain"
+TEXT = """wrk requests a tiny page, JSON and a page from SQLite from each server: by itself on TCP; deployed, behind the
+collection's nginx on its socket; and behind nginx as most tutorials configure it (`bench/baseline/`: TCP, HTTP/1.0, no
+keepalive). All have 2·CPU+1 workers, and 4 threads where they have threads. Files: the collection's site beside
+Debian's default site."""
 
 BARE, OURS, TUTORIALS = "by itself", "the bundle's nginx", "the tutorials' nginx"
 WAYS = (BARE, OURS, TUTORIALS)
@@ -91,9 +93,9 @@ def aims(rows: list[Row]) -> str:
     """What the default chain is measured by."""
     lines = []
     for page in PAGES:
-        ours = {of: middle(rows, of, server=DEFAULT, way=OURS, page=page) for of in ("rate", "p99")}
-        theirs = {of: middle(rows, of, server=TUTORIAL, way=TUTORIALS, page=page) for of in ("rate", "p99")}
-        alone = middle(rows, "rate", server=DEFAULT, way=BARE, page=page)
+        ours = {of: median(rows, of, server=DEFAULT, way=OURS, page=page) for of in ("rate", "p99")}
+        theirs = {of: median(rows, of, server=TUTORIAL, way=TUTORIALS, page=page) for of in ("rate", "p99")}
+        alone = median(rows, "rate", server=DEFAULT, way=BARE, page=page)
         lines.append(
             [page, *(f"{share:.2f}" for share in
                      (ours["rate"] / theirs["rate"], ours["p99"] / theirs["p99"], ours["rate"] / alone))]
@@ -116,7 +118,7 @@ def servers(rows: list[Row], page: str) -> str:
             if not rates:
                 line += ["-", "-"]
                 continue
-            found[way] = middle(here, "rate", server=name, way=way)
+            found[way] = median(here, "rate", server=name, way=way)
             line += [spread(rates), quantiles(here, server=name, way=way)]
         for way in (BARE, TUTORIALS):
             line.append(f"{found[OURS] / found[way]:.2f}" if way in found else "-")
@@ -132,7 +134,7 @@ def files(rows: list[Row]) -> str:
     lines = []
     for file in FILES:
         here = [row for row in rows if row["page"] == file]
-        found = {way: middle(here, "rate", way=way) for way in (OURS, TUTORIALS)}
+        found = {way: median(here, "rate", way=way) for way in (OURS, TUTORIALS)}
         line = [told(file)]
         for way in (OURS, TUTORIALS):
             line += [spread(values(here, "rate", way=way)), quantiles(here, way=way)]
@@ -148,7 +150,7 @@ def told(file: str) -> str:
 
 def quantiles(rows: list[Row], **where: object) -> str:
     """Half of the answers, and 99 % of them."""
-    return " / ".join(number(middle(rows, of, **where)) for of in ("p50", "p99"))
+    return " / ".join(number(median(rows, of, **where)) for of in ("p50", "p99"))
 
 
 def remarks(rows: list[Row]) -> str:
@@ -167,8 +169,8 @@ def plots(rows: list[Row]) -> dict[str, str]:
     for page, words in (("tiny", "a tiny page"), ("database", "a page from SQLite")):
         here = [row for row in rows if row["page"] == page]
         groups = [
-            (name, [middle(here, "rate", server=name, way=way) for way in WAYS])
-            for name in in_order(here, "server")
+            (name, [median(here, "rate", server=name, way=way) for way in WAYS])
+            for name in unique(here, "server")
             if name in SERVERS
         ]
         drawn[f"chain-{page}"] = chart.bars(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring.commands import ROOT
+from measuring.tables import spread, table
 
 from laboratory import chart
 from laboratory.bench import CPUS, MANY, Bench, Row
@@ -16,11 +17,11 @@ from laboratory.blocking import all_at_once
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL
 from laboratory.fronts import by_themselves, chains, ours, tutorials
 from laboratory.load import ask
+from laboratory.rows import median, unique, values
 from laboratory.servers import await_answer, await_truth, deployed
-from laboratory.tables import in_order, middle, spread, table, values
 
-TITLE = "How it grows"
-TEXT = """First with the number of clients, for a JSON answer. Then with the number of workers, 32 clients asking, for a
+TITLE = "Scaling with clients and workers"
+TEXT = """First with the number of clients, for a JSON answer. Then with the number of workers and 32 clients, for a
 page from SQLite, which needs a CPU, and for one that waits 20 ms for something else. Then the memory of the sample
 site's workers: what the kernel counts for all processes of a server together, shared pages once (PSS)."""
 
@@ -181,10 +182,10 @@ def report(rows: list[Row]) -> str:
 
 def crossed(rows: list[Row], down: str, head: str, of: str) -> str:
     """A row for each number, a column for each server."""
-    names = in_order(rows, "server")
+    names = unique(rows, "server")
     lines = [
         [str(count), *(spread(values(rows, of, server=name, **{down: count})) for name in names)]
-        for count in in_order(rows, down)
+        for count in unique(rows, down)
     ]
     return table([head, *names], lines)
 
@@ -193,10 +194,9 @@ def knees(rows: list[Row]) -> str:
     """With how few workers nearly all is reached that more would bring, and what 2·CPU+1 reach."""
     lines = []
     for page in PAGES:
-        for name in in_order(rows, "server"):
+        for name in unique(rows, "server"):
             rates = {
-                count: middle(rows, "rate", server=name, page=page, workers=count)
-                for count in in_order(rows, "workers")
+                count: median(rows, "rate", server=name, page=page, workers=count) for count in unique(rows, "workers")
             }
             best = max(rates.values())
             knee = min(count for count, rate in rates.items() if rate >= 0.95 * best)
@@ -212,8 +212,8 @@ def plots(rows: list[Row]) -> dict[str, str]:
 
     def curves(here: list[Row], across: str, of: str) -> list[tuple[str, list[chart.Point]]]:
         return [
-            (name, [(x, middle(here, of, server=name, **{across: x})) for x in in_order(here, across)])
-            for name in in_order(here, "server")
+            (name, [(x, median(here, of, server=name, **{across: x})) for x in unique(here, across)])
+            for name in unique(here, "server")
         ]
 
     drawn = {

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from measuring.commands import ROOT, BenchError
+from measuring.tables import spread, table
 
 from laboratory import chart
 from laboratory.bench import Bench, Row
-from laboratory.tables import in_order, middle, spread, table, values
+from laboratory.rows import median, unique, values
 
-TITLE = "JSON"
-TEXT = """What `JSON_LIBRARY` of the sample site chooses: how long it takes to write the word list, and to read it back,
+TITLE = "JSON libraries"
+TEXT = """The libraries that `JSON_LIBRARY` of the sample site selects: the time to write the word list, and to read it,
 through the site's own provider (`app/wordbook/json_provider.py`), in one process, the libraries taking turns."""
 
 LIBRARIES = ("json", "simplejson", "orjson")
@@ -51,15 +52,15 @@ def measure(bench: Bench) -> Iterator[Row]:
 def report(rows: list[Row]) -> str:
     """A row for each library and size."""
     lines = []
-    for size in in_order(rows, "words"):
-        usual = {way: middle(rows, "micros", library="json", words=size, way=way) for way in ("write", "read")}
-        for library in in_order(rows, "library"):
+    for size in unique(rows, "words"):
+        usual = {way: median(rows, "micros", library="json", words=size, way=way) for way in ("write", "read")}
+        for library in unique(rows, "library"):
             line = [f"{library}, {size} words"]
             for way in ("write", "read"):
                 found = values(rows, "micros", library=library, words=size, way=way)
                 line += [
                     spread(found),
-                    f"{usual[way] / middle(rows, 'micros', library=library, words=size, way=way):.1f}",
+                    f"{usual[way] / median(rows, 'micros', library=library, words=size, way=way):.1f}",
                 ]
             lines.append(line)
     return table(["library", "write, µs", "times as fast as json", "read, µs", "times as fast as json"], lines)
@@ -67,9 +68,9 @@ def report(rows: list[Row]) -> str:
 
 def plots(rows: list[Row]) -> dict[str, str]:
     """The longest list."""
-    size = max(in_order(rows, "words"))
+    size = max(unique(rows, "words"))
     groups = [
-        (library, [middle(rows, "micros", library=library, words=size, way=way) for way in ("write", "read")])
-        for library in in_order(rows, "library")
+        (library, [median(rows, "micros", library=library, words=size, way=way) for way in ("write", "read")])
+        for library in unique(rows, "library")
     ]
     return {"json": chart.bars(f"JSON of {size} words", "microseconds", ["write", "read"], groups)}

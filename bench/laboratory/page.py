@@ -56,9 +56,9 @@ def as_json(results: Results) -> str:
 
 def lay(results: Results, folder: Path, plots: Path) -> Path:
     """Write the page into one folder and its plots into another; the page."""
-    parts = ["# What it can do, measured", ""]
+    parts = ["# Performance", ""]
     if results["quick"]:
-        parts += ["**Scaled down: this shows that everything runs. The figures mean nothing.**", ""]
+        parts += ["**Scaled down, to show that everything runs. The figures mean nothing.**", ""]
     parts += [INTRODUCTION, "", *told(results["about"]), ""]
     for name, rows in results["experiments"].items():
         module = importlib.import_module(f"laboratory.{name}")
@@ -89,6 +89,6 @@ def publish(folder: Path, docs: Path = DOCS) -> Path:
 
 
 INTRODUCTION = """Made by `bench/run` from its figures (`performance.json`); see `bench/README.md`. Everything runs on
-one machine and talks over loopback, so servers, nginx and wrk share its CPUs. Compare figures of one run with each
-other, not with those of other machines. Of several rounds, in which the sides take turns, the median is shown, with the
-range. Percentiles are wrk's."""
+one machine over loopback, so servers, nginx and wrk share its CPUs. Compare figures within one run, not with those of
+other machines. The figures are medians of several rounds, in which the sides take turns, with the range. Percentiles
+are those of wrk."""

@@ -15,6 +15,7 @@ from measuring.commands import BenchError
 from nginx_rig import evaluate, free_port, role_variables
 from supervised import GROUP, USER, Host, eventually, server_files, worker_settings
 
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import public_files
 from laboratory.bench import MANY, Bench, folder, lay_site
 
 Keys = Mapping[str, Any]
@@ -47,7 +48,7 @@ def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = la
     if not uwsgi:
         run = ["-m", "gunicorn", "--config", place / "gunicorn.conf.py", "wsgi:app"]
     backlog = evaluate("site_entry.backlog", role_variables({"shop": site}, site_name="shop"))
-    changes = {**worker_settings(**site), "backlog": backlog}
+    changes = {**worker_settings(**site), "backlog": backlog, "public": ["app/static"]}
     changes |= {"sockets": ["sock", "uwsgi.sock"]} if uwsgi else {}
     environment: dict[str, str] = {}
     host.release(
@@ -76,6 +77,7 @@ def deployed(bench: Bench, keys: Keys, lay: Lay = lay_site) -> Iterator[Host]:
         slot = host.site.slot("blue")
         slot.mkdir()
         (slot / "release").symlink_to("../../releases/r1")
+        public_files.publish(host.site, "blue")
         host.site.live.symlink_to("slots/blue")
         with running([str(host.launcher), str(host.site.root), "blue"], place) as host.process:
             yield host

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from load_generator import LoadGenerator, Times
 from measuring.commands import ROOT, command
+from measuring.tables import number, spread, table
 from nginx_rig import free_port, render
 from supervised import GROUP, SUPERVISORD, USER, Host, made_host
 
@@ -24,15 +25,15 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import supervis
 from laboratory import chart
 from laboratory.bench import Bench, Row
 from laboratory.fronts import nginx
+from laboratory.rows import unique, values
 from laboratory.servers import await_truth, page, release
-from laboratory.tables import in_order, number, spread, table, values
 
-TITLE = "What a switch costs"
-TEXT = """New code goes live while eight clients ask and send without end; half of them keep their connections. The site
-is the same for all three, behind the bundle's nginx and under supervisor: the tests' shop app, which takes a second to
-import, as many apps do. By restart and by HUP, the code is written over that which runs, as is usual; by slots, it
-comes as a new release, and the older one gets the bundle's usual 2.5 s to end its requests. A request is lost if it got
-no answer, or none that a client can use. The grey part is the change, from its command until that has ended."""
+TITLE = "Cost of a switch"
+TEXT = """New code goes live while eight clients send requests without pause; half of them keep their connections. The
+site is the same for all three, behind the collection's nginx and under supervisor: the tests' shop app, which takes a
+second to import, as many apps do. By restart and by HUP, the code is overwritten, as is usual; by slots, it is a new
+release, and the old one gets the usual 2.5 s to finish its requests. A request is lost if it got no answer, or none
+that a client can use. The grey area is the change, from its command to its end."""
 
 SHOP_APP = ROOT / "molecule" / "shared" / "shop" / "wsgi.py"
 RELEASE = 'os.environ["SITE_RELEASE"]'
@@ -178,7 +179,7 @@ def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool)
 def report(rows: list[Row]) -> str:
     """A row for each way."""
     lines = []
-    for way in in_order(rows, "way"):
+    for way in unique(rows, "way"):
         here = [row for row in rows if row["way"] == way]
         lines.append(
             [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import yaml
 
 from measuring.commands import ROOT
 
@@ -79,6 +80,5 @@ def steps(repeat: int) -> Iterator[Step]:
 
 def drain() -> float:
     """Seconds that the bundle leaves an old release after the switch."""
-    defaults = (ROOT / "roles/release/defaults/main.yml").read_text(encoding="utf-8")
-    # By hand, since whatever Python starts this script may have no YAML.
-    return float(re.findall(r"^release_drain: (\S+)", defaults, re.MULTILINE)[0])
+    defaults = yaml.safe_load((ROOT / "roles/release/defaults/main.yml").read_text(encoding="utf-8"))
+    return float(defaults["release_drain"])

@@ -14,8 +14,7 @@ from measuring.cases import CASES, SIDES, drain
 from measuring.commands import WORK, command, find_ansible
 from measuring.machine import facts, told
 from measuring.runs import Run
-
-NONE = "-"
+from measuring.tables import NONE, spread, table
 
 
 def own_work(runs: Sequence[Run], case: str) -> list[float]:
@@ -37,12 +36,9 @@ def chosen(runs: Sequence[Run], side: str, case: str) -> list[Run]:
     return [run for run in runs if (run.side, run.case) == (side, case)]
 
 
-def spread(values: Sequence[float]) -> str:
-    """The median, and the range if there is one."""
-    if not values:
-        return NONE
-    middle = f"{statistics.median(values):.1f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.1f}-{max(values):.1f})"
+def tenths(value: float) -> str:
+    """Seconds, to a tenth."""
+    return f"{value:.1f}"
 
 
 def counts(values: Sequence[int]) -> str:
@@ -52,31 +48,31 @@ def counts(values: Sequence[int]) -> str:
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)}-{max(values)}"
 
 
-def table(runs: Sequence[Run]) -> str:
+def comparison(runs: Sequence[Run]) -> str:
     """The measurements as a Markdown table, a row for each case."""
     sides = [side for side in SIDES if any(run.side == side for run in runs)]
     head = ["run"]
     for side in sides:
         head += [SIDES[side], "tasks", *(["its server's start", "own work"] if side == "bundle" else [])]
     head += [*(["ratio"] if len(sides) == len(SIDES) else []), "best-known roles"]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    rows = []
     for name, case in CASES.items():
         row = [case.title]
         for side in sides:
             row += [
-                spread(seconds(runs, side, name)),
+                spread(seconds(runs, side, name), tenths),
                 counts([run.ran for run in chosen(runs, side, name)]),
-                *([starts(runs, name), spread(own_work(runs, name))] if side == "bundle" else []),
+                *([starts(runs, name), spread(own_work(runs, name), tenths)] if side == "bundle" else []),
             ]
         if len(sides) == len(SIDES):
             row.append(ratio(*(seconds(runs, side, name) for side in sides)))
         rows.append([*row, f"{case.earlier:g}" if case.earlier else NONE])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return table(head, rows)
 
 
 def starts(runs: Sequence[Run], case: str) -> str:
     """What the site's own server took, where one was started."""
-    return spread([run.start for run in chosen(runs, "bundle", case) if run.start])
+    return spread([run.start for run in chosen(runs, "bundle", case) if run.start], tenths)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
@@ -113,7 +109,7 @@ def report(runs: Sequence[Run], about: dict[str, Any], arguments: argparse.Names
         f"server, and without the {drain():g} s in which the old release ends its requests. Best-known roles: measured",
         "earlier on a 2-core machine.",
         "",
-        table(runs),
+        comparison(runs),
         "",
         "Slowest tasks of the last run of each kind:",
         "",

@@ -11,9 +11,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.whole import CheckedConfig
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import Reading, site_spec
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import version
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.source import version
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 
 SITE_ROLE = ROLES / "site"
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         if only := self._task.args.get("only"):
             return {**result, **self._choose(variables, hosts, one=only == "one_site")}
 
-        pages = {host: self._read(Page, host, variables["hostvars"]) for host in hosts}
+        pages = {host: self._read(CheckedConfig, host, variables["hostvars"]) for host in hosts}
         found: dict[str, list[str]] = {}
         known: dict[str, None] = {}
         in_git: set[str] = set()
@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
             for line in page.errors:
                 found.setdefault(line, []).append(host)
 
-        # All of a site stands together, in the order of the page.
+        # All errors of a site together, in the order of the site config.
         order = {name: number for number, name in enumerate(known, 1)}
         lines = [
             line if len(where) == len(hosts) else f"{line} (on {', '.join(where)})"
@@ -73,8 +73,8 @@ class ActionModule(ActionBase):
             lines += self._unknown_selection(chosen, list(known))
         self._warn_of_stray_overrides(variables, known)
         if lines:
-            things = "one thing" if len(lines) == 1 else f"{len(lines)} things"
-            head = f"The page needs {things} mended; no host was touched.\n"
+            things = "one error" if len(lines) == 1 else f"{len(lines)} errors"
+            head = f"The site config has {things}; no host was touched.\n"
             return {**result, "failed": True, "msg": head + "\n".join(f"  {line}" for line in lines)}
         return {**result, **self._copy(pages, chosen)}
 
@@ -121,7 +121,7 @@ class ActionModule(ActionBase):
         return {**copy, "chosen": chosen}
 
     def _registered(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The copy that an earlier task has registered; a fact of that name is somebody's lie."""
+        """The copy that an earlier task has registered; a host's fact of that name is refused."""
         if site_config.VARIABLE in (variables.get("ansible_facts") or {}):
             site_config.refuse(str(variables["inventory_hostname"]), [site_config.VARIABLE])
         before = variables.get(site_config.VARIABLE)
@@ -140,7 +140,7 @@ class ActionModule(ActionBase):
         return [f"-e site=…: there is no such site on these hosts; {hint}There are: {', '.join(known) or 'none'}"]
 
     def _warn_of_stray_overrides(self, variables: Mapping[str, Any], known: Mapping[str, None]) -> None:
-        """A folder for a site that nobody knows is probably a typo, and would silently do nothing."""
+        """A folder for an unknown site is probably a typo, and would silently do nothing."""
         folder = PROJECT / str(self._templar.template(variables.get("operator_templates", "templates")))
         folders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
         strays = sorted(set(folders) - set(known))

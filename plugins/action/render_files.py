@@ -110,7 +110,7 @@ def enter(folder: int, name: str, place: Path) -> int:
 
 
 def holds(folder: int, name: str, data: bytes) -> bool:
-    """Whether a file is there already, with this content, and nobody else can read it."""
+    """Whether a file is there already, with this content, and no other user can read it."""
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:

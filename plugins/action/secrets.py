@@ -8,7 +8,6 @@ import pwd
 import re
 import secrets
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
+from ansible_collections.wsgi.sites.plugins.plugin_utils import files
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.environment import SECRETS
 
@@ -31,12 +31,12 @@ PATIENCE, INTERVAL = 60.0, 0.05
 HEADER = """\
 ---
 # Secrets that were made for sites which have none of their own. Keep this file: with other values, sessions and links
-# that these sites have signed no longer count. To choose one yourself, set it under `env` on the page.
+# that these sites have signed no longer count. To choose one yourself, set it under `env` in the site config.
 """
 
 
 class ActionModule(ActionBase):
-    """``secrets:`` takes nothing; it reads the pages of every host in the play, after `preflight` found them sound."""
+    """``secrets:`` has no options; it reads the site config of every host, which `preflight` has checked."""
 
     _requires_connection = False
 
@@ -236,17 +236,8 @@ def _user(number: int) -> str:
 def write(path: Path, data: bytes) -> None:
     """Replace the file at once, readable for its owner only from the first byte."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+        files.replace(path, data)
     except OSError as error:
         raise AnsibleActionFail(
             f"Cannot write {path}: {error.strerror}. Make the folder writable, or set SECRET_KEY in each site's env."
         ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise

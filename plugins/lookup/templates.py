@@ -19,6 +19,7 @@ options:
     required: true
 notes:
   - Keyword arguments are those of C(wsgi.sites.template).
+author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """

@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import is_ours, shipped
-from ansible_collections.wsgi.sites.plugins.module_utils.system import process
-from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
-from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
-
 DOCUMENTATION = """
 module: ban_config
 short_description: Change jails of fail2ban in one tested step
@@ -39,8 +22,8 @@ options:
   state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
   dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
+  diff_mode: {support: full, description: Shows the difference of each file.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -58,6 +41,23 @@ reloaded: {description: Whether fail2ban reloaded., type: bool, returned: always
 running: {description: Whether fail2ban runs., type: bool, returned: always}
 installed: {description: Whether fail2ban is installed., type: bool, returned: always}
 """
+
+import glob
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import is_ours, shipped
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 HEAD = "# Made from plugins/modules/ban_config.py; edits here are lost.\n"
 SSHD = {

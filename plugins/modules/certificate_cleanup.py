@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder, remove
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
-
 DOCUMENTATION = r"""
 module: certificate_cleanup
 short_description: Remove unused certificates and keys of a site
@@ -22,7 +15,7 @@ options:
   etc: {description: Parent of the site's folder; for tests., type: path, default: /etc}
   certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
 attributes:
-  check_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -36,6 +29,13 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was removed, in words.", type: list, elements: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder, remove
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
 
 
 def main() -> None:

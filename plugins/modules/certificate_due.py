@@ -2,19 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder, read
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
-
-try:
-    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
-    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.validity import alternative_names, why_new
-except ImportError:  # a bare host in check mode, or a page with its first such site and only playbooks/deploy.yml
-    Asking, alternative_names, why_new = None, None, None
-
 DOCUMENTATION = r"""
 module: certificate_due
 short_description: Check whether a site needs a new certificate
@@ -33,7 +20,7 @@ options:
   etc: {description: Parent of the site's folder; for tests., type: path, default: /etc}
   certbot: {description: Certbot's own folder; for tests., type: path, default: /etc/letsencrypt}
 attributes:
-  check_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -50,6 +37,20 @@ folder: {description: Empty folder for the new pair., type: str, returned: alway
 subject_alt_name: {description: Names in the form of a certificate., type: list, elements: str, returned: always}
 ask: {description: Whether certbot has to be run., type: bool, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder, read
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
+
+try:
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.validity import alternative_names, why_new
+except ImportError:  # a bare host in check mode, or a page with its first such site and only playbooks/deploy.yml
+    Asking, alternative_names, why_new = None, None, None
+
 
 LACKS = (
     "{}: this host cannot make or get certificates yet. `ansible-playbook site.yml` installs what that needs"

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder, read
-
 DOCUMENTATION = r"""
 module: certificate_install
 short_description: Install certificate and key of a site
@@ -24,7 +18,7 @@ options:
   privkey: {description: Private key. Never shown., type: str, default: ""}
   etc: {description: Parent of the site's folder; for tests., type: path, default: /etc}
 attributes:
-  check_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -38,6 +32,12 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import FULLCHAIN, PRIVKEY, Folder, read
 
 
 def main() -> None:

@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal import take
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
-
-try:
-    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
-except ImportError:  # a bare host in check mode
-    Asking = None
-
 DOCUMENTATION = r"""
 module: certificate_request
 short_description: Request a certificate for a site by certbot, and install it
@@ -31,7 +19,7 @@ options:
   renew_days: {description: Days before expiry from which it is renewed., type: int, default: 30}
   force: {description: Request one in any case., type: bool, default: false}
 attributes:
-  check_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -47,6 +35,18 @@ RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
 complaint: {description: Why there is no new certificate; empty if there is., type: str, returned: always}
 """
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal import take
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+
+try:
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+except ImportError:  # a bare host in check mode
+    Asking = None
 
 
 def main() -> None:

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.inspection import Run, renewal, see
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
-
 DOCUMENTATION = r"""
 module: certificate_status
 short_description: List the certificates of the sites of this host
@@ -44,6 +34,16 @@ sites:
     days: {description: Days left; -1 where there is none., type: int, returned: always}
     renewal: {description: "How and when it is renewed, in words.", type: str, returned: always}
 """
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.inspection import Run, renewal, see
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
 
 
 def timer(run: Run) -> str:

@@ -3,14 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import place
-
 DOCUMENTATION = r"""
 module: host_apt_proxy
 short_description: Set the proxy of apt
@@ -42,6 +34,14 @@ EXAMPLES = r"""
 RETURN = r"""
 changed: {description: Whether apt's file was written., type: bool, returned: always}
 """
+
+import os
+import re
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import place
 
 FILE = Path("/etc/apt/apt.conf.d/90sites-proxy")
 MODE = 0o600

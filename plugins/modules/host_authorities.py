@@ -3,11 +3,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
 DOCUMENTATION = r"""
 module: host_authorities
 short_description: Add CA certificates to the trust store of a Debian host
@@ -31,6 +26,11 @@ EXAMPLES = r"""
 RETURN = r"""
 added: {description: Names of the certificates that were added., type: list, elements: str, returned: always}
 """
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
 
 FOLDER = Path("/usr/local/share/ca-certificates")
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")

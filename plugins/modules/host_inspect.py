@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.inspection.collisions import Site, collisions
-from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
-
 DOCUMENTATION = """
 module: host_inspect
 short_description: Refuse conflicts with what is on the host
 description:
-  - Looks for conflicts with the sites - ports in use, other nginx sites with their names, configuration files that
-    somebody has edited, and users, directories, systemd units and supervisor programs of their names - and fails with
+  - Looks for ports that other processes hold, other nginx sites with the sites' names, configuration files that were
+    edited by hand, and users, directories, systemd units and supervisor programs of the sites' names. It fails with
     all of them at once, each with its remedy.
-  - A site with a record in C(/var/lib/sites) is on this host already; what has its name belongs to it.
+  - A site with a record in C(/var/lib/sites) is on this host already; what has its name is its own.
   - Changes nothing, and works on a bare host.
 options:
   sites:
@@ -64,6 +57,13 @@ ansible_facts:
     ansible_sites_system: {description: Name of the system., type: str, returned: always}
     ansible_sites_ipv6: {description: Whether the kernel has IPv6., type: bool, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.collisions import Site, collisions
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 
 
 def main() -> None:

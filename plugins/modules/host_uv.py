@@ -3,17 +3,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import subprocess
-import tempfile
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.proxy import proxy_environment, without_passwords
-from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile, pip
-
 DOCUMENTATION = r"""
 module: host_uv
 short_description: Install uv for the collection's own use
@@ -49,6 +38,17 @@ EXAMPLES = r"""
 RETURN = r"""
 changed: {description: Whether uv was installed., type: bool, returned: always}
 """
+
+import glob
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.proxy import proxy_environment, without_passwords
+from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile, pip
 
 LIBRARY = Path("/usr/local/lib/sites")
 PIP = "/usr/share/python-wheels/pip-*.whl"

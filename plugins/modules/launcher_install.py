@@ -3,16 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler import cli as _autoscaler  # noqa: F401 - is packed
-from ansible_collections.wsgi.sites.plugins.module_utils.launcher import cli as _launcher  # noqa: F401 - is packed
-from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
-from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
-from ansible_collections.wsgi.sites.plugins.module_utils.system.program import install, packed
-
 DOCUMENTATION = r"""
 module: launcher_install
 short_description: Install the launcher and the autoscaler
@@ -22,7 +12,7 @@ description:
 author: The authors of wsgi.sites (@wsgi)
 options: {}
 attributes:
-  check_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
 """
 
 EXAMPLES = r"""
@@ -33,6 +23,16 @@ EXAMPLES = r"""
 RETURN = r"""
 paths: {description: The programs that were written., type: list, elements: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.autoscaler import cli as _autoscaler  # noqa: F401 - is packed
+from ansible_collections.wsgi.sites.plugins.module_utils.launcher import cli as _launcher  # noqa: F401 - is packed
+from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
+from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
+from ansible_collections.wsgi.sites.plugins.module_utils.system.program import install, packed
 
 # Their names on the host are part of releases and of supervisor's programs.
 PROGRAMS = {"launcher": "launcher.cli", "scaler": "autoscaler.cli"}

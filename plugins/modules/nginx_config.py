@@ -1,34 +1,6 @@
-"""Lay nginx's files down as one step: tested as a whole before, loaded and accepted after, or nothing at all."""
+"""Change nginx's files in one step: tested as a whole before, loaded and accepted after, or not at all."""
 
 from __future__ import annotations
-
-import glob
-import os
-import pwd
-import re
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx import (
-    Places,
-    digest,
-    master,
-    named_by,
-    pending,
-    reload,
-    tree,
-)
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import is_stock, shipped
-from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import alone
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 DOCUMENTATION = """
 module: nginx_config
@@ -95,8 +67,8 @@ options:
   state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
   dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
+  diff_mode: {support: full, description: Shows the difference of each file.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -109,20 +81,45 @@ EXAMPLES = """
 """
 
 RETURN = """
-paths: {description: Files that were changed, type: list, elements: str}
-reloaded: {description: Whether nginx was reloaded, type: bool}
-tested: {description: Whether nginx tested it, type: bool}
-running: {description: Whether nginx runs, type: bool}
-installed: {description: Whether nginx is installed; not on a bare host in check mode, type: bool}
+paths: {description: Files that were changed, type: list, elements: str, returned: success}
+reloaded: {description: Whether nginx was reloaded, type: bool, returned: success}
+tested: {description: Whether nginx tested it, type: bool, returned: success}
+running: {description: Whether nginx runs, type: bool, returned: success}
+installed: {description: Whether nginx is installed; not on a bare host in check mode, type: bool, returned: success}
 """
 
-# Of the files of users and hashes: what they begin with, and who may read them besides root.
-PASSWORDS_HEAD = "# Made from the page of sites; edits here are lost.\n"
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx import (
+    Places,
+    digest,
+    master,
+    named_by,
+    pending,
+    reload,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx_candidate import candidate
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import is_stock, shipped
+from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import alone
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
+
+# First line of the files of users and hashes, and the group that may read them.
+PASSWORDS_HEAD = "# Made from the site config; edits here are lost.\n"
 WORKERS = "www-data"
 
 
 def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
-    """What has to change, in an order in which no link ever leads nowhere."""
+    """What has to change, in an order that never leaves a dangling link."""
     conffiles = shipped(places.dpkg_status)
     changes = [Change(Path(path), content=content) for path, content in params["files"].items()]
     changes += [Change(Path(path), target=target) for path, target in params["links"].items()]
@@ -148,71 +145,6 @@ def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
     return changes
 
 
-@contextmanager
-def candidate(changes: list[Change], assumed: Mapping[str, str], places: Places, quiet_logs: bool) -> Iterator[Path]:
-    """A private copy of the configuration as it would be, which refers to itself and not to the real one.
-
-    Only what names the real folder is copied; the rest are links, so that no private key is ever written twice.
-    """
-    real = str(places.conf_dir)
-    wanted = {Path(path): text.encode() for path, text in assumed.items()}
-    wanted |= {change.path: change.content.encode() for change in changes if change.content is not None}
-    links = {change.path: change.target for change in changes if change.target is not None}
-    gone = {change.path for change in changes if change.content is None and change.target is None}
-
-    parent = "/run" if os.access("/run", os.W_OK) else None
-    copy = Path(tempfile.mkdtemp(prefix="nginx-candidate-", dir=parent))
-    try:
-
-        def own(body: bytes) -> bytes:
-            body = re.sub(rb"(?<![\w./-])" + re.escape(real.encode()) + rb"(?![\w.-])", str(copy).encode(), body)
-            # `nginx -t` creates the pid file that the configuration names.
-            body = re.sub(rb"(?m)^(\s*pid\s+)[^;\s]+;", rb"\g<1>" + str(copy).encode() + rb"/.pid;", body)
-            # It also creates what answers are kept in; each needs a place of its own.
-            body = re.sub(
-                rb"(?m)^(\s*proxy_cache_path\s+)(/[^;\s]+)",
-                lambda found: found[1] + str(copy).encode() + b"/.cache" + found[2].replace(b"/", b"-"),
-                body,
-            )
-            if quiet_logs:  # nothing may be created, and the folders may not be there yet
-                body = re.sub(rb"(?m)^(\s*(?:access|error)_log\s+)/[^;\s]+", rb"\g<1>/dev/null", body)
-            return body
-
-        def put(path: Path, body: bytes) -> None:
-            place_ = copy / path.relative_to(real)
-            place_.parent.mkdir(parents=True, exist_ok=True)
-            place_.unlink(missing_ok=True)
-            place_.write_bytes(own(body))
-
-        for folder, names, _ in os.walk(real):
-            for name in names:
-                if not os.path.islink(os.path.join(folder, name)):
-                    (copy / Path(folder, name).relative_to(real)).mkdir(parents=True, exist_ok=True)
-        for path, _ in tree(places.conf_dir):
-            if path in gone or path in wanted or path in links:
-                continue
-            here = copy / path.relative_to(real)
-            if path.is_symlink():
-                here.symlink_to(own(os.readlink(path).encode()).decode())
-            elif path.is_file():
-                body = path.read_bytes()
-                if own(body) == body:
-                    here.symlink_to(path)
-                else:
-                    here.write_bytes(own(body))
-        for path, body in wanted.items():
-            if path.is_relative_to(real):
-                put(path, body)
-        for path, target in links.items():
-            if path.is_relative_to(real):
-                here = copy / path.relative_to(real)
-                here.parent.mkdir(parents=True, exist_ok=True)
-                here.symlink_to(own(str(target).encode()).decode())
-        yield copy
-    finally:
-        shutil.rmtree(copy)
-
-
 def awaits_certificates(changes: list[Change]) -> bool:
     """Whether the new files name certificates that are not there."""
     written = {change.path for change in changes if change.content is not None}
@@ -221,11 +153,11 @@ def awaits_certificates(changes: list[Change]) -> bool:
 
 
 def test(changes: list[Change], assumed: Mapping[str, str], places: Places, check_mode: bool) -> None:
-    """Let nginx judge the whole configuration as it would be.
+    """Have nginx test the whole configuration with the changes.
 
     :raises Refused: with nginx's own words and the real paths
     """
-    with candidate(changes, assumed, places, quiet_logs=check_mode) as copy:
+    with candidate(changes, assumed, places.conf_dir, quiet_logs=check_mode) as copy:
         main = copy / "nginx.conf"
         if not main.exists():
             raise Refused(f"{places.conf_dir}/nginx.conf is not there. Reinstall it: apt-get install --reinstall nginx")
@@ -241,15 +173,15 @@ def test(changes: list[Change], assumed: Mapping[str, str], places: Places, chec
 
 
 def unused(folders: Iterable[str]) -> list[Path]:
-    """Those of the folders that are there, and nginx's own: its workers have made them."""
+    """Those of the folders that exist and belong to nginx's workers."""
     found = [path for path in map(Path, folders) if path.is_dir() and not path.is_symlink()]
     return [path for path in found if path.stat().st_uid == pwd.getpwnam(WORKERS).pw_uid]
 
 
 def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
-    """Bring nginx's configuration to what ``params`` says, or leave everything as it was.
+    """Change nginx's configuration to what ``params`` say, or leave everything as it was.
 
-    :raises Refused: when somebody else's file is in the way, or nginx does not take the configuration
+    :raises Refused: if somebody else's file is in the way, or nginx refuses the configuration
     """
     installed = entry.installed(places.binary, "nginx", check_mode)
     drop_ins = units.drop_ins(params["files"])
@@ -276,15 +208,15 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
         if check_mode:
             return result
         with placed(changes):
-            loaded = digest(places.conf_dir)  # before the reload: what is edited meanwhile is not yet in service
+            loaded = digest(places.conf_dir)  # before the reload: later edits are not in service yet
             if running is not None and result["reloaded"]:
                 reload(running, places)
         if running is not None:
             places.stamp.write(running, loaded)
         for path in caches:
-            # Workers on their way out may still write there: the next run finds what is left.
+            # Old workers may still write there: the next run removes what is left.
             shutil.rmtree(path, ignore_errors=True)
-        # Asked again: a drop-in that was read before may have changed just now.
+        # Checked again: a drop-in may have changed just now.
         result["changed"] |= units.catch_up(drop_ins)
         return result
 

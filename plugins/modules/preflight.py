@@ -30,7 +30,9 @@ RETURN = r"""
 hosts:
   description: For each host the names of its sites, their merged entries, and a digest of each variable.
   type: dict
+  returned: always
 chosen:
   description: The site of C(-e site=NAME), or an empty text for all.
   type: str
+  returned: always
 """

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, abort, go_back
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-
 DOCUMENTATION = r"""
 module: release_abort
 short_description: Clear every slot of a site that is not live
@@ -44,6 +34,16 @@ remark: {description: Result for a live slot that had been stopped, type: str, r
 away: {description: Seconds of downtime from that., type: float, returned: always}
 ran: {description: "One entry per command: command, seconds, said.", type: list, elements: dict, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, abort, go_back
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
 
 def main() -> None:

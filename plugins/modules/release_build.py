@@ -24,7 +24,7 @@ options:
       root: {description: The site's directory on the host., type: path, required: true}
       user: {description: The site's user; its primary group may read the release., type: str, required: true}
       source: {description: "Where the code came from, in words and without a login.", type: str, default: ""}
-      lock: {description: The lock file, relative to the source., type: str, default: requirements.txt}
+      lock: {description: "The lock file, relative to the source.", type: str, default: requirements.txt}
       packages:
         description: Whether the host fetches the packages from an index, or gets their wheels with the payload.
         type: str
@@ -48,7 +48,7 @@ options:
               workers: {description: A number of processes or C(auto)., type: raw, default: auto}
               workers_max: {description: At most so many; 0 is no limit., type: int, default: 0}
               workers_min: {description: With autoscaling at least so many; 0 is no autoscaling., type: int, default: 0}
-              threads: {description: Requests that a worker handles at once, or C(auto)., type: raw, default: 1}
+              threads: {description: "Requests that a worker handles at once, or C(auto).", type: raw, default: 1}
           worker_class: {description: gunicorn's worker class., type: str, default: gthread}
           listen: {description: Further TCP listeners., type: list, elements: str, default: []}
           backlog: {description: How many connections may wait., type: int, default: 2048}
@@ -98,8 +98,8 @@ site: {description: The site's key., type: str, returned: always}
 needed: {description: Whether a release has to be started and put live., type: bool, returned: always}
 after_live: {description: Whether hooks of an interrupted run are pending., type: bool, returned: always}
 reason: {description: "Why, in words.", type: str, returned: always}
-release: {description: ID of the release to start, or of the live one., type: str, returned: always}
-slot: {description: The idle slot if something is needed, else the live one., type: str, returned: always}
+release: {description: "ID of the release to start, or of the live one.", type: str, returned: always}
+slot: {description: "The idle slot if something is needed, else the live one.", type: str, returned: always}
 build: {description: Whether the release still has to be built (only without a payload)., type: bool, returned: always}
 target:
   description: What wheels must fit.
@@ -126,8 +126,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, store
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.ensure import ensure_release, explain
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import SPEC
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy
 
 

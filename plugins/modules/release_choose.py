@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks, retained
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-
 DOCUMENTATION = r"""
 module: release_choose
 short_description: Find a retained release, and check that it can go live
@@ -49,6 +39,16 @@ complaints:
   returned: always
 """
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, hooks, retained
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+
 
 def perform(params: dict, check_mode: bool) -> dict:
     """Find it, and ask it.
@@ -67,7 +67,7 @@ def perform(params: dict, check_mode: bool) -> dict:
                 f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
                 "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
             ) from error
-    owed = not needed and site.owes_hooks()
+    pending = not needed and site.has_pending_hooks()
     changed, brought = False, processes.Brought()
     if not needed:
         # Nothing comes after this step; but what a run that was cut off has left must not stay.
@@ -77,7 +77,7 @@ def perform(params: dict, check_mode: bool) -> dict:
         "site": site.name,
         "release": release_id,
         "needed": needed,
-        "after_live": owed,
+        "after_live": pending,
         "changed": changed or bool(brought.changes),
         "complaints": brought.complaints,
     }

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks, sqlite_backup
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-
 DOCUMENTATION = r"""
 module: release_hooks
 short_description: Run commands of a release as its site
@@ -54,6 +45,15 @@ ran:
 snapshots: {description: Copies of the databases., type: list, elements: str, returned: always}
 left_out: {description: "Files that were not copied, with the reason.", type: list, elements: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks, sqlite_backup
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
 
 def perform(params: dict) -> dict:
@@ -106,7 +106,7 @@ def main() -> None:
                 raise
             finally:  # also when one of them failed: that is told, and not tried again
                 if module.params["when"] == "after_live" and (slot := site.live_slot()):
-                    site.owed(slot).unlink(missing_ok=True)
+                    site.pending_hooks(slot).unlink(missing_ok=True)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))
     if result["left_out"]:

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import retained
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded, recorded_sites
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
-
 DOCUMENTATION = r"""
 module: release_report
 short_description: List the retained releases and the history of sites
@@ -64,6 +55,15 @@ sites:
         away: {description: Seconds of downtime., type: str}
         reason: {description: Why it failed., type: str}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import retained
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded, recorded_sites
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
 
 
 def main() -> None:

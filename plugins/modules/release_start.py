@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, start
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-
 DOCUMENTATION = r"""
 module: release_start
 short_description: Start a release in a site's idle slot and wait until it is healthy
@@ -51,6 +43,14 @@ health: {description: Answer of the health check., type: str, returned: always}
 took: {description: Seconds from the start until the server was healthy., type: float, returned: always}
 away: {description: Seconds of downtime with going_live=replace., type: float, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, start
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
 
 def main() -> None:

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.site import remote_upstream
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_fronts, recorded_sites
-from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
-
 DOCUMENTATION = r"""
 module: release_status
 short_description: List what is live on this host
@@ -61,11 +51,23 @@ sites:
     unfinished: {description: "Rest of an interrupted run, by slot.", type: dict, returned: always}
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site import remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_proxy_only, recorded_sites
+from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible_all
+
 
 def reports(names: list[str], timeout: float) -> list[dict]:
     """What is live of each of these sites, or of all that there are."""
     asks = {site.name: partial(status, site, timeout) for site in recorded_sites()}
-    asks |= {name: partial(remote_upstream.status, name, where, timeout) for name, where in recorded_fronts().items()}
+    asks |= {
+        name: partial(remote_upstream.status, name, where, timeout) for name, where in recorded_proxy_only().items()
+    }
     here = [asks[name] for name in names or sorted(asks) if name in asks]
     # Side by side: those that do not answer cost their time once.
     with ThreadPoolExecutor(max_workers=8) as pool:

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, switch
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout
-
 DOCUMENTATION = r"""
 module: release_switch
 short_description: Make a started slot the live one
@@ -51,6 +43,14 @@ away:
   returned: always
 complaints: {description: Processes that do not run., type: list, elements: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, switch
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout
 
 
 def main() -> None:

@@ -28,5 +28,6 @@ RETURN = r"""
 files:
   description: The paths on the host whose copy below C(build/HOST/) was written.
   type: list
+  returned: always
   elements: str
 """

@@ -22,4 +22,5 @@ RETURN = r"""
 msg:
   description: The sites that got a secret, and its file.
   type: str
+  returned: always
 """

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.site import logs
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import LOGS
-
 DOCUMENTATION = r"""
 module: site_logs
 short_description: Return the last lines of a site's logs
@@ -30,6 +25,11 @@ EXAMPLES = r"""
 RETURN = r"""
 text: {description: "The lines of each log, below its name.", type: str, returned: always}
 """
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.site import logs
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import LOGS
 
 
 def main() -> None:

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import author
-from ansible_collections.wsgi.sites.plugins.module_utils.site import maintenance
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
-
 DOCUMENTATION = r"""
 module: site_maintenance
 short_description: Turn maintenance of a site on or off
@@ -39,6 +29,16 @@ EXAMPLES = r"""
 RETURN = r"""
 shut: {description: "Since when, by whom and why; empty if maintenance is off.", type: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import author
+from ansible_collections.wsgi.sites.plugins.module_utils.site import maintenance
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
 
 
 def main() -> None:

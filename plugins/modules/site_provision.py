@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
-from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
-
 DOCUMENTATION = r"""
 module: site_provision
 short_description: Create the user, directories and logs of a site
@@ -25,7 +13,7 @@ options:
   name: {description: The site's name., type: str, required: true}
   root: {description: The site's own directory., type: path, required: true}
   user: {description: The site's own system user., type: str, required: true}
-  front:
+  upstream:
     description: >-
       For a site whose servers are on other hosts - C(servers), the C(name) in their certificates, the file C(ca), and
       their C(health) check. Then no user and no O(root) is created.
@@ -58,6 +46,18 @@ ansible_facts:
     ansible_sites_nginx: {description: "nginx's version; none before it is installed.", type: str}
 """
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, spare
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.provision import ProxyOnlySetup, SiteSetup
+from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import facts
+
 
 def main() -> None:
     """Entry point."""
@@ -66,7 +66,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
-            "front": {"type": "dict", "default": {}},
+            "upstream": {"type": "dict", "default": {}},
             "files": {"type": "dict", "default": {}},
             "logs": {"type": "list", "elements": "str", "default": []},
             "certificate": {"type": "str", "default": "none"},
@@ -74,15 +74,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     site = Layout(module.params["name"], Path(module.params["root"]))
-    front, given = module.params["front"], (module.params["user"], module.run_command, module.params["files"])
+    upstream, given = module.params["upstream"], (module.params["user"], module.run_command, module.params["files"])
     more = tuple(module.params["logs"])
-    if front:
-        setup: SiteSetup = ProxyOnlySetup(site, *given, module.check_mode, further_logs=more, front=front)
+    if upstream:
+        setup: SiteSetup = ProxyOnlySetup(site, *given, module.check_mode, further_logs=more, upstream=upstream)
     else:
         setup = SiteSetup(site, *given, module.check_mode, further_logs=more)
     try:
         # No step of a release's comes after this one where there are none.
-        with site_lock(site, enabled=not module.check_mode, first=True, last=bool(front)) as held:
+        with site_lock(site, enabled=not module.check_mode, first=True, last=bool(upstream)) as held:
             if held.remark:
                 module.warn(held.remark)
             changes = setup.apply()

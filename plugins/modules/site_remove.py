@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
-from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
-from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
-from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Removal
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
-
 DOCUMENTATION = r"""
 module: site_remove
 short_description: Remove a site from the host
@@ -43,6 +31,18 @@ changes: {description: "What was changed, in words.", type: list, elements: str,
 archive: {description: New path of the shared files; empty if none were moved., type: str, returned: always}
 left: {description: "What stays behind an operator's link, in words.", type: list, elements: str, returned: always}
 """
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Removal
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 
 def main() -> None:

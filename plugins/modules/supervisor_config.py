@@ -2,25 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import shipped, template
-from ansible_collections.wsgi.sites.plugins.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
-from ansible_collections.wsgi.sites.plugins.module_utils.system import process
-from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
-from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
-from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
-
 DOCUMENTATION = """
 module: supervisor_config
 short_description: Change supervisord's own configuration, and restart it only without programs
@@ -49,8 +30,8 @@ options:
   state_dir: {description: Folder of the state file and the lock., type: path, default: /run/sites}
   dpkg_status: {description: dpkg's list of the distribution's files., type: path, default: /var/lib/dpkg/status}
 attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
+  check_mode: {support: full, description: Changes nothing and reports what would change.}
+  diff_mode: {support: full, description: Shows the difference of each file.}
 author: The authors of wsgi.sites (@wsgi)
 """
 
@@ -62,13 +43,32 @@ EXAMPLES = """
 """
 
 RETURN = """
-paths: {description: Files that were changed, type: list, elements: str}
-restarted: {description: Whether supervisord was restarted, type: bool}
-pending: {description: Whether supervisord still runs with an older configuration, type: bool}
-tested: {description: Whether supervisor tested the configuration, type: bool}
-running: {description: Whether supervisord runs, type: bool}
-installed: {description: Whether supervisor is installed, type: bool}
+paths: {description: Files that were changed, type: list, elements: str, returned: success}
+restarted: {description: Whether supervisord was restarted, type: bool, returned: success}
+pending: {description: Whether supervisord still runs with an older configuration, type: bool, returned: success}
+tested: {description: Whether supervisor tested the configuration, type: bool, returned: success}
+running: {description: Whether supervisord runs, type: bool, returned: success}
+installed: {description: Whether supervisor is installed, type: bool, returned: success}
 """
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons import entry, units
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import Change, placed, refuse_foreign
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.ownership import shipped, template
+from ansible_collections.wsgi.sites.plugins.module_utils.daemons.supervisord import SOCKET, Supervisord, SupervisorError
+from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
+from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 # supervisor is the distribution's package: only the system's Python can import it.
 PYTHON = "/usr/bin/python3"

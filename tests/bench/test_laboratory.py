@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,9 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from laboratory import blocking, chain, chart, growth, page, tables  # noqa: E402
+from laboratory import blocking, chain, chart, growth, page  # noqa: E402
 from laboratory.bench import MANY  # noqa: E402
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL, VARIANTS  # noqa: E402
+from measuring import tables  # noqa: E402
 from measuring.commands import BenchError  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -37,39 +40,55 @@ def test_several_rounds_read_as_a_median_and_a_range(found: list[float], text: s
     assert tables.spread(found) == text
 
 
-def test_a_bar_is_as_long_as_its_figure() -> None:
-    svg = chart.bars("Who <wins>?", "a second", ["one", "two"], [("a", [50, 100]), ("b", [0, 25])])
-    bars = [each for each in drawn(svg).iter(f"{SVG}rect") if each.get("height") == "11" and each.get("rx") is None]
-    assert [round(float(str(each.get("width"))) / float(str(bars[1].get("width"))), 2) for each in bars] == [
-        0.5, 1.0, 0.0, 0.25,
-    ]  # fmt: skip
-    assert {"Who <wins>?", "one", "two", "a", "b", "50", "100", "25"} <= set(words(svg))
+def figures(path: ElementTree.Element) -> list[float]:
+    return [float(each) for each in re.findall(r"-?[0-9.]+", str(path.get("d")))]
 
 
-@pytest.mark.parametrize("log_up", [False, True])
-def test_a_curve_stays_within_its_picture(log_up: bool) -> None:
-    svg = chart.lines(
-        "Grows", "clients", "ms", [("a", [(1, 0.5), (512, 900.0)]), ("b", [(1, 7.0)])], log_up=log_up, noted=(2, "two")
-    )
-    tall = float(str(drawn(svg).get("viewBox")).split()[3])
-    dots = [(float(str(each.get("cx"))), float(str(each.get("cy")))) for each in drawn(svg).iter(f"{SVG}circle")]
-    assert len(dots) == 3
-    assert all(0 < x < chart.WIDTH and 0 < y < tall for x, y in dots)
-    assert dots[0][1] > dots[1][1], "more is higher"
+def filled(svg: str, colour: str) -> list[ElementTree.Element]:
+    return [each for each in drawn(svg).iter(f"{SVG}path") if f"fill: {colour}" in str(each.get("style"))]
+
+
+def stroked(svg: str, colour: str) -> list[list[float]]:
+    return [figures(each) for each in drawn(svg).iter(f"{SVG}path") if f"stroke: {colour}" in str(each.get("style"))]
+
+
+def test_the_length_of_a_bar_is_its_figure() -> None:
+    svg = chart.bars("Which <wins>?", "a second", ["one", "two"], [("a", [50, 100]), ("b", [0, 25])])
+    # Of each colour the first rows are bars, and the last one is its mark in the legend.
+    widths = [max(xs) - min(xs) for colour in chart.COLOURS[:2] for path in filled(svg, colour)[:2]
+              for xs in [figures(path)[0::2]]]  # fmt: skip
+    assert [round(width / widths[2], 2) for width in widths] == [0.5, 0.0, 1.0, 0.25]
+    assert {"Which <wins>?", "one", "two", "a", "b", "50.0", "100", "25.0"} <= set(words(svg))
+
+
+@pytest.mark.parametrize(("log_up", "share"), [(False, 0.5), (True, 0.85)])
+def test_a_curve_rises_with_its_figures(log_up: bool, share: float) -> None:
+    points = [(1, 1.0), (2, 50.0), (4, 100.0)]
+    svg = chart.lines("Grows", "clients", "ms", [("a", points), ("b", [(1, 7.0)])], log_up=log_up, noted=(2, "two"))
+    xs, ys = (next(each for each in stroked(svg, chart.COLOURS[0]) if len(each) == 6)[start::2] for start in (0, 1))
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
+    assert (ys[0] - ys[1]) / (ys[0] - ys[2]) == pytest.approx(share, abs=0.01)
+    assert {"Grows", "clients", "ms", "a", "b", "two"} <= set(words(svg))
 
 
 def test_a_lost_request_is_marked() -> None:
     calm = [(0.0, 2.0, True), (1.0, 3.0, True)]
     svg = chart.timelines("Live", "ms", [("restart", [*calm, (0.5, 1.0, False)], (0.2, 0.8)), ("slots", calm, (0, 1))])
-    colours = [each.get("stroke") for each in drawn(svg).iter(f"{SVG}path")]
-    assert colours == [chart.COLOURS[0], "#d00", chart.COLOURS[0]]
+    dots = [len(each) // 4 for each in stroked(svg, chart.COLOURS[0])]
+    assert dots == [2, 2]
+    (lost,) = stroked(svg, chart.LOST)
+    assert lost[1] < min(stroked(svg, chart.COLOURS[0])[0][1::2]), "above every answer"
 
 
-@pytest.mark.parametrize("most", [0.003, 1, 4.9, 10, 77, 3125, 1e6])
-def test_an_axis_has_some_round_marks(most: float) -> None:
-    marks = chart.ticks(most)
-    assert 4 <= len(marks) <= 8
-    assert 0.7 * most <= marks[-1] <= most * 1.0001
+def test_a_new_figure_changes_little_of_a_plot() -> None:
+    def rows(*figures: float) -> list[str]:
+        groups = [(f"server {number}", [figure, 9.0]) for number, figure in enumerate(figures)]
+        return chart.bars("Rate", "a second", ["one", "two"], groups).splitlines()
+
+    before, after = rows(1, 2, 3, 4), rows(1, 2, 3.5, 4)
+    assert rows(1, 2, 3, 4) == before
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert 0 < len(changed) < len(before) / 10
 
 
 def test_expected_is_what_has_to_stand_in_line() -> None:
@@ -77,6 +96,10 @@ def test_expected_is_what_has_to_stand_in_line() -> None:
     assert cases["development, unthreaded"].at_once == 1
     assert cases[f"gunicorn gthread, {MANY} workers × 4 threads"].at_once == 4 * MANY
     assert blocking.loads(quick=False)[:2] == ((10, 5.0), (3, 10.0))
+
+
+def squeezed(table: str) -> str:
+    return re.sub(" +", " ", table)
 
 
 def seen(server: str, way: str, page: str, rate: float, p99: float = 10.0) -> dict:
@@ -98,7 +121,7 @@ def test_the_aims_compare_the_default_chain_with_the_tutorials() -> None:
         rows += [seen(DEFAULT, chain.OURS, asked, 900, 8.0), seen(DEFAULT, chain.BARE, asked, 1000)]
         rows.append(seen(TUTORIAL, chain.TUTORIALS, asked, 600, 16.0))
     rows += [seen("files", way, file, 50) for file in chain.FILES for way in (chain.OURS, chain.TUTORIALS)]
-    text = chain.report(rows)
+    text = squeezed(chain.report(rows))
     assert "| tiny | 1.50 | 0.50 | 0.90 |" in text
     assert "Failed requests: none." in text
 
@@ -110,7 +133,7 @@ def test_the_knee_is_where_more_workers_bring_next_to_nothing() -> None:
         for asked in growth.PAGES
         for count, rate in rates.items()
     ]
-    assert f"| sync, database | {MANY} | 0.96 |" in growth.knees(rows)
+    assert f"| sync, database | {MANY} | 0.96 |" in squeezed(growth.knees(rows))
 
 
 @pytest.fixture
@@ -127,7 +150,7 @@ def test_the_projects_page_is_made_from_the_figures_alone(results: dict, tmp_pat
     page.write(results, tmp_path / "run")
     assert json.loads((tmp_path / "run" / page.JSON).read_text()) == results
     written = page.publish(tmp_path / "run", tmp_path / "docs")
-    assert "![Is it blocking?](performance/blocking.svg)" in written.read_text()
+    assert "![Blocking requests](performance/blocking.svg)" in written.read_text()
     assert (tmp_path / "docs/performance/blocking.svg").exists()
     assert (tmp_path / "docs/performance" / page.JSON).read_text() == (tmp_path / "run" / page.JSON).read_text()
 

@@ -1,9 +1,10 @@
-"""The tables that an operator reads, rendered by Ansible's own templating."""
+"""The tables that an operator reads, by the lookup that the playbooks print."""
 
 from __future__ import annotations
 
 import pytest
-from nginx_rig import PROJECT, evaluate
+from ansible.errors import AnsibleError
+from nginx_rig import evaluate
 
 from ansible_collections.wsgi.sites.plugins.module_utils.site.status import version as version_of
 
@@ -38,18 +39,17 @@ def test_a_release_says_in_short_what_it_was_made_from(source: str, version: str
 
 
 def table(name: str, site_name: str = "", **hosts: dict) -> list[str]:
-    """The lines of one of the role's tables, perhaps for one site alone."""
+    """The lines of a table, perhaps for one site alone."""
     read = {host: {"sites": answered.pop("sites", {})} for host, answered in hosts.items()}
     variables = {"ansible_play_hosts": list(hosts), "hostvars": hosts, "site_name": site_name}
     variables["preflight_config"] = {"hosts": read}
-    text = evaluate(f"lookup('ansible.builtin.template', '{PROJECT}/roles/release/templates/{name}')", variables)
-    return text.splitlines()
+    return evaluate(f"lookup('wsgi.sites.table', '{name}')", variables).splitlines()
 
 
 def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
     page = {"wordbook": {"url": "http://shop.example.com/"}, "blog": {}, "gone": {"state": "absent"}}
     header, well, *others = table(
-        "status.txt.j2",
+        "status",
         web1={"sites": page, "release_status": {"sites": [FOUND]}},
         web2={"release_status": {"sites": [{**FOUND, "site": "old", "version": "", "healthy": False}]}},
     )
@@ -60,14 +60,14 @@ def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
     assert [" ".join(line.split()) for line in others] == [
         "web1 blog - - - - NO not on this host yet: ansible-playbook site.yml",
         f"web2 old blue {FOUND['release']} - 2026-11-21 03:45 NO "
-        "unmanaged: not on the page; `state: absent` there removes it",
+        "unmanaged: not in the site config; `state: absent` there removes it",
     ]
 
 
 def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
     working = {**FOUND, "site": "shop", "processes": "1/2", "troubles": "queue does not stay up"}
     page = {"wordbook": {"url": "http://wordbook/"}, "shop": {"url": "http://shop/"}, "blog": {}}
-    header, *rows = table("status.txt.j2", web1={"sites": page, "release_status": {"sites": [FOUND, working]}})
+    header, *rows = table("status", web1={"sites": page, "release_status": {"sites": [FOUND, working]}})
     assert header.split()[-3:] == ["HEALTHY", "PROCESSES", "ADDRESS"]
     assert [" ".join(row.split()).partition(" 03:45 ")[2] for row in rows[:2]] == [
         "yes - http://wordbook/",
@@ -79,13 +79,13 @@ def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
 def test_a_site_that_is_shut_is_said_to_be() -> None:
     shut = {**FOUND, "shut": "shut since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
     page = {"wordbook": {"url": "http://wordbook/"}}
-    _header, row = table("status.txt.j2", web1={"sites": page, "release_status": {"sites": [shut]}})
+    _header, row = table("status", web1={"sites": page, "release_status": {"sites": [shut]}})
     assert row.endswith(f"yes      http://wordbook/, {shut['shut']} (odd)")
 
 
 def test_of_one_site_that_is_asked_for_only_that_is_shown() -> None:
     hosts = {"web1": {"sites": {"wordbook": {}, "blog": {}}, "release_status": {"sites": []}}}
-    _header, *rows = table("status.txt.j2", site_name="blog", **hosts)
+    _header, *rows = table("status", site_name="blog", **hosts)
     assert [row.split()[:2] for row in rows] == [["web1", "blog"]]
 
 
@@ -93,11 +93,16 @@ def test_the_releases_stand_above_the_history() -> None:
     kept = {"release": "r1", "mark": "live", "live_since": "2026-11-21T03:45:00Z", "by": "a@b", "source": "folder app"}
     done = {"time": "2026-11-21T03:45:00Z", "action": "deploy", "result": "ok", "release": "r1", "seconds": "9.1"}
     sites = [{"site": "shop", "releases": [kept], "history": [done]}, {"site": "new", "releases": [], "history": []}]
-    assert table("releases.txt.j2", web1={"release_report": {"sites": sites}}) == [
+    assert table("releases", web1={"release_report": {"sites": sites}}) == [
         "HOST  SITE  RELEASE  IS    LIVE FROM (UTC)   BY   SOURCE",
         "web1  shop  r1       live  2026-11-21 03:45  a@b  folder app",
         "web1  new   -        -     -                 -    no release yet",
         "",
         "HOST  SITE  WHEN (UTC)           WHAT    RESULT  RELEASE  SECONDS  BY  WHY",
-        "web1  shop  2026-11-21 03:45:00  deploy  ok      r1       9.1      -   ",
+        "web1  shop  2026-11-21 03:45:00  deploy  ok      r1       9.1      -",
     ]
+
+
+def test_an_unknown_table_is_refused_with_the_names_of_those_that_exist() -> None:
+    with pytest.raises(AnsibleError, match="no table 'stats'; there are: certificates, releases, status"):
+        evaluate("lookup('wsgi.sites.table', 'stats')", {})

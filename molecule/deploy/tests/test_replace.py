@@ -24,13 +24,13 @@ if os.path.exists("/srv/ledger/shared/data/lame") and "--check-config" not in sy
 def test_the_downtime_is_reported(ledgers: list[Site], version: Callable) -> None:
     before = live_releases(ledgers)
     done = run_ok("deploy", sites=version("alone", going_live="replace"))
-    assert len(re.findall(r"ledger: away for \d+\.\d s", done.output)) == len(ledgers)
+    assert len(re.findall(r"ledger: downtime of \d+\.\d s", done.output)) == len(ledgers)
     live = live_releases(ledgers)
     assert live != before
     # The site config no longer has the key; the live release still has it.
-    assert "ledger: away for " in run_ok("restart").output
+    assert "ledger: downtime of " in run_ok("restart").output
     assert live_releases(ledgers) == live
-    assert "ledger: away for " in run_ok("rollback").output
+    assert "ledger: downtime of " in run_ok("rollback").output
     assert live_releases(ledgers) == before
     for site in ledgers:
         assert all(" away=" in line for line in history(site)[-3:])
@@ -48,7 +48,7 @@ def test_if_one_host_fails_all_come_back(ledgers: list[Site], version: Callable)
         west.machine.output("rm %s/shared/data/lame", west.root)
     assert done.rc != 0
     assert "lame here" in done.output
-    assert "It was stopped and runs again; the site was away for " in done.output
+    assert "It was stopped and runs again; downtime: " in done.output
     assert live_releases(ledgers) == before
     assert "deploy result=failed" in history(east)[-1]
     assert " away=" in history(east)[-1]

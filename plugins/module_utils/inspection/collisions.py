@@ -86,7 +86,7 @@ def _hinders(host: Host, listener: Listener, holder: Holder | None, site: Site, 
     place = f"{holder.cwd} {holder.command}" if holder else ""
     if host.record(site.name) and site_names.mentions(place, site.root):
         return False
-    # In a container without SYS_PTRACE nobody may see the holder of another user's socket.
+    # In a container without SYS_PTRACE root cannot see the holder of another user's socket.
     return holder is not None or f"{address}:{listener.port}" not in host.live_listeners(site.name)
 
 

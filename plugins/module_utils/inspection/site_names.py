@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import PROXY_ONLY
 
 UNIT_FOLDERS = ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
 PROGRAM_KINDS = ("program", "group", "fcgi-program", "eventlistener")
@@ -37,7 +38,7 @@ def taken(host: Host, name: str, root: str, user: str) -> list[str]:
 
 def _moved(name: str, record: dict, root: str, user: str) -> Iterator[str]:
     """The site is here with another user or root, or changes between proxy-only and not."""
-    if bool(record.get("front")) is bool(root):
+    if bool(record.get(PROXY_ONLY)) is bool(root):
         yield (
             f"{name}: this host has {'nginx alone' if root else 'the servers'} of the site so far; take the site away "
             "there first (`state: absent`), then deploy it again."

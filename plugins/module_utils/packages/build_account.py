@@ -1,6 +1,6 @@
 """The account that pip and uv run as, what they get to see, and how root takes over what they made.
 
-They talk to the network and unpack what comes from there, so they are nobody that another thing on the host belongs to.
+They talk to the network and unpack what comes from there, so this account owns nothing else on the host.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BuilderError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """Whom a build runs as."""
+    """The account of a build."""
 
     name: str
     uid: int
@@ -59,7 +59,7 @@ def account(name: str = ACCOUNT) -> Account:
 def run(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], who: Account | None, timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as an account and nobody more; what it leaves running is ended with it.
+    """Run a program with the rights of an account alone; what it leaves running is ended with it.
 
     :param who: without one, as whoever runs this
     :raises subprocess.TimeoutExpired: with the end of its errors
@@ -129,7 +129,7 @@ def give(path: Path, who: Account | None, *, folders_only: bool = False) -> None
     """Let the account have a file, or a folder with all in it, that root alone could change until now.
 
     By descriptors, one folder at a time, so that neither depth nor the length of a path matters. Each folder after
-    what is in it: while one is looked at, all above it are root's, and nobody can exchange them.
+    what is in it: while one is looked at, all above it are root's, and cannot be exchanged.
 
     :param folders_only: the files in it stay root's
     """

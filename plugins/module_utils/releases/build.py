@@ -16,14 +16,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import compression, fingerprint, store, venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
+    bytecode,
+    compression,
+    fingerprint,
+    store,
+    uv,
+    venv,
+)
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
     format_environment,
     release_environment,
 )
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import release_json
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.server_check import ServerCheck
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError, Toolbox
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import Toolbox
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import run_identity
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
@@ -122,7 +130,7 @@ class Build:
     def install(self, release: Path, app: Path) -> None:
         """Build the venv from the site's lock and, if that names no server, the collection's own lock of it."""
         name, server = self.manifest["lock"], self.manifest["server"]
-        with venv.workplace(self.tools, release) as work:
+        with uv.workplace(self.tools, release) as work:
             locks = [venv.lock_of(self.tools, app, name, work)]
             names = locks[0].names
             if server["name"] == "gunicorn":
@@ -145,11 +153,11 @@ class Build:
 
     def compile(self, release: Path, app: Path) -> None:
         """Compile the packages and the code, without what is the same in the live release."""
-        taken = venv.take_over_bytecode(self.before / "venv", release / "venv") if self.before else 0
+        taken = bytecode.take_over_bytecode(self.before / "venv", release / "venv") if self.before else 0
         packages = release / "venv" / "lib"
         left = sum(1 for _ in packages.glob("**/*.py")) - taken
         # More processes cost more than they save where little is left to do.
-        venv.compile_bytecode(self.tools.python, [packages, app], jobs=1 if left < FEW_FILES else 0)
+        bytecode.compile_bytecode(self.tools.python, [packages, app], jobs=1 if left < FEW_FILES else 0)
 
     @functools.cached_property
     def before(self) -> Path | None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import public_files
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.store import own
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 # What gets smaller. nginx packs only some of these itself, and none of the fonts.
@@ -127,7 +127,7 @@ class Packing:
         self.before = Path(os.path.realpath(before)) if before else None
         self.ways = [WAYS[name] for name in ways]
         self.suffixes = tuple(way.suffix for way in self.ways)
-        # Elsewhere in that release, a packed file may be one that its source has brought and nobody has looked at.
+        # Elsewhere in that release, a compressed file may be an unchecked one of the source.
         manifest = manifest or {}
         self.known_ways = {WAYS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in WAYS}
         self.known = served_folders(self.before, public_files.folders(manifest) or []) if self.before else []

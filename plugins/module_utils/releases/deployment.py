@@ -28,6 +28,12 @@ class StepError(Exception):
     """Why a step could not be done: the site, what happened, the remedy."""
 
 
+class UnhealthyError(StepError):
+    """A release did not become healthy in its slot."""
+
+    last_words = " Correct it and deploy again."
+
+
 def is_whole(site: Layout, release_id: str) -> bool:
     """Whether a release was built to its end."""
     return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
@@ -51,16 +57,7 @@ def start(
         if check_mode:  # the build before this one wrote nothing either
             return result
         raise StepError(f"{site.name}: the release {release_id} is not on this host or not whole; deploy again")
-    manifest = site.manifest(release_id)
-    supervisor = Supervisor()
-    try:
-        supervisord = supervisor.pid()
-        check_program(
-            f"{site.name}-{slot}", site.release(release_id) / f"program-{slot}.conf", site.program(slot), supervisord
-        )
-        processes.check(site, release_id, supervisord)
-    except SupervisorError as error:
-        raise StepError(f"{site.name}: {error}") from error
+    supervisord = _check_programs(site, slot, release_id)
     if check_mode:
         return result
     recover(site)
@@ -68,32 +65,16 @@ def start(
         clear_slot(site, slot)
     except SupervisorError as error:
         raise StepError(f"{site.name}: {error}") from error
-    _check_ports(site, manifest)
+    _check_ports(site, site.manifest(release_id))
     alone = replacement.wanted(site, release_id)
     if needs_room and not alone:
         _check_memory(site, supervisord)
-    seen, last_words = logs.position(site.log), ""
+    seen = logs.position(site.log)
     try:
-        site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
-        public_files.publish(site, slot)
-        public_files.carry_over(site, slot)
-        # New processes of the same release owe what the old ones do.
-        if after_live or (site.live_release() == release_id and site.owes_hooks()):
-            write_file(site.owed(slot), "", 0o600)
-        write_token(site, slot, supervisord)
-        program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
-        write_file(site.program(slot), program, 0o640)
+        _fill_slot(site, slot, release_id, supervisord, after_live)
         if alone:
             stop_live(site)
-        began = time.monotonic()
-        supervisor.add(f"{site.name}-{slot}")
-        well, words = health.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
-        if not well:
-            last_words = " Correct it and deploy again."
-            last_words += logs.last_words(site.log, seen, site.release(release_id) / "environment")
-            raise StepError(f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}")
-        took = time.monotonic() - began
+        words, took = _wait_until_healthy(site, slot, release_id, seen)
         away = _replace_live(site, slot, release_id)
     except BaseException as error:
         try:
@@ -103,9 +84,50 @@ def start(
         finally:
             back = bring_back(site)
         if isinstance(error, (StepError, SupervisorError, OSError)):
+            last_words = getattr(error, "last_words", "")
             raise StepError(f"{site.name}: {error}{back.words}{last_words}") from error
         raise
     return result | {"health": words, "away": away, "took": took}
+
+
+def _check_programs(site: Layout, slot: str, release_id: str) -> int:
+    """Refuse program files that supervisord would not take; its PID."""
+    try:
+        supervisord = Supervisor().pid()
+        program = site.release(release_id) / f"program-{slot}.conf"
+        check_program(f"{site.name}-{slot}", program, site.program(slot), supervisord)
+        processes.check(site, release_id, supervisord)
+    except SupervisorError as error:
+        raise StepError(f"{site.name}: {error}") from error
+    return supervisord
+
+
+def _fill_slot(site: Layout, slot: str, release_id: str, supervisord: int, after_live: bool) -> None:
+    """Point a slot to a release, with everything that its program needs to start."""
+    site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
+    replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
+    public_files.publish(site, slot)
+    public_files.carry_over(site, slot)
+    # After a restart, hooks that were pending before still are.
+    if after_live or (site.live_release() == release_id and site.has_pending_hooks()):
+        write_file(site.pending_hooks(slot), "", 0o600)
+    write_token(site, slot, supervisord)
+    program = (site.release(release_id) / f"program-{slot}.conf").read_text(encoding="utf-8")
+    write_file(site.program(slot), program, 0o640)
+
+
+def _wait_until_healthy(site: Layout, slot: str, release_id: str, seen: tuple[int, int]) -> tuple[str, float]:
+    """Start a slot's program; what its health check says, and after how many seconds."""
+    began, manifest = time.monotonic(), site.manifest(release_id)
+    Supervisor().add(f"{site.name}-{slot}")
+    is_healthy, words = health.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
+    if not is_healthy:
+        said = f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}"
+        error = UnhealthyError(said)
+        # Read now: what follows writes to the same log.
+        error.last_words += logs.last_words(site.log, seen, site.release(release_id) / "environment")
+        raise error
+    return words, time.monotonic() - began
 
 
 def stop_live(site: Layout) -> None:
@@ -179,7 +201,7 @@ def bring_back(site: Layout) -> Back:
         well, words = False, str(error)
     away = max(0.0, time.monotonic() - stopped.since)
     if well:
-        return Back(f" It was stopped and runs again; the site was away for {away:.1f} s.", away)
+        return Back(f" It was stopped and runs again; downtime: {away:.1f} s.", away)
     return Back(f" BUT IT WAS STOPPED AND DOES NOT ANSWER AGAIN: {words}; supervisor goes on trying.", away)
 
 

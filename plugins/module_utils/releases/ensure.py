@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, public_files, store, venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
+    deployment,
+    host_python,
+    public_files,
+    store,
+    uv,
+)
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.build import Build
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.decision import Decision, decide
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import Toolbox
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import Toolbox
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes, run_identity
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
@@ -31,14 +37,18 @@ def ensure_release(
     now, tools = now or run_identity.moment(), tools or Toolbox(account=build_account.ACCOUNT)
     manifest = params["manifest"]
     layout = Layout(manifest["site"], Path(manifest["root"]))
-    parts = {**params["parts"], "environment": params["environment_hash"], "python": venv.host_python(tools.python)}
+    parts = {
+        **params["parts"],
+        "environment": params["environment_hash"],
+        "python": host_python.python_version(tools.python),
+    }
     with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
         remark = "" if check_mode else deployment.recover(layout)
         decision, brought = decide(layout, parts), processes.Brought()
         if not decision.needed:
             brought = _repair(layout, cleaned, check_mode)
-            if not layout.owes_hooks():
+            if not layout.has_pending_hooks():
                 held.let_go()
         result = {
             **_described(layout, decision),
@@ -50,10 +60,10 @@ def ensure_release(
             return result
         if check_mode or not params["payload"]:
             if manifest["packages"] == "wheelhouse":
-                result["target"] = venv.target(tools.python)
+                result["target"] = host_python.target(tools.python)
             return {**result, "release": store.new_id(layout, parts["code"], now)}
         if decision.suspicious_cache:
-            venv.forget_packages(tools)
+            uv.forget_packages(tools)
         release = Build(layout, manifest, parts, Path(params["payload"]), tools).run(now)
         pruned = store.prune(layout, manifest["keep_releases"], release)
         return {**result, "changed": True, "build": False, "release": release, "pruned": pruned}
@@ -71,7 +81,7 @@ def _described(layout: Layout, decision: Decision) -> dict[str, Any]:
     return {
         "site": layout.name,
         "needed": decision.needed,
-        "after_live": not decision.needed and layout.owes_hooks(),
+        "after_live": not decision.needed and layout.has_pending_hooks(),
         "build": decision.build,
         "reason": decision.reason,
         "release": decision.release,

@@ -13,7 +13,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment im
     parse_environment,
     process_environment,
 )
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import last_lines
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import last_lines
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import uv, venv
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import mask, process_environment
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import command
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.venv import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
@@ -46,7 +46,7 @@ class ServerCheck:
         """Its worker class, its configuration and the site's import."""
         asked = self._run([self._python, "-I", "-c", venv.WORKER_CLASSES], cwd=self.release)
         if asked.returncode != 0:
-            raise BuildError(f"the installed gunicorn cannot be imported:\n{venv.last_lines(asked.stderr)}")
+            raise BuildError(f"the installed gunicorn cannot be imported:\n{uv.last_lines(asked.stderr)}")
         venv.check_worker_class(asked.stdout, self.manifest["server"]["worker_class"])
         program, *arguments = command(self.manifest, self.release)
         self._try(
@@ -89,7 +89,7 @@ class ServerCheck:
         except subprocess.TimeoutExpired:
             raise BuildError(f"{self._wsgi} was not imported within {IMPORT_TIMEOUT} s") from None
         if done.returncode != 0:
-            raise BuildError(f"{failed}\n{venv.last_lines(mask(done.stderr or done.stdout, self.environment))}")
+            raise BuildError(f"{failed}\n{uv.last_lines(mask(done.stderr or done.stdout, self.environment))}")
 
     def _run(
         self, words: list[str], cwd: Path, environment: Mapping[str, str] | None = None

@@ -137,7 +137,7 @@ def venv_mode(release: Path, public: Iterable[str]) -> int:
 def set_venv_modes(release: Path, gid: int, public: Iterable[str]) -> None:
     """Give the packages to root and the site's group; their public folders are for nginx as well.
 
-    Their files are one and the same with uv's cache and with other sites' packages, and everybody may read them: it is
+    Their files are one and the same with uv's cache and with other sites' packages, and every user may read them: it is
     their folders that keep others out. Files in the folders that lead to a served one get to be files of their own.
     """
     top, doors = os.path.realpath(release / "venv"), package_doors(release, public)
@@ -178,7 +178,7 @@ def check_depth(folder: Path) -> None:
 
 
 def correct_modes(layout: Layout, gid: int, check_mode: bool = False) -> list[str]:
-    """Set owners and modes of the releases that lie here, which an older bundle has made; those that were not right."""
+    """Set owners and modes of the releases of older versions of this collection; those that were wrong."""
     wrong = [name for name in complete(layout) if not _modes_are_right(layout, name, gid)]
     for name in () if check_mode else wrong:
         _correct(layout, name, gid)

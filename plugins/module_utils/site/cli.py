@@ -1,4 +1,4 @@
-"""SITE-ctl: what somebody who sits on the host does with one site.
+"""SITE-ctl: the commands for one site on its host.
 
 It is called by the site's name (``shop-ctl``), lies on the host as one file with the Python of the steps in it, and so
 restarts a site the way a playbook does, through the other slot.
@@ -16,10 +16,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
@@ -30,9 +29,10 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history,
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, Held, read, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import Run
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
-from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, maintenance, paths, remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site import cli_database, logs, maintenance, remote_upstream
+from ansible_collections.wsgi.sites.plugins.module_utils.site.cli_process import CommandError, as_site, execute
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import PROXY_ONLY, recorded
 from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status as live_status
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL, visible
 
@@ -55,37 +55,32 @@ USAGE = """usage: {name} COMMAND
 
 To deploy or to go back, run the playbooks: they see to all hosts at once.
 """
-# The second half of `db`: it runs as the site, where the password is, and hands it on in the environment.
-AS_SITE = "--database-shell"
+
 # Of each log.
 LINES = 30
-
-
-class ConsoleError(Exception):
-    """What is wrong and what to do."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point."""
     name = os.path.basename(argv[0])
     try:
-        if list(argv[1:]) == [AS_SITE]:
-            database_shell(os.environ)
+        if list(argv[1:]) == [cli_database.AS_SITE]:
+            cli_database.database_shell(os.environ)
         site_name = name.removesuffix("-ctl")
         command, *arguments = argv[1:] or ["help"]
         if command in ("help", "-h", "--help") or command not in COMMANDS:
             print(USAGE.format(name=name), file=sys.stdout if command in ("help", "-h", "--help") else sys.stderr)
             return 0 if command in ("help", "-h", "--help") else 2
         if os.geteuid() != 0:
-            raise ConsoleError(f"needs root, to become the site's user: sudo {name} {command}")
+            raise CommandError(f"needs root, to become the site's user: sudo {name} {command}")
         record = recorded(site_name)
         if not record:
-            raise ConsoleError(f"there is no site {site_name} on this host")
-        if "front" in record and command not in OF_FRONT:
-            where = ", ".join(record["front"]["servers"])
-            raise ConsoleError(f"this host has its nginx alone; {command} is for where its server is: {where}")
+            raise CommandError(f"there is no site {site_name} on this host")
+        if PROXY_ONLY in record and command not in PROXY_ONLY_COMMANDS:
+            where = ", ".join(record[PROXY_ONLY]["servers"])
+            raise CommandError(f"this host has its nginx alone; {command} is for where its server is: {where}")
         return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
-    except (ConsoleError, jobs.JobError, deployment.StepError, Refused, Busy) as error:
+    except (CommandError, jobs.JobError, deployment.StepError, Refused, Busy) as error:
         print(f"{name}: {visible(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -94,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
 def status(site: Layout, _arguments: list[str]) -> int:
     """Show what is live; the exit code tells whether it is well."""
-    if found := recorded(site.name).get("front"):
+    if found := recorded(site.name).get(PROXY_ONLY):
         told = remote_upstream.status(site.name, found)
         for title, value in (
             ("site", site.name),
@@ -179,7 +174,7 @@ def shut(site: Layout, arguments: list[str]) -> int:
 def reopen(site: Layout, arguments: list[str]) -> int:
     """Open it again."""
     if arguments:
-        raise ConsoleError("open takes no arguments")
+        raise CommandError("open takes no arguments")
     done = maintenance.reopen(site, "@".join(whoami()))
     print(f"{site.name}: open{'' if done else ', as it was'}")
     return 0
@@ -188,7 +183,7 @@ def reopen(site: Layout, arguments: list[str]) -> int:
 def show_logs(site: Layout, arguments: list[str]) -> int:
     """Show the last lines, or follow them; nothing in them reaches a terminal as anything but text."""
     if arguments not in ([], ["-f"]):
-        raise ConsoleError("logs takes nothing but -f")
+        raise CommandError("logs takes nothing but -f")
     if not arguments:
         sys.stdout.write(logs.show(site.logs, LINES))
         return 0
@@ -206,7 +201,7 @@ def show_logs(site: Layout, arguments: list[str]) -> int:
 def job(site: Layout, arguments: list[str]) -> int:
     """One run of a job, to its end."""
     if len(arguments) != 1:
-        raise ConsoleError("job takes the name of one job")
+        raise CommandError("job takes the name of one job")
     said = jobs.run(site, arguments[0])
     if sys.stdout.isatty():  # cron would mail it
         print(f"{site.name}: job {arguments[0]}: {said}")
@@ -237,94 +232,28 @@ def _environment(site: Layout) -> str:
 def command(site: Layout, arguments: list[str]) -> NoReturn:
     """Any command as the site."""
     if not arguments:
-        raise ConsoleError("run what? For example: run env")
+        raise CommandError("run what? For example: run env")
     as_site(site, arguments)
-
-
-def database(site: Layout, arguments: list[str]) -> NoReturn:
-    """The database's shell: as the site, who has the password, by the second half below."""
-    if arguments:
-        raise ConsoleError("db takes no arguments")
-    as_site(site, ["/usr/bin/python3", "-I", str(paths.LIBRARY / "console"), AS_SITE])
-
-
-def as_site(site: Layout, words: list[str]) -> NoReturn:
-    """Become a command of the live release's, through the launcher, which gives up root."""
-    if site.live_release() is None:
-        raise ConsoleError("nothing is live yet; deploy it first")
-    execute([str(paths.LIBRARY / "launcher"), str(site.root), "run", "--", *words], os.environ)
-
-
-def execute(words: list[str], environment: Mapping[str, str]) -> NoReturn:
-    """Become a program."""
-    sys.stdout.flush()
-    try:
-        os.execvpe(words[0], words, dict(environment))
-    except OSError as error:
-        raise ConsoleError(f"cannot run {words[0]}: {error.strerror}") from None
-
-
-def database_shell(environment: Mapping[str, str]) -> NoReturn:
-    """Become sqlite3, psql or mariadb; the password goes by the environment, which no other user can read."""
-    words, more = database_command(environment.get("DATABASE_URL", ""))
-    program = words[0]
-    if shutil.which(program, path=environment.get("PATH")) is None:
-        if program == "sqlite3" and sys.version_info >= (3, 12):
-            words = ["/usr/bin/python3", "-I", "-m", "sqlite3", *words[1:]]
-        else:
-            package = {"psql": "postgresql-client", "mariadb": "mariadb-client"}.get(program, program)
-            raise ConsoleError(f"{program} is not on this host: apt install {package}")
-    execute(words, {**environment, **more})
-
-
-def database_command(url: str) -> tuple[list[str], dict[str, str]]:
-    """The command for a database's URL, and what it needs in its environment. No message shows the URL."""
-    if not url:
-        raise ConsoleError("the site has no DATABASE_URL in its environment")
-    try:
-        parts = urlsplit(url)
-        host, port, name = parts.hostname or "", str(parts.port or ""), unquote(parts.path[1:])
-    except ValueError:
-        raise ConsoleError("DATABASE_URL cannot be read as a URL") from None
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    kind = parts.scheme.partition("+")[0]
-    options = dict(parse_qsl(parts.query))
-    if kind == "sqlite":
-        if not name:
-            raise ConsoleError("DATABASE_URL names a database in memory, which nobody else can reach")
-        return ["sqlite3", name], {}
-    if kind in ("postgresql", "postgres"):
-        given = {
-            "PGHOST": host or options.get("host", ""), "PGPORT": port, "PGUSER": user, "PGDATABASE": name,
-            "PGPASSWORD": password, "PGSSLMODE": options.get("sslmode", ""),
-        }  # fmt: skip
-        return ["psql"], {key: value for key, value in given.items() if value}
-    if kind in ("mysql", "mariadb"):
-        words = ["mariadb", *(f"--{key}={value}" for key, value in (
-            ("host", host), ("port", port), ("user", user), ("socket", options.get("unix_socket", "")),
-        ) if value)]  # fmt: skip
-        return [*words, *([name] if name else [])], {"MYSQL_PWD": password} if password else {}
-    raise ConsoleError("DATABASE_URL is of a kind that this command has no shell for")
 
 
 def bans(site: Layout, arguments: list[str]) -> NoReturn:
     """Show whom fail2ban keeps away."""
     if arguments:
-        raise ConsoleError("bans takes no arguments")
+        raise CommandError("bans takes no arguments")
     execute(["/usr/bin/fail2ban-client", "status", _jail(site)], os.environ)
 
 
 def unban(site: Layout, arguments: list[str]) -> NoReturn:
     """Let one in again."""
     if len(arguments) != 1:
-        raise ConsoleError("unban takes one address")
+        raise CommandError("unban takes one address")
     execute(["/usr/bin/fail2ban-client", "set", _jail(site), "unbanip", *arguments], os.environ)
 
 
 def _jail(site: Layout) -> str:
     file = site.jail
     if not file.exists():
-        raise ConsoleError("the site bans nobody (its key `ban`)")
+        raise CommandError("the site bans nobody (its key `ban`)")
     return file.stem
 
 
@@ -340,7 +269,7 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
 
 
 # What there is to do where a site has its nginx alone.
-OF_FRONT = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
+PROXY_ONLY_COMMANDS = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
@@ -351,7 +280,7 @@ COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "flask": flask,
     "run": command,
     "job": job,
-    "db": database,
+    "db": cli_database.database,
     "bans": bans,
     "unban": unban,
     "renewed": renewed,

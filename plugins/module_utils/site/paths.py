@@ -22,8 +22,8 @@ CACHE = Path("/var/cache/uv")
 class Layout(NamedTuple):
     """The paths of one site on this host.
 
-    :param name: the site's key on the operator's page
-    :param root: the site's own directory, ``/srv/NAME`` unless the page says otherwise
+    :param name: the site's key in the site config
+    :param root: the site's own directory, ``/srv/NAME`` by default
     """
 
     name: str
@@ -51,14 +51,14 @@ class Layout(NamedTuple):
         """What nginx serves of a slot's release, and of the release before it (`releases/public_files.py`)."""
         return self.slot(slot) / "public"
 
-    def owed(self, slot: str) -> Path:
+    def pending_hooks(self, slot: str) -> Path:
         """Tells that the hooks that come after this slot went live have not run yet."""
         return self.slot(slot) / "after_live"
 
-    def owes_hooks(self) -> bool:
+    def has_pending_hooks(self) -> bool:
         """Whether a run was cut off between the switch and the hooks that come after it."""
         slot = self.live_slot()
-        return slot is not None and self.owed(slot).exists()
+        return slot is not None and self.pending_hooks(slot).exists()
 
     @property
     def live(self) -> Path:
@@ -148,7 +148,7 @@ class Layout(NamedTuple):
 
     @property
     def record(self) -> Path:
-        """What the bundle owns on this host under the site's name."""
+        """The record that the collection has set up the site on this host."""
         return REGISTRY / f"{self.name}.json"
 
     @property

@@ -18,7 +18,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.site import accounts, logs, paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site import cli as _cli  # noqa: F401 - is packed
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, replace_link, write_file
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import PROXY_ONLY, recorded
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.program import install, packed
 
@@ -189,14 +189,14 @@ class SiteSetup:
 class ProxyOnlySetup(SiteSetup):
     """The same for a site whose servers are on other hosts: no user, and no directories for releases."""
 
-    front: dict = field(default_factory=dict)
+    upstream: dict = field(default_factory=dict)
 
     def apply(self) -> list[str]:
         """Do all of it; the list of what was changed (or would be)."""
         site, record = self.site, recorded(self.site.name)
         refuse(site.name, site_names.taken(Host(), site.name, "", ""))
-        if record.get("front") != self.front:
-            self._record({"name": site.name, "front": self.front})
+        if record.get(PROXY_ONLY) != self.upstream:
+            self._record({"name": site.name, PROXY_ONLY: self.upstream})
         self._directory(site.config, 0o755, 0, 0)
         self._directory(site.logs, 0o751, 0, 0)
         for name in (*logs.OF_NGINX, *self.further_logs):

@@ -1,4 +1,4 @@
-"""Which sites the bundle has set up on this host."""
+"""The sites that the collection has set up on this host."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
+# The key of a record with the servers of a site that has nginx alone on this host.
+PROXY_ONLY = "front"
+
 
 def recorded(name: str) -> dict:
-    """What the host's record says of a site; empty if the bundle has none."""
+    """What the host's record says of a site; empty if there is none."""
     try:
         return json.loads((paths.REGISTRY / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -20,7 +23,7 @@ def recorded(name: str) -> dict:
 
 
 def recorded_accounts() -> dict[int, tuple[str, pwd.struct_passwd]]:
-    """The users of all sites whose server the bundle set up on this host: number → the site's name, the account."""
+    """The users of all sites whose server runs on this host: number → the site's name, the account."""
     found = {}
     for path in sorted(paths.REGISTRY.glob("*.json")):
         with contextlib.suppress(KeyError):  # none yet, or not any more
@@ -29,14 +32,14 @@ def recorded_accounts() -> dict[int, tuple[str, pwd.struct_passwd]]:
     return {uid: its for uid, its in found.items() if uid != 0}
 
 
-def recorded_fronts() -> dict[str, dict]:
-    """Every site of which this host has nginx alone, by name, with where its servers are."""
+def recorded_proxy_only() -> dict[str, dict]:
+    """Every site whose servers are on other hosts, by name, with these servers."""
     records = {path.stem: recorded(path.stem) for path in sorted(paths.REGISTRY.glob("*.json"))}
-    return {name: record["front"] for name, record in records.items() if record.get("front")}
+    return {name: record[PROXY_ONLY] for name, record in records.items() if record.get(PROXY_ONLY)}
 
 
 def recorded_sites() -> list[Layout]:
-    """Every site whose server the bundle set up on this host."""
+    """Every site whose server runs on this host."""
     names = sorted(path.stem for path in paths.REGISTRY.glob("*.json"))
     records = (recorded(name) for name in names)
     return [Layout(record["name"], Path(record["root"])) for record in records if record.get("root")]

@@ -20,9 +20,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 class _Server(http.client.HTTPConnection):
     """HTTP to an address, over TLS to who can prove its name, as nginx does it."""
 
-    def __init__(self, address: str, front: dict[str, Any], timeout: float) -> None:
+    def __init__(self, address: str, upstream: dict[str, Any], timeout: float) -> None:
         super().__init__(address, timeout=timeout)
-        self._front = front
+        self._upstream = upstream
         # A socket's timeout starts anew with every byte; this one is for the whole answer, however it drips in.
         self._raw: socket.socket | None = None
         self._timer = threading.Timer(timeout, self._cut)
@@ -46,19 +46,19 @@ class _Server(http.client.HTTPConnection):
         super().connect()
         self._raw = self.sock.dup()
         self._timer.start()
-        if self._front["ca"]:
-            context = ssl.create_default_context(cafile=self._front["ca"])
+        if self._upstream["ca"]:
+            context = ssl.create_default_context(cafile=self._upstream["ca"])
             # Python 3.13 wants more of a certificate than nginx does.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            self.sock = context.wrap_socket(self.sock, server_hostname=self._front["name"])
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._upstream["name"])
 
 
-def ask(address: str, front: dict[str, Any], timeout: float) -> str:
+def ask(address: str, upstream: dict[str, Any], timeout: float) -> str:
     """What is wrong with one of the servers; empty if it answers its health page as expected."""
-    health = front["health"]
+    health = upstream["health"]
     host = health["host"]
     headers = {"Host": host, "X-Forwarded-Host": host, "X-Forwarded-Proto": health.get("scheme", "http")}
-    connection = _Server(address, front, timeout)
+    connection = _Server(address, upstream, timeout)
     try:
         connection.request("GET", health["path"], headers={**headers, "User-Agent": "health-gate"})
         answer = connection.getresponse()
@@ -77,11 +77,15 @@ def ask(address: str, front: dict[str, Any], timeout: float) -> str:
     return ""
 
 
-def status(name: str, front: dict[str, Any], timeout: float = 3) -> dict[str, Any]:
+def status(name: str, upstream: dict[str, Any], timeout: float = 3) -> dict[str, Any]:
     """As the status of a site that has its server here, as far as there is anything to say."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = dict(
-            zip(front["servers"], pool.map(lambda each: ask(each, front, timeout), front["servers"]), strict=True)
+            zip(
+                upstream["servers"],
+                pool.map(lambda each: ask(each, upstream, timeout), upstream["servers"]),
+                strict=True,
+            )
         )
     wrong = "; ".join(f"{address}: {words}" for address, words in found.items() if words)
     well = not all(found.values())
@@ -89,6 +93,6 @@ def status(name: str, front: dict[str, Any], timeout: float = 3) -> dict[str, An
         "site": name, "root": "", "slot": "front", "release": "", "version": "", "since": "", "previous": "",
         "state": "", "managed": True, "healthy": well, "processes": "", "unfinished": {},
         "shut": maintenance.words(maintenance.note(Layout(name, Path("/nonexistent")))),
-        "detail": f"passed on to {', '.join(front['servers'])}" if well else wrong,
+        "detail": f"passed on to {', '.join(upstream['servers'])}" if well else wrong,
         "troubles": wrong if well else "",
     }  # fmt: skip

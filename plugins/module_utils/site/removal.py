@@ -19,7 +19,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processe
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site import accounts, paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, write_file
-from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded
+from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import PROXY_ONLY, recorded
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.termination import StillRunningError, end_processes
 
@@ -56,7 +56,7 @@ class Removal:
     def remove(self) -> list[str]:
         """Do all of it; the list of what was changed (or would be). Only what the host's record calls ours."""
         record = recorded(self.name)
-        if record.get("front"):
+        if record.get(PROXY_ONLY):
             site = Layout(self.name, Path("/nonexistent"))
             self._delete([*site.named_paths, site.shut])
         elif record:

@@ -38,7 +38,7 @@ class PairError(Exception):
 
 
 def text_of(key: str, value: str, load: Load) -> str:
-    """The PEM that the page gives, or that the file holds which it names.
+    """The PEM of the site config, or of the file that it names.
 
     :param load: reads a file of the controller, vaulted or not
     """
@@ -91,7 +91,7 @@ class Pair:
 
 
 def read(tls: Mapping[str, Any], load: Load) -> Pair:
-    """The parts that the page names.
+    """The parts that the site config names.
 
     :raises PairError: for the first one that is missing or cannot be read
     """
@@ -127,7 +127,7 @@ def _of_key(pair: Pair) -> Iterator[Problem]:
     try:
         key = serialization.load_pem_private_key(pair.key, password=None)
     except TypeError:
-        yield "key", "has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey -in … -out …"
+        yield "key", "has a passphrase, which nginx cannot ask for at boot; remove it: openssl pkey -in … -out …"
         return
     except (ValueError, UnsupportedAlgorithm):
         yield "key", "is damaged, or has a passphrase; openssl pkey -noout -in … says which"

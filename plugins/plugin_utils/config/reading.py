@@ -1,4 +1,4 @@
-"""Read the page of one host: work out its templates, and check every key of it by its spec."""
+"""Read the site config of one host: evaluate its templates, and check every key by its spec."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from ansible.template import Templar
 from jinja2 import TemplateError
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.derived import DERIVED, with_derived
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import (
-    PATH,
-    RULES,
-    characters,
-    identifier,
-    pattern,
-)
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.basic import characters, pattern
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.names import identifier
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.paths import PATH
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.table import RULES
 
 # Keys that hold entries by name, and what each entry must say.
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
@@ -28,7 +25,7 @@ NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
 LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits", "micro_cache")
 LOCATION_ONLY = {"stream": {"type": "bool"}, "client_verify": {"type": "str", "choices": ["required", "optional"]}}
 
-# Strict on purpose: templates get what the page says, and `"no"` is true in Jinja, and a string joins letter by letter.
+# Strict on purpose: templates get these values, and `"no"` is true in Jinja, and a string joins letter by letter.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (
         lambda v: isinstance(v, str | int | float) and not isinstance(v, bool),
@@ -48,7 +45,7 @@ BROKEN: Any = object()  # stands for a value that could not be worked out, so th
 
 
 class Reading:
-    """One host's page, as far as it can be read, and what is wrong with it."""
+    """The site config of one host, as far as it can be read, and its errors."""
 
     def __init__(
         self, variables: Mapping[str, Any], loader: DataLoader, spec: Mapping[str, Any], keys: Mapping[str, Any]
@@ -92,7 +89,7 @@ class Reading:
         return Templar(loader=self.loader, variables={**self.variables, "site_name": name})
 
     def _container(self, variable: str) -> Mapping[str, Any] | None:
-        """The page itself, which may also be worked out by a template."""
+        """The variable itself, which may also be a template."""
         value = self.variables.get(variable)
         if isinstance(value, str):
             value = self._value(value, variable, self._templar(""))
@@ -120,7 +117,7 @@ class Reading:
         return value
 
     def _resolve(self, value: object, place: str, templar: Templar) -> object:
-        """Work out every template in a value. One that cannot be worked out is reported and becomes BROKEN."""
+        """Work out every template in a value. One that cannot be evaluated is reported and becomes BROKEN."""
         if isinstance(value, Mapping):
             return {key: self._resolve(item, f"{place}.{key}", templar) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -177,7 +174,7 @@ class Reading:
         for path, keys in locations.items():
             here = f"{place}.{path}"
             if path == "/":
-                self.report(here, "is the whole site; say it of the site itself")
+                self.report(here, "is the whole site; set these keys of the site itself")
             elif problem := pattern(PATH, "begin it with /, and leave out ? and #")(path):
                 self.report(here, problem)
             if keys is BROKEN:
@@ -243,13 +240,13 @@ def why(error: BaseException) -> str:
         if name := re.search(r"'([A-Za-z_]\w*)' is undefined", text):
             return (
                 f"uses the variable `{name[1]}`, which is not defined; define it in the inventory "
-                "(a secret: in a vault file beside the page, as vault.yml.example shows)"
+                "(a secret: in a vault file beside sites.yml, as vault.yml.example shows)"
             )
         if name := re.search(r"has no attribute '([^']*)'", text):
             return f"asks a variable for `{name[1]}`, which it does not have; check the spelling, or add it there"
     if isinstance(error, AnsibleUndefinedVariable):
         return "uses a variable that is not defined; define it in the inventory"
-    return f"cannot be worked out ({type(chain[-1]).__name__}); check the template that stands there"
+    return f"cannot be evaluated ({type(chain[-1]).__name__}); check its template"
 
 
 def suggest(key: str, prefix: str, spec: Mapping[str, Any]) -> str:

@@ -27,7 +27,8 @@ def static(site: Site, client_connections: int, brotli: bool) -> dict[str, Any]:
 def alias(site: Site, prefix: str, client_connections: int) -> dict[str, Any]:
     """One alias: its ``location`` and ``folder``, and the ``directives`` that restrict access.
 
-    ``uploads`` tells that the app can change the files; ``safe`` is then how much of the folder's path is root's.
+    ``uploads`` tells that the app can change the files. Then ``safe`` is the part of the folder's path that is root's,
+    and ``hidden`` the pattern of hidden files; nothing of a release that is hidden gets published.
     """
     folder = site["aliases"][prefix].rstrip("/")
     uploads = is_shared(folder)
@@ -37,6 +38,7 @@ def alias(site: Site, prefix: str, client_connections: int) -> dict[str, Any]:
         "location": f"^~ {place(site, prefix)}",
         "folder": f"{top}/{folder}/",
         "uploads": uploads,
+        "hidden": rf"^{re.escape(place(site, prefix))}(?:.*/)?\.",
         # Below, the app could replace a folder by a link.
         "safe": f"{top}/{'/'.join(folder.split('/')[:2])}/" if uploads else "",
         "directives": restrictions(site, site["locations"].get(prefix, {}), client_connections, prefix),

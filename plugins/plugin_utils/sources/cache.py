@@ -24,7 +24,7 @@ def name_of(*values: object) -> str:
 def private(folder: Path) -> None:
     """Make a folder, and those above it, that only its owner can enter; close one that others could enter.
 
-    :raises InputError: if something else lies there, or somebody else's folder
+    :raises InputError: if something else is there, or a folder of another user
     """
     for each in reversed([folder, *folder.parents]):
         if not each.exists():
@@ -50,7 +50,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def secret_name(folder: Path, values: list[str]) -> str:
-    """A name for what only those may have who know these values: nobody finds them by trying what gives that name.
+    """A name for the cache of these secret values, which cannot be found by trying values.
 
     :param folder: keeps what is mixed into it, so that it is another one on every controller
     """
@@ -69,7 +69,7 @@ def secret_name(folder: Path, values: list[str]) -> str:
 
 
 def discard(folders: Iterable[Path], keep: int) -> None:
-    """Remove all folders but those that were used last, and those whose lock somebody holds."""
+    """Remove all folders but those that were used last, and those with a held lock."""
     known = sorted((path for path in folders if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in known[keep:]:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,6 @@
 """A repository on the controller's own disk: what it may take its objects from.
 
-git follows a repository that says that its objects lie elsewhere. One that somebody else has put there could so take
+git follows a repository that says that its objects lie elsewhere. One of another user could so take
 another site's into a release.
 """
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, archive
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, archive_fetch, archive_unpack
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.cache import name_of, once, private
-from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.git import COMMIT, Repository, usable
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.git import COMMIT, Repository
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.git_urls import usable
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.urls import clean_url
 
 KINDS = ("path", "git", "archive")
@@ -23,7 +24,7 @@ def source_folder(source: object, project: Path, run: Path, cache: Path) -> tupl
     A repository or an archive is fetched once for all hosts of a run: whoever asks again gets the same commit, even
     if its branch moved meanwhile.
 
-    :param source: the page's ``source``
+    :param source: the site's ``source``
     :param project: what paths are relative to
     :param run: a folder that belongs to this run alone
     :param cache: a folder that outlives runs
@@ -76,9 +77,9 @@ def _from_git(source: Mapping[str, Any], project: Path, folder: Path, cache: Pat
 def _from_archive(source: Mapping[str, Any], project: Path, folder: Path, cache: Path) -> str:
     if not source.get("sha256"):
         raise InputError("source.sha256: is missing; give what `sha256sum` says of the archive")
-    with archive.fetch(source["archive"], source["sha256"], project, cache) as opened:
+    with archive_fetch.fetch(source["archive"], source["sha256"], project, cache) as opened:
         _empty(folder)
-        archive.unpack(opened, folder, source.get("subfolder", ""))
+        archive_unpack.unpack(opened, folder, source.get("subfolder", ""))
     return f"archive {clean_url(source['archive'])} (sha256 {source['sha256'].lower()}){_below(source)}"
 
 

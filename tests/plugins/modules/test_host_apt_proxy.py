@@ -117,4 +117,4 @@ def test_the_role_shows_nothing_of_it_however_much_one_asks(tmp_path):
     playbook.write_text(ROLE)
     output = play(playbook, "-i", inventory, "--check", "--diff", "-vvvv")
     assert CANARY not in output
-    assert "Tell apt of the proxy" in output and "Install uv" in output
+    assert "Set the proxy of apt" in output and "Install uv" in output

@@ -182,7 +182,7 @@ def test_a_main_file_is_a_collision_only_when_edited_by_hand(host: Fake, path):
         ("/etc/supervisor/conf.d/x.conf", "[program:y]\ndirectory=/srv/shop/app\n", "program y in"),
     ],
 )
-def test_what_bears_the_sites_name_is_refused_only_without_a_record(host: Fake, path, text, words):
+def test_the_sites_name_is_free_or_recorded(host: Fake, path, text, words):
     host.put(path, text)
     found = only(host.collisions())
     assert found.startswith("shop: ") and words in found

@@ -318,7 +318,7 @@ def test_the_copy_under_test_holds_no_private_key(host: Host):
     key = host.rig.conf / "key.pem"
     key.write_text("secret")
     host.ensure(files=host.main())
-    with host.nginx.candidate([], {}, host.places, quiet_logs=False) as copy:
+    with host.nginx.candidate([], {}, host.places.conf_dir, quiet_logs=False) as copy:
         assert (copy / "key.pem").is_symlink() and oct(copy.stat().st_mode & 0o777) == "0o700"
     assert not copy.exists()
 

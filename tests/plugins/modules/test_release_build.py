@@ -31,15 +31,19 @@ from ansible_collections.wsgi.sites.plugins.action import release_build as actio
 from ansible_collections.wsgi.sites.plugins.module_utils.launcher.release import Release
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
+    bytecode,
     decision,
     environment,
     fingerprint,
+    host_python,
     store,
+    uv,
     venv,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.build import Build
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.decision import decide
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.ensure import ensure_release, explain
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import SPEC
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process, trees
@@ -352,7 +356,7 @@ def test_whether_a_lock_names_its_server(tmp_path: Path, name: str, lock: str, f
 
 
 def test_gevent_must_be_in_the_lock() -> None:
-    with pytest.raises(venv.BuildError, match=r"the\s+line `gunicorn\[gevent\]`"):
+    with pytest.raises(BuildError, match=r"the\s+line `gunicorn\[gevent\]`"):
         venv.check_extras({"gunicorn"}, "gevent")
     venv.check_extras({"gunicorn", "gevent"}, "gevent")
 
@@ -360,7 +364,7 @@ def test_gevent_must_be_in_the_lock() -> None:
 def test_an_unknown_worker_class_is_refused_with_the_list() -> None:
     asked = subprocess.run([sys.executable, "-c", venv.WORKER_CLASSES], capture_output=True, text=True, check=True)
     venv.check_worker_class(asked.stdout, "gthread")
-    with pytest.raises(venv.BuildError, match=r"'gtread': this gunicorn has .*gthread, sync"):
+    with pytest.raises(BuildError, match=r"'gtread': this gunicorn has .*gthread, sync"):
         venv.check_worker_class(asked.stdout, "gtread")
 
 
@@ -374,8 +378,8 @@ def test_an_unknown_worker_class_is_refused_with_the_list() -> None:
     ("has no usable wheels and building from source is disabled", "has no wheel for this host's Python"),
 ])  # fmt: skip
 def test_uvs_errors_come_with_a_remedy_and_without_passwords(said: str, words: str) -> None:
-    assert words in venv.explain(said)
-    assert "canary" not in venv.explain(said)
+    assert words in uv.explain(said)
+    assert "canary" not in uv.explain(said)
 
 
 # The environment
@@ -472,6 +476,7 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
         payloads.append(Path(local).read_bytes())
 
     plugin._execute_module, plugin._transfer_file = execute, transfer
+    plugin._discovered_interpreter_key, plugin._discovered_interpreter = None, False
     return plugin.run(task_vars={}), calls, payloads, plugin
 
 
@@ -914,7 +919,7 @@ def payload_of(
 def test_a_failed_build_leaves_nothing_behind(
     site: paths.Layout, source: Path, tmp_path: Path, monkeypatch, problem: str
 ) -> None:
-    payload, tools = payload_of(source, tmp_path, NASTY), venv.Toolbox(uv=tmp_path / "no-uv")
+    payload, tools = payload_of(source, tmp_path, NASTY), uv.Toolbox(uv=tmp_path / "no-uv")
     words = f"{tmp_path}/no-uv is not there"
     if problem == "disk":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1 << 20))
@@ -922,7 +927,7 @@ def test_a_failed_build_leaves_nothing_behind(
     if problem == "ENOSPC":
         monkeypatch.setattr(store, "unpack", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "x")))
         words = "No space left"
-    with pytest.raises((venv.BuildError, OSError), match=words) as error:
+    with pytest.raises((BuildError, OSError), match=words) as error:
         ensure_release(params(site, payload), check_mode=False, tools=tools)
     assert list(site.releases.iterdir()) == []
     if problem == "ENOSPC":
@@ -930,7 +935,7 @@ def test_a_failed_build_leaves_nothing_behind(
 
 
 @pytest.fixture(scope="session")
-def uv() -> Path:
+def uv_program() -> Path:
     """The uv of the environment that runs the tests."""
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None:
@@ -960,14 +965,14 @@ def test_what_it_leaves_in_the_background_holds_nobody_up_and_ends() -> None:
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
 def test_a_release_is_built_checked_and_then_found_to_be_right(
-    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, server: str
+    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv_program: Path, server: str
 ) -> None:
     """The whole of it, with real packages; needs the package index once."""
     passable(tmp_path)
     server_lock = (project / f"roles/server/files/{server}.txt").read_bytes()
     (source / "requirements.txt").write_text("", encoding="utf-8")
     (source / "static/style.css").write_text("body {}\n" * 200, encoding="utf-8")
-    tools = venv.Toolbox(uv=uv, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
+    tools = uv.Toolbox(uv=uv_program, cache=tmp_path / "cache", python=Path(os.path.realpath(sys.executable)))
     values = {"CANARY": "canary-value", "SECRET_KEY": "canary-key", "SITE_NAME": "mine"}
     asked = params(site, payload_of(source, tmp_path, values, server_lock, server), server=server)
 
@@ -1004,15 +1009,13 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     words = "an_option = that = breaks\n"
     broken = params(site, payload_of(source, tmp_path, values, server_lock, server, words), server=server)
     broken["parts"] = broken["parts"] | {"config": "other"}
-    with pytest.raises(
-        venv.BuildError, match=r"has an error|check of uwsgi.ini(.|\n)*unknown config directive: an_opt"
-    ):
+    with pytest.raises(BuildError, match=r"has an error|check of uwsgi.ini(.|\n)*unknown config directive: an_opt"):
         ensure_release(broken, check_mode=False, tools=tools)
 
     (source / "wsgi.py").write_text("import os\nraise RuntimeError(os.environ['CANARY'])\n", encoding="utf-8")
     payload = payload_of(source, tmp_path, values, server_lock, server)
     broken = params(site, payload, server=server, environment_hash="other")
-    with pytest.raises(venv.BuildError) as error:
+    with pytest.raises(BuildError) as error:
         ensure_release(broken, check_mode=False, tools=tools)
     assert "RuntimeError" in str(error.value)
     assert "wsgi.py" in str(error.value)
@@ -1027,7 +1030,7 @@ def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
     live = lay_down(site, "A", PARTS)
     (live / "venv/lib/other.py").write_text("other = 1\n", encoding="utf-8")
     python = Path(os.path.realpath(sys.executable))
-    venv.compile_bytecode(python, [live / "venv/lib"])
+    bytecode.compile_bytecode(python, [live / "venv/lib"])
     (live / fingerprint.FILE).write_text(fingerprint.record(live, PARTS), encoding="utf-8")
     site.slot("blue").mkdir(parents=True)
     paths.replace_link(site.slot("blue") / "release", "../../releases/A")
@@ -1041,7 +1044,7 @@ def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
         (release / "app").mkdir()
         (release / "venv/lib/flask.py").hardlink_to(live / "venv/lib/flask.py")
         (release / "venv/lib/other.py").write_text("other = 2\n", encoding="utf-8")
-        made = Build(site, params(site, None)["manifest"], PARTS, payload, venv.Toolbox(python=python))
+        made = Build(site, params(site, None)["manifest"], PARTS, payload, uv.Toolbox(python=python))
         made.compile(release, release / "app")
         return {path.name.split(".")[0]: path for path in (release / "venv/lib/__pycache__").iterdir()}
 
@@ -1066,14 +1069,14 @@ def passable(tmp_path: Path) -> None:
 
 
 def test_a_wheelhouse_needs_no_network_on_the_host(
-    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
+    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv_program: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
     server_lock = (project / "roles/server/files/gunicorn.txt").read_bytes()
     (source / "requirements.txt").write_text("--index-url http://127.0.0.1:9/simple\n", encoding="utf-8")
     python = Path(os.path.realpath(sys.executable))
     # A cache that has nothing, and an index and a proxy that nobody answers at.
-    tools = venv.Toolbox(uv, tmp_path / "cache", python, "http://127.0.0.1:9/simple", "http://127.0.0.1:9")
+    tools = uv.Toolbox(uv_program, tmp_path / "cache", python, "http://127.0.0.1:9/simple", "http://127.0.0.1:9")
     asked = params(site, None, packages="wheelhouse")
     target = ensure_release(asked, check_mode=False, tools=tools)["target"]
     wheelhouse = wheels.collect([lockfile.parse(server_lock)], target, "", tmp_path / "controller")
@@ -1085,10 +1088,10 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
             pack(stream, source_files.collect(source), settings, lock, brought)
         return ensure_release(asked | {"payload": str(payload)}, check_mode=False, tools=tools)
 
-    with pytest.raises(venv.BuildError, match="is not among the wheels that came along"):
+    with pytest.raises(BuildError, match="is not among the wheels that came along"):
         perform([])
     assert not list(site.releases.iterdir())
-    with pytest.raises(venv.BuildError, match="not the one that was locked"):
+    with pytest.raises(BuildError, match="not the one that was locked"):
         perform(wheelhouse, re.sub(rb"sha256:\w{4}", b"sha256:0000", server_lock))
     result = perform(wheelhouse)
     release = site.release(result["release"])
@@ -1121,19 +1124,19 @@ class Index(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_release_that_loses_its_network_half_way_is_no_candidate(
-    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv: Path, monkeypatch
+    site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv_program: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
     server_lock = (project / "roles/server/files/gunicorn.txt").read_bytes()
     python = Path(os.path.realpath(sys.executable))
-    found = wheels.collect([lockfile.parse(server_lock)], venv.target(python), "", tmp_path / "controller")
+    found = wheels.collect([lockfile.parse(server_lock)], host_python.target(python), "", tmp_path / "controller")
     (source / "requirements.txt").write_text("", encoding="utf-8")
     lay_down(site, "A", PARTS | {"code": "other"}, "blue")
     index = type("TheIndex", (Index,), {"wheel": found[0]})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), index) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/simple"
-        tools = venv.Toolbox(uv, tmp_path / "cache", python)
+        tools = uv.Toolbox(uv_program, tmp_path / "cache", python)
         payload = tmp_path / "index.tar.gz"
         settings = {
             "environment": {},
@@ -1142,7 +1145,7 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
         }
         with payload.open("wb") as stream:
             pack(stream, source_files.collect(source), settings, server_lock)
-        with pytest.raises(venv.BuildError, match=r"uv says:(.|\n)*gunicorn"):
+        with pytest.raises(BuildError, match=r"uv says:(.|\n)*gunicorn"):
             ensure_release(params(site, payload), check_mode=False, tools=tools)
         assert store.complete(site) == ["A"]
         assert site.live_release() == "A"
@@ -1152,7 +1155,7 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
     assert store.complete(site) == sorted(["A", result["release"]])
 
 
-def test_a_uv_lock_is_read_by_uv(tmp_path: Path, uv: Path) -> None:
+def test_a_uv_lock_is_read_by_uv(tmp_path: Path, uv_program: Path) -> None:
     """Without a network: nothing is resolved."""
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["itsdangerous"]\n',
@@ -1168,8 +1171,8 @@ def test_a_uv_lock_is_read_by_uv(tmp_path: Path, uv: Path) -> None:
         '[package.metadata]\nrequires-dist = [{ name = "itsdangerous" }]\n',
         encoding="utf-8",
     )
-    tools = replace(venv.Toolbox(), uv=uv, cache=tmp_path / "cache", python=Path(sys.executable))
-    with venv.workplace(tools, tmp_path) as work:
+    tools = replace(uv.Toolbox(), uv=uv_program, cache=tmp_path / "cache", python=Path(sys.executable))
+    with uv.workplace(tools, tmp_path) as work:
         lock = venv.lock_of(tools, tmp_path, "uv.lock", work)
     assert lock.names == {"itsdangerous"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "pyproject.toml", "uv.lock"]

@@ -95,7 +95,7 @@ def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_ru
         return {key: found[key] for key in ("needed", "after_live")}
 
     slot = deployment.start(host.site, host.release("r1"), after_live=True)["slot"]
-    assert not host.site.owes_hooks(), "it is not live yet"
+    assert not host.site.has_pending_hooks(), "it is not live yet"
     deployment.switch(host.site, slot, "r1")
     assert choose() == {"needed": False, "after_live": True}
     deployment.switch(host.site, deployment.start(host.site, "r1")["slot"], "r1", drain=0)
@@ -106,7 +106,7 @@ def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_ru
     deployment.start(host.site, host.release("r2"), after_live=True)
     deployment.abort(host.site)
     deployment.switch(host.site, deployment.start(host.site, "r2")["slot"], "r2", drain=0)
-    assert not host.site.owes_hooks()
+    assert not host.site.has_pending_hooks()
 
 
 def test_in_check_mode_nothing_runs(host: Host) -> None:

@@ -65,7 +65,7 @@ def bring(host: Host, accounts: Accounts, **changes: object) -> list[str]:
     return SiteSetup(host.site, "shop", accounts.run, **changes).apply()
 
 
-def test_a_home_is_made_once(empty_host: Host, accounts: Accounts) -> None:
+def test_a_site_is_set_up_once(empty_host: Host, accounts: Accounts) -> None:
     site = empty_host.site
     would = bring(empty_host, accounts, check_mode=True)
     assert not site.root.exists()
@@ -79,7 +79,7 @@ def test_a_home_is_made_once(empty_host: Host, accounts: Accounts) -> None:
     assert (site.config / "environment").readlink() == site.live / "release/environment"
 
 
-def test_what_was_bent_is_put_right(empty_host: Host, accounts: Accounts) -> None:
+def test_a_wrong_mode_is_corrected(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     (empty_host.site.shared / "data").chmod(0o777)
     assert bring(empty_host, accounts, check_mode=True) == [f"correct owner and mode of {empty_host.site.shared}/data"]
@@ -93,7 +93,7 @@ def test_nginx_may_own_its_logs(empty_host: Host, accounts: Accounts) -> None:
     assert bring(empty_host, accounts) == []
 
 
-def test_everything_foreign_is_listed_and_nothing_done(empty_host: Host, accounts: Accounts) -> None:
+def test_every_collision_is_listed_and_nothing_is_changed(empty_host: Host, accounts: Accounts) -> None:
     site = empty_host.site
     accounts.known.add("shop")
     places = (site.root, site.config, site.logs, site.rotation, site.command, site.program("blue"))
@@ -111,15 +111,13 @@ def test_everything_foreign_is_listed_and_nothing_done(empty_host: Host, account
     assert [path.name for path in site.root.iterdir()] == ["file"]
 
 
-def test_an_empty_root_is_a_mount_point_for_setup_as_for_the_look_at_the_host(
-    empty_host: Host, accounts: Accounts
-) -> None:
+def test_an_empty_root_may_be_a_mount_point_for_the_setup(empty_host: Host, accounts: Accounts) -> None:
     (empty_host.site.root / "lost+found").mkdir(parents=True)
     assert bring(empty_host, accounts)
     assert mode(empty_host.site.shared) == "0755"
 
 
-def test_a_run_cut_off_early_can_be_taken_up(
+def test_an_interrupted_setup_is_completed(
     empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -130,7 +128,7 @@ def test_a_run_cut_off_early_can_be_taken_up(
     assert bring(empty_host, accounts) == []
 
 
-def test_another_user_or_root_is_refused_with_the_way_out(empty_host: Host, accounts: Accounts) -> None:
+def test_another_user_or_root_is_refused_with_the_remedy(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     with pytest.raises(
         StepError, match=r"set up on this host with user shop, and the site config says other.*state: absent"
@@ -432,21 +430,19 @@ def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Acc
 ELSEWHERE = {"servers": ["192.0.2.21:8443"], "name": "shop.example.com", "ca": "", "health": {}}
 
 
-def front(host: Host, accounts: Accounts, **changes: object) -> list[str]:
-    return ProxyOnlySetup(host.site, "shop", accounts.run, front=ELSEWHERE, **changes).apply()
+def proxy_only(host: Host, accounts: Accounts, **changes: object) -> list[str]:
+    return ProxyOnlySetup(host.site, "shop", accounts.run, upstream=ELSEWHERE, **changes).apply()
 
 
-def test_where_nginx_is_alone_there_is_neither_user_nor_place_for_releases(
-    empty_host: Host, accounts: Accounts
-) -> None:
+def test_a_proxy_only_site_has_neither_user_nor_releases(empty_host: Host, accounts: Accounts) -> None:
     site = empty_host.site
     site.root.mkdir()
     (site.root / "of-somebody-else").touch()
     accounts.known.add("shop")
-    would = front(empty_host, accounts, check_mode=True)
+    would = proxy_only(empty_host, accounts, check_mode=True)
     assert not site.logs.exists()
-    assert front(empty_host, accounts) == would
-    assert front(empty_host, accounts) == []
+    assert proxy_only(empty_host, accounts) == would
+    assert proxy_only(empty_host, accounts) == []
     assert sorted(path.name for path in site.logs.iterdir()) == ["access.log", "error.log"]
     assert json.loads(site.record.read_text()) == {"name": "shop", "front": ELSEWHERE}
     assert not (site.config / "environment").is_symlink()
@@ -460,27 +456,29 @@ def test_where_nginx_is_alone_there_is_neither_user_nor_place_for_releases(
     assert Removal("shop", accounts.run).remove() == []
 
 
-def test_where_the_servers_are_is_kept_for_the_status(empty_host: Host, accounts: Accounts) -> None:
-    front(empty_host, accounts)
-    moved = ProxyOnlySetup(empty_host.site, "shop", accounts.run, front={**ELSEWHERE, "servers": ["192.0.2.22:8443"]})
+def test_the_servers_of_a_proxy_only_site_are_recorded_for_its_status(empty_host: Host, accounts: Accounts) -> None:
+    proxy_only(empty_host, accounts)
+    moved = ProxyOnlySetup(
+        empty_host.site, "shop", accounts.run, upstream={**ELSEWHERE, "servers": ["192.0.2.22:8443"]}
+    )
     assert moved.apply() == [f"record the site in {empty_host.site.record}"]
-    assert registry.recorded_fronts()["shop"]["servers"] == ["192.0.2.22:8443"]
+    assert registry.recorded_proxy_only()["shop"]["servers"] == ["192.0.2.22:8443"]
     assert registry.recorded_sites() == []
 
 
-def test_a_server_does_not_come_or_go_by_a_word_on_the_page(empty_host: Host, accounts: Accounts) -> None:
-    front(empty_host, accounts)
+def test_a_site_does_not_change_between_proxy_only_and_not(empty_host: Host, accounts: Accounts) -> None:
+    proxy_only(empty_host, accounts)
     with pytest.raises(StepError, match=r"nginx alone of the site so far; take the site away"):
         bring(empty_host, accounts)
     Removal("shop", accounts.run).remove()
     bring(empty_host, accounts)
     with pytest.raises(StepError, match=r"has the servers of the site so far; take the site away"):
-        front(empty_host, accounts)
+        proxy_only(empty_host, accounts)
 
 
-def test_what_is_somebody_elses_is_refused_there_too(empty_host: Host, accounts: Accounts) -> None:
+def test_collisions_of_a_proxy_only_site_are_refused(empty_host: Host, accounts: Accounts) -> None:
     empty_host.site.logs.mkdir()
     (empty_host.site.logs / "old.log").touch()
     with pytest.raises(StepError, match=f"{empty_host.site.logs} is there already"):
-        front(empty_host, accounts)
+        proxy_only(empty_host, accounts)
     assert not empty_host.site.record.exists()

@@ -56,7 +56,7 @@ def jail(**keys) -> configparser.SectionProxy:
     return parser["site-shop"]
 
 
-def test_a_jail_says_what_the_page_says() -> None:
+def test_a_jail_follows_the_site_config() -> None:
     assert files() == {}
     asked = {"failures": 7, "within": 60, "seconds": 90, "ignore": ["198.51.100.7"]}
     made = jail(ban=asked, allow=["192.0.2.0/24"], http_port=8080)
@@ -73,7 +73,7 @@ def rig():
 
 
 @needs_nginx
-def test_nginx_writes_down_whom_it_refuses_and_nothing_that_a_client_says(rig: Rig) -> None:
+def test_refused_requests_are_logged_without_anything_that_the_client_sends(rig: Rig) -> None:
     port = free_port()
     page = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "http_port": port, "ban": {"failures": 5}}
     page |= {"aliases": {"/static/": "app/static"}, "deny": ["127.0.0.3"]}
@@ -133,7 +133,7 @@ class Refusing(threading.Thread):
 
 
 @needs_nginx
-def test_what_the_app_answers_bans_nobody_unless_the_site_says_so(rig: Rig) -> None:
+def test_responses_of_the_app_count_only_with_count_answers(rig: Rig) -> None:
     """A taken-over app that answers 403 to everybody would keep its visitors from all other sites of the host."""
     port, statuses = free_port(), ("400", "401", "403", "404", "405", "429", "444")
     kept = {"aliases": {"/static/": "app/static"}, "micro_cache": {"seconds": 60}}
@@ -211,7 +211,7 @@ def running(place: Place):
         server.kill()
 
 
-def test_a_jail_comes_once_and_goes(running: Place) -> None:
+def test_a_jail_is_installed_once_and_removed(running: Place) -> None:
     assert running.ensure(check_mode=True)["changed"] and not running.jail.exists() and running.asked() == []
     assert running.ensure()["reloaded"]
     assert running.asked() == ["-t", "reload"]
@@ -222,7 +222,7 @@ def test_a_jail_comes_once_and_goes(running: Place) -> None:
     assert not running.ensure(None)["changed"]
 
 
-def test_what_fail2ban_refuses_changes_nothing(running: Place) -> None:
+def test_a_configuration_that_fail2ban_refuses_changes_nothing(running: Place) -> None:
     running.ensure()
     before = running.jail.read_text()
     client = running.places.client
@@ -232,7 +232,7 @@ def test_what_fail2ban_refuses_changes_nothing(running: Place) -> None:
     assert running.jail.read_text() == before
 
 
-def test_a_run_that_was_killed_before_the_reload_is_made_good(running: Place) -> None:
+def test_the_next_run_completes_one_killed_before_the_reload(running: Place) -> None:
     running.ensure()
     running.jail.write_text(running.jail.read_text() + "maxretry = 7\n")
     running.asked()
@@ -245,7 +245,7 @@ def test_a_run_that_was_killed_before_the_reload_is_made_good(running: Place) ->
     ("there", "says"),
     [(["auth.log", "systemd"], None), (["systemd"], "backend = systemd"), ([], "enabled = false")],
 )
-def test_debians_jail_of_sshd_does_not_keep_it_from_starting(place: Place, there: list[str], says: str | None) -> None:
+def test_fail2ban_starts_despite_debians_sshd_jail(place: Place, there: list[str], says: str | None) -> None:
     for name in there:
         (place.folder / name).touch()
     place.ensure()
@@ -256,13 +256,13 @@ def test_debians_jail_of_sshd_does_not_keep_it_from_starting(place: Place, there
     assert not place.places.sshd.exists()
 
 
-def test_somebody_elses_file_is_left(place: Place) -> None:
+def test_files_of_others_are_left_alone(place: Place) -> None:
     place.jail.write_text("[site-shop]\n")
     with pytest.raises(Refused, match="was not made from one of our templates"):
         place.ensure()
 
 
-def test_a_host_without_fail2ban_says_what_to_do_and_has_nothing_to_take_away(place: Place) -> None:
+def test_a_host_without_fail2ban_names_the_remedy_and_has_nothing_to_remove(place: Place) -> None:
     place.places.client.unlink()
     assert not place.ensure(None)["changed"]
     assert place.ensure(check_mode=True)["changed"]

@@ -89,7 +89,7 @@ def started(rig: Rig) -> Iterator[tuple[int, dict[str, Taken]]]:
         app.listener.close()
 
 
-def test_an_app_leads_nginx_nowhere(hosted: tuple[int, dict[str, Taken]]) -> None:
+def test_x_accel_redirect_of_the_app_is_ignored(hosted: tuple[int, dict[str, Taken]]) -> None:
     """Not past limits of a site below its name, nor to files and pages that only nginx serves; kept answers neither."""
     port, apps = hosted
     for site, target, time in itertools.product(("town", "quick"), TARGETS, ("first", "again")):

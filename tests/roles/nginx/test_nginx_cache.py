@@ -192,7 +192,7 @@ def connected(port: int) -> int:
     return sum(1 for line in lines if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01")
 
 
-def test_fifty_clients_at_once_are_one_request_for_the_app(host: Host):
+def test_fifty_simultaneous_clients_cost_the_app_one_request(host: Host):
     before = host.heard("shop")
     answers = crowd(host, "/crowd")
     assert host.heard("shop") == before + 1
@@ -200,7 +200,7 @@ def test_fifty_clients_at_once_are_one_request_for_the_app(host: Host):
     assert sorted(said for _, said, _ in answers) == ["HIT"] * 49 + ["MISS"]
 
 
-def test_a_crowd_that_asks_for_what_is_nobody_elses_gets_one_each(host: Host):
+def test_an_uncacheable_page_is_fetched_for_each_of_many_clients(host: Host):
     before = host.heard("shop")
     answers = crowd(host, "/cookie?crowd", 4)
     assert host.heard("shop") == before + 4
@@ -224,7 +224,7 @@ def test_a_crowd_that_asks_for_what_is_nobody_elses_gets_one_each(host: Host):
     ],
     ids=["cookie", "cookie 0", "two cookies", "token", "token 0", "body", "long body", "chunked body"],
 )
-def test_who_is_somebody_sees_nothing_kept_and_leaves_nothing(host: Host, headers: str):
+def test_identified_clients_bypass_the_cache_and_leave_nothing_in_it(host: Host, headers: str):
     path = f"/somebody?{abs(hash(headers))}"
     first = host.ask("shop", path, headers)
     assert first[:2] == (200, "BYPASS")
@@ -241,7 +241,7 @@ def test_posts_reach_the_app(host: Host):
     assert len(numbers) == 3
 
 
-def test_what_only_some_may_see_is_shown_to_nobody_else(host: Host):
+def test_cached_pages_of_restricted_paths_are_shown_to_nobody_else(host: Host):
     assert host.ask("closed", "/page")[:2] == (200, "MISS")
     assert host.ask("closed", "/page")[:2] == (200, "HIT")
     assert host.ask("closed", "/page", source=OTHER)[0] == 403
@@ -254,11 +254,11 @@ def test_what_only_some_may_see_is_shown_to_nobody_else(host: Host):
         assert host.ask("closed", path)[0] == (400 if ".." in path else 401)
 
 
-def test_limits_count_what_is_kept_too(host: Host):
+def test_limits_count_cached_responses_too(host: Host):
     assert [host.ask("closed", "/often/x")[0] for _ in range(3)] == [200, 200, 429]
 
 
-def test_what_is_stale_is_not_for_everybody_either(own: Host):
+def test_stale_responses_are_for_anonymous_clients_only(own: Host):
     assert own.ask("closed", "/page")[0] == 200
     own.without_app("closed")
     assert own.ask("closed", "/page")[:2] == (200, "HIT")
@@ -269,26 +269,26 @@ def test_what_is_stale_is_not_for_everybody_either(own: Host):
 
 
 @pytest.mark.parametrize("path", UNKEPT)
-def test_what_is_not_for_everybody_is_not_kept(host: Host, path: str):
+def test_uncacheable_responses_are_not_cached(host: Host, path: str):
     answers = [host.ask("shop", path) for _ in range(3)]
     assert [said for _, said, _ in answers] == ["MISS"] * 3
     assert len({body for _, _, body in answers}) == 3
 
 
 @pytest.mark.parametrize("path", ["/", "/long", "/exactly", "/both", "/missing", "/moved", "/vary"])
-def test_the_rest_is(host: Host, path: str):
+def test_cacheable_responses_are_cached(host: Host, path: str):
     first, *others = [host.ask("shop", f"{path}?kept") for _ in range(3)]
     assert first[1] == "MISS"
     assert others == [(first[0], "HIT", first[2])] * 2
 
 
-def test_what_the_app_says_by_vary_is_kept_apart(host: Host):
+def test_variants_by_vary_are_cached_separately(host: Host):
     german, other = (host.ask("shop", "/vary", f"Accept-Language: {each}\r\n") for each in ("de", "en"))
     assert german[2] != other[2]
     assert host.ask("shop", "/vary", "Accept-Language: de\r\n") == (200, "HIT", german[2])
 
 
-def test_a_question_about_the_head_and_a_part_come_from_the_same(host: Host):
+def test_head_and_range_requests_use_the_cached_response(host: Host):
     assert host.ask("shop", "/whole", method="HEAD")[:2] == (200, "MISS")
     body = host.ask("shop", "/whole")[2]
     assert body.startswith("answer")
@@ -297,12 +297,12 @@ def test_a_question_about_the_head_and_a_part_come_from_the_same(host: Host):
 
 
 @pytest.mark.parametrize("path", ["/live/x", "/fresh/x"])
-def test_a_path_may_be_left_out(host: Host, path: str):
+def test_a_path_can_be_excluded_from_the_cache(host: Host, path: str):
     first, second = (host.ask("shop", path) for _ in range(2))
     assert first[1] == second[1] == "" and first[2] != second[2]
 
 
-def test_or_a_path_alone_be_kept(host: Host):
+def test_a_single_path_can_be_cached(host: Host):
     assert [host.ask("partly", "/kept/x")[1] for _ in range(2)] == ["MISS", "HIT"]
     assert [host.ask("partly", "/x")[1] for _ in range(2)] == ["", ""]
 
@@ -310,7 +310,7 @@ def test_or_a_path_alone_be_kept(host: Host):
 # --- Apart ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_address_is_kept_by_itself(host: Host):
+def test_each_address_is_cached_separately(host: Host):
     hosts = ["shop.test", "shop.test:81", "SHOP.test:82"]
     paths = ["/apart", "/apart?", "/apart?a=1", "/apart?a=2", "/%61part", "/apart/"]
     answers = [host.ask("shop", path, host=name) for name in hosts for path in paths]
@@ -318,7 +318,7 @@ def test_each_address_is_kept_by_itself(host: Host):
     assert host.ask("shop", "/apart", host="SHOP.TEST")[1] == "HIT", "names know no capitals"
 
 
-def test_two_sites_of_a_name_keep_their_own(host: Host):
+def test_two_sites_of_one_name_have_separate_caches(host: Host):
     for site in ("town", "blog"):
         before = host.heard(site)
         path = "/blog/page" if site == "blog" else "/page"
@@ -326,7 +326,7 @@ def test_two_sites_of_a_name_keep_their_own(host: Host):
         assert host.heard(site) == before + 1
 
 
-def test_no_request_gets_what_is_kept_for_another(host: Host):
+def test_no_request_gets_the_cached_response_of_another(host: Host):
     """Whatever its request line, Host, method or headers say: of no other site or name, and in no other kind."""
     path, kept = "/same?q=1", {}
     for site in ("shop", "town"):
@@ -358,13 +358,13 @@ def test_no_request_gets_what_is_kept_for_another(host: Host):
         assert host.ask("shop", "/vary?same", f"Accept-Language: {language}\r\n")[1] == "MISS"
 
 
-def test_only_nginx_can_read_what_is_kept(host: Host):
+def test_only_nginx_can_read_cached_responses(host: Host):
     host.ask("shop", "/read")
     folder = host.rig.folder / "var/cache/nginx-shop"
     assert folder.stat().st_mode & 0o777 == 0o700 and folder.owner() == "www-data"
 
 
-def test_after_a_switch_nothing_of_the_release_before_is_shown(own: Host):
+def test_after_a_switch_no_cached_response_of_the_old_release_is_shown(own: Host):
     root = own.rig.folder / "srv/quick"
     old = own.ask("quick", "/page")
     (root / "slots/green").mkdir()
@@ -385,7 +385,7 @@ def test_after_a_switch_nothing_of_the_release_before_is_shown(own: Host):
 
 
 @pytest.mark.parametrize("how", ["killed", "broken"])
-def test_older_answers_are_shown_while_the_app_fails(own: Host, how: str):
+def test_stale_responses_are_shown_while_the_app_fails(own: Host, how: str):
     first = own.ask("quick", "/page")
     assert first[:2] == (200, "MISS")
     if how == "killed":
@@ -397,13 +397,13 @@ def test_older_answers_are_shown_while_the_app_fails(own: Host, how: str):
     assert until(lambda: own.ask("quick", "/page"), "STALE") == (200, "STALE", first[2])
 
 
-def test_unless_the_page_wants_none(own: Host):
+def test_no_stale_response_is_shown_with_stale_0(own: Host):
     assert own.ask("strict", "/page")[0] == 200
     own.without_app("strict")
     wait_for(lambda: own.ask("strict", "/page")[0] == 502)
 
 
-def test_nobody_waits_for_the_answer_that_comes_next(own: Host):
+def test_stale_responses_are_updated_in_the_background(own: Host):
     app = own.apps["quick"]
     first = own.ask("quick", "/page")
     app.hold()
@@ -425,7 +425,7 @@ def test_nobody_waits_for_the_answer_that_comes_next(own: Host):
 
 
 @pytest.mark.parametrize("limit", [1, 5, 9, 10, 60, 305, 3600])
-def test_the_pattern_of_numbers_below_another(limit: int):
+def test_the_pattern_of_numbers_below_a_limit(limit: int):
     below = load("plugins/plugin_utils/nginx/cache.py").below
     found = {number for number in range(4000) if re.fullmatch(f"0*(?:{below(limit)})", str(number))}
     assert found == set(range(limit))

@@ -156,31 +156,31 @@ def is_page(answer: str, code: int) -> bool:
         ("/static/.again", 404, {}),
     ],
 )
-def test_an_error_of_nginxs_is_a_page_with_the_requests_id(sites: Sites, path: str, code: int, how: dict[str, Any]):
+def test_an_error_of_nginx_is_a_page_with_the_request_id(sites: Sites, path: str, code: int, how: dict[str, Any]):
     answer = sites.ask("shop", path, **how)
     assert is_page(answer, code)
     assert len(header(answer, "WWW-Authenticate")) == (code == 401)
 
 
-def test_who_sends_too_much_is_hung_up_on(sites: Sites):
+def test_a_connection_with_too_large_a_body_is_closed(sites: Sites):
     head = "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n"
     answer = say(sites.port, head + "x" * 100000)
     assert is_page(answer, 413) and header(answer, "Connection") == ["close"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_an_app_that_is_down_is_said_to_be(sites: Sites, method: str):
+def test_an_app_that_is_down_gives_502(sites: Sites, method: str):
     with sites.down("shop"):
         assert is_page(sites.ask("shop", "/", method=method, headers="Content-Length: 0\r\n"), 502)
         assert body(sites.ask("shop", "/", method="HEAD")) == ""
 
 
-def test_who_asks_too_often_is_told_so(sites: Sites):
+def test_clients_that_exceed_a_limit_get_an_error_page(sites: Sites):
     answers = [sites.ask("shop", "/login", method="POST", headers="Content-Length: 0\r\n") for _ in range(2)]
     assert status(answers[0]) == 200 and is_page(answers[1], 429)
 
 
-def test_an_app_that_takes_too_long_is_said_to(sites: Sites):
+def test_an_app_that_takes_too_long_gives_504(sites: Sites):
     with sites.down("shop"), socket.socket(socket.AF_UNIX) as silent:
         path = sites.rig.folder / "srv/shop/live/sock"
         silent.bind(str(path))
@@ -191,7 +191,7 @@ def test_an_app_that_takes_too_long_is_said_to(sites: Sites):
     assert is_page(answer, 504)
 
 
-def test_an_error_of_the_apps_passes_as_it_is(sites: Sites):
+def test_error_responses_of_the_app_pass_unchanged(sites: Sites):
     answer = sites.ask("shop", "/broken")
     assert status(answer) == 500 and body(answer).startswith("GET /broken") and not header(answer, "Vary")
 
@@ -210,7 +210,7 @@ def test_an_error_of_the_apps_passes_as_it_is(sites: Sites):
         ("", "html"),
     ],
 )
-def test_who_prefers_json_gets_it(sites: Sites, accept: str, kind: str):
+def test_clients_that_prefer_json_get_it(sites: Sites, accept: str, kind: str):
     answer = sites.ask("shop", "/static/none", headers=f"Accept: {accept}\r\n" if accept else "")
     if kind == "html":
         assert is_page(answer, 404)
@@ -222,7 +222,7 @@ def test_who_prefers_json_gets_it(sites: Sites, accept: str, kind: str):
     assert {name: len(header(answer, name)) for name in SECURITY} == dict.fromkeys(SECURITY, 1)
 
 
-def test_who_is_let_in_nowhere_still_gets_the_page(sites: Sites):
+def test_clients_without_access_still_get_the_error_page(sites: Sites):
     assert is_page(sites.ask("guarded"), 403)
     assert is_page(sites.ask("guarded", source=OTHER), 401)
     for _ in range(2):
@@ -230,7 +230,7 @@ def test_who_is_let_in_nowhere_still_gets_the_page(sites: Sites):
     assert is_page(sites.ask("guarded", source="127.0.0.4", headers=ANNA), 429)
 
 
-def test_neither_does_a_page_of_the_release_ask_who_comes(sites: Sites):
+def test_clients_without_access_get_the_error_page_of_the_release(sites: Sites):
     assert own_page(sites.ask("kept"), "403") and own_page(sites.ask("kept", source=OTHER), "401")
     with sites.shut("kept"):
         assert own_page(sites.ask("kept"), "maintenance") and own_page(sites.ask("kept", source=OTHER), "maintenance")
@@ -244,7 +244,7 @@ def own_page(answer: str, page: str) -> bool:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_a_page_of_the_release_wins(sites: Sites, method: str):
+def test_an_error_page_of_the_release_wins(sites: Sites, method: str):
     empty = {"method": method, "headers": "Content-Length: 0\r\n"}
     with sites.down("own"):
         answer = sites.ask("own", "/", **empty)
@@ -258,7 +258,7 @@ def test_a_page_of_the_release_wins(sites: Sites, method: str):
     assert status(answer) == 413 and own_page(answer, "413") and header(answer, "Connection") == ["close"]
 
 
-def test_a_page_brings_nothing_that_is_behind_a_guard(sites: Sites):
+def test_an_error_page_cannot_include_restricted_pages(sites: Sites):
     """Of a site below a path, whose release is not that of the site above."""
     assert status(sites.ask("town", "/closed/x")) == 403
     page = sites.rig.folder / "srv/blog/releases/two/app/errors/404.html"
@@ -272,7 +272,7 @@ def test_a_page_brings_nothing_that_is_behind_a_guard(sites: Sites):
     assert status(answer) == 404 and "GET /closed/x" not in answer and len(sites.apps["town"].heard) == heard
 
 
-def test_where_a_page_is_missing_there_is_the_bundles(sites: Sites):
+def test_the_default_page_replaces_a_missing_error_page(sites: Sites):
     cookie = f"Cookie: {'x' * 9000}\r\n"
     assert is_page(sites.ask("own", headers=cookie), 400)
     pages = sites.rig.folder / "srv/own/live/public/app/errors"
@@ -284,7 +284,7 @@ def test_where_a_page_is_missing_there_is_the_bundles(sites: Sites):
         away.rename(pages)
 
 
-def test_a_page_that_nobody_may_read_leads_nowhere_else(sites: Sites):
+def test_an_unreadable_error_page_leads_nowhere_else(sites: Sites):
     page = sites.rig.folder / "srv/own/releases/two/app/errors/502.html"
     page.chmod(0)
     try:
@@ -294,7 +294,7 @@ def test_a_page_that_nobody_may_read_leads_nowhere_else(sites: Sites):
         page.chmod(0o644)
 
 
-def test_a_site_below_a_path_has_errors_of_its_own(sites: Sites):
+def test_a_site_below_a_path_has_error_pages_of_its_own(sites: Sites):
     for path in ("/blog/static/none.css", "/blog/.sites-errors/html"):
         answer = sites.ask("town", path)
         assert status(answer) == 404 and own_page(answer, "404"), path
@@ -308,7 +308,7 @@ EVERYWHERE = ["/", "/any?x=y", "/static/style.css", "/static/none", "/media/phot
 
 @pytest.mark.parametrize("path", EVERYWHERE)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_a_shut_site_says_so_wherever_it_is_asked(sites: Sites, path: str, method: str):
+def test_maintenance_answers_every_path(sites: Sites, path: str, method: str):
     heard = len(sites.apps["shop"].heard)
     with sites.shut("shop"):
         answer = sites.ask("shop", path, method=method, headers="Content-Length: 3\r\n\r\nabc")
@@ -317,20 +317,20 @@ def test_a_shut_site_says_so_wherever_it_is_asked(sites: Sites, path: str, metho
     assert len(sites.apps["shop"].heard) == heard
 
 
-def test_programs_are_told_as_programs(sites: Sites):
+def test_maintenance_answers_programs_in_json(sites: Sites):
     with sites.shut("shop"):
         answer = sites.ask("shop", "/api/words", headers="Accept: application/json\r\n")
     assert status(answer) == 503 and json.loads(body(answer))["error"].startswith("Back soon.")
     assert header(answer, "Retry-After") == ["120"]
 
 
-def test_an_upload_of_any_size_is_answered_the_same(sites: Sites):
+def test_maintenance_answers_uploads_of_any_size(sites: Sites):
     head = "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
     with sites.shut("shop"):
         assert is_page(say(sites.port, head + "x" * 100000), 503)
 
 
-def test_who_is_allowed_sees_the_site_and_others_see_others(sites: Sites):
+def test_exempt_clients_reach_the_site_during_maintenance(sites: Sites):
     with sites.shut("shop"):
         assert status(sites.ask("shop", source=OTHER)) == 200
         assert status(sites.ask("shop", "/static/style.css", source=OTHER)) == 200
@@ -347,14 +347,14 @@ def test_who_is_allowed_sees_the_site_and_others_see_others(sites: Sites):
     ["/.sites-errors/", "/.sites-errors/html", "/.sites-errors/../", "/.sites-errors//x", "//.sites-errors/x",
      "/.well-known/acme-challenge/x", "/x/../.sites-errors/x"],
 )  # fmt: skip
-def test_no_way_of_writing_a_path_leads_into_a_shut_site(sites: Sites, path: str):
+def test_no_spelling_of_a_path_gets_around_maintenance(sites: Sites, path: str):
     heard = len(sites.apps["shop"].heard)
     with sites.shut("shop"):
         assert status(sites.ask("shop", path)) in (400, 404, 503)
     assert len(sites.apps["shop"].heard) == heard
 
 
-def test_the_page_of_the_release_says_it(sites: Sites):
+def test_maintenance_shows_the_page_of_the_release(sites: Sites):
     with sites.shut("own"):
         for method in ("GET", "POST"):
             answer = sites.ask("own", "/x", method=method, headers="Content-Length: 0\r\n")
@@ -362,7 +362,7 @@ def test_the_page_of_the_release_says_it(sites: Sites):
             assert header(answer, "Retry-After") == ["300"]
 
 
-def test_sites_that_share_a_name_are_shut_apart(sites: Sites):
+def test_sites_of_one_name_have_separate_maintenance(sites: Sites):
     below = ["/blog", "/blog/", "/blog/x", "/blog/static/style.css", "/blog/old"]
     above = ["/", "/x", "/static/style.css", "/blogs", "/blo"]
     for shut, closed, opened in (("blog", below, above), ("town", above, below)):
@@ -376,7 +376,7 @@ def test_sites_that_share_a_name_are_shut_apart(sites: Sites):
         assert status(sites.ask("town", source=OTHER)) == 503
 
 
-def test_shutting_and_opening_loses_no_request(sites: Sites):
+def test_maintenance_on_and_off_loses_no_request(sites: Sites):
     """Each gets the site or the page, whole; nothing is reloaded."""
     seen: Counter[int] = Counter()
     done = threading.Event()
@@ -406,20 +406,20 @@ def test_shutting_and_opening_loses_no_request(sites: Sites):
     assert alive == [True] * 4 and set(seen) == {200, 503} and sites.rig.pid() == workers
 
 
-def test_the_flag_is_nobodys_to_read_and_the_logs_stay_quiet(sites: Sites):
+def test_only_root_reads_the_maintenance_flag_and_logs_stay_quiet(sites: Sites):
     with sites.shut("town"):
         assert (sites.flags / "town").stat().st_mode & 0o777 == 0o600
         assert status(sites.ask("town")) == 503
     assert "uninitialized" not in sites.complaints("town") and "[crit]" not in sites.complaints("town")
 
 
-def test_the_page_fits_into_nginxs_line() -> None:
+def test_the_error_page_is_short_enough_for_nginx() -> None:
     """Longer than that, nginx takes no text."""
     text = (Path(__file__).parents[3] / "roles/nginx/templates/errors.conf.j2").read_text()
     assert all(len(each.encode()) < 4000 for each in re.findall(r"'[^']*'", text))
 
 
-def test_an_operators_own_error_page_wins_and_the_site_can_still_be_shut() -> None:
+def test_an_error_page_of_an_override_wins_except_during_maintenance() -> None:
     with own_nginx() as rig, ExitStack() as stack:
         port = free_port()
         site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "aliases": ALIASES}

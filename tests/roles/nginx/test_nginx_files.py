@@ -86,7 +86,7 @@ def get(port: int, path: str, headers: str = "", host: str = "shop.example.com")
 
 
 @pytest.mark.parametrize("name", ["style.css", HASHED, "old.1a2b3c4d.js"])
-def test_a_browser_gets_the_packed_file_as_it_lies_there(shop: int, rig: Rig, name: str):
+def test_a_browser_gets_the_compressed_file_as_it_is(shop: int, rig: Rig, name: str):
     status, headers, body = get(shop, f"/static/{name}", GZIP)
     release = "one" if name.startswith("old") else "two"
     lies = rig.folder / f"srv/shop/releases/{release}/app/static/{name}.gz"
@@ -98,13 +98,13 @@ def test_a_browser_gets_the_packed_file_as_it_lies_there(shop: int, rig: Rig, na
 
 
 @pytest.mark.parametrize("headers", ["", "Accept-Encoding: identity\r\n", "Accept-Encoding: gzip;q=0\r\n"])
-def test_who_does_not_unpack_gets_the_file_itself_and_caches_are_told(shop: int, headers: str):
+def test_clients_without_gzip_get_the_file_itself_with_vary(shop: int, headers: str):
     status, found, body = get(shop, "/static/style.css", headers)
     assert (status, body, found["Content-Encoding"]) == (200, CSS.encode(), None)
     assert "Accept-Encoding" in found["Vary"]
 
 
-def test_the_two_have_tags_of_their_own_the_same_time_and_are_not_sent_twice(shop: int):
+def test_file_and_compressed_file_have_own_etags_and_one_time(shop: int):
     tags = {}
     for accepted in (GZIP, ""):
         _, headers, _ = get(shop, "/static/style.css", accepted)
@@ -116,7 +116,7 @@ def test_the_two_have_tags_of_their_own_the_same_time_and_are_not_sent_twice(sho
     assert tags[GZIP] != tags[""] and not any(tag.startswith("W/") for tag in tags.values())
 
 
-def test_a_part_is_a_part_of_what_was_chosen(shop: int):
+def test_a_range_is_of_the_encoding_that_the_response_names(shop: int):
     whole = get(shop, "/static/style.css")[2]
     status, headers, body = get(shop, "/static/style.css", "Range: bytes=5-14\r\n")
     assert (status, body, headers["Content-Encoding"]) == (206, whole[5:15], None)
@@ -127,13 +127,13 @@ def test_a_part_is_a_part_of_what_was_chosen(shop: int):
     assert (status, body) in ((206, packed[5:15]), (200, packed))
 
 
-def test_uploads_are_not_taken_for_each_other(shop: int):
+def test_an_uploaded_gz_file_is_not_served_for_another(shop: int):
     status, headers, body = get(shop, "/media/list.txt", GZIP)
     assert (status, gzip.decompress(body)) == (200, CSS.encode())
     assert headers["Cache-Control"] == "max-age=3600"
 
 
-def test_a_site_can_do_without(shop: int):
+def test_precompress_false_ignores_compressed_files(shop: int):
     _, _, body = get(shop, "/static/style.css", GZIP, host="plain.example.com")
     assert body != gzip.compress(b"not asked for") and len(body) > 50
 
@@ -141,7 +141,7 @@ def test_a_site_can_do_without(shop: int):
 @pytest.mark.parametrize("name", [HASHED, "old.1a2b3c4d.js"])
 @pytest.mark.parametrize("host", ["shop.example.com", "plain.example.com"])
 @pytest.mark.parametrize("accepted", ["", GZIP])
-def test_a_name_with_a_hash_is_kept_for_a_year(shop: int, name: str, host: str, accepted: str):
+def test_hashed_files_are_immutable_for_a_year(shop: int, name: str, host: str, accepted: str):
     _, headers, _ = get(shop, f"/static/{name}", accepted, host=host)
     assert headers.get_all("Cache-Control") == [FOREVER]
     assert headers["Expires"] is None
@@ -150,12 +150,12 @@ def test_a_name_with_a_hash_is_kept_for_a_year(shop: int, name: str, host: str, 
     assert headers["X-Robots-Tag"] == "noindex"
 
 
-def test_no_cache_shares_what_has_a_guard(shop: int):
+def test_hashed_files_with_restricted_access_are_private(shop: int):
     _, headers, _ = get(shop, f"/static/{HASHED}", host="closed.example.com")
     assert headers.get_all("Cache-Control") == [FOREVER.replace("public", "private")]
 
 
-def test_any_other_name_is_not(shop: int):
+def test_other_files_have_static_max_age(shop: int):
     assert get(shop, "/static/style.css")[1].get_all("Cache-Control") == ["max-age=3600"]
 
 
@@ -163,7 +163,7 @@ def test_any_other_name_is_not(shop: int):
     "path",
     ["/static/gone.1a2b3c4d.js", "/static/folder.1a2b3c4d.js", "/static/folder.1a2b3c4d.js/", "/static/gone.css"],
 )
-def test_what_is_not_there_may_come_and_is_not_kept(shop: int, path: str):
+def test_errors_for_hashed_names_are_not_cached(shop: int, path: str):
     answer = ask(shop, path)
     assert re.match(r"HTTP/1.1 (404|403)", answer)
     assert re.findall("Cache-Control: (.*?)\r", answer) == ["no-store"]
@@ -172,7 +172,7 @@ def test_what_is_not_there_may_come_and_is_not_kept(shop: int, path: str):
 @pytest.mark.skipif(BROTLI is None, reason="needs libnginx-mod-http-brotli-static")
 @pytest.mark.parametrize("name", ["style.css", HASHED])
 @pytest.mark.parametrize("accepted", ["br", "gzip, deflate, br, zstd", "br, gzip"])
-def test_who_knows_brotli_gets_it(shop: int, rig: Rig, name: str, accepted: str):
+def test_clients_with_brotli_get_it(shop: int, rig: Rig, name: str, accepted: str):
     status, headers, body = get(shop, f"/static/{name}", f"Accept-Encoding: {accepted}\r\n")
     assert (status, headers["Content-Encoding"]) == (200, "br")
     assert body == (rig.folder / f"srv/shop/releases/two/app/static/{name}.br").read_bytes()

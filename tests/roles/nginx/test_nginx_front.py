@@ -101,7 +101,7 @@ def server(tmp_path: Path, authority: Made):
 
 
 @needs_nginx
-def test_the_server_hears_who_asks_for_what_and_the_client_cannot_say_otherwise(front, server) -> None:
+def test_a_remote_server_gets_headers_that_the_client_cannot_forge(front, server) -> None:
     back = server()
     port = front([back.address])
     forged = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n"
@@ -130,7 +130,7 @@ def test_the_server_hears_who_asks_for_what_and_the_client_cannot_say_otherwise(
     ],
     ids=["of a forger", "of itself", "expired", "of another name"],
 )
-def test_nothing_is_sent_to_a_server_that_cannot_prove_who_it_is(front, server, rig, authority, certificate, why):
+def test_nothing_is_sent_to_a_server_without_a_valid_certificate(front, server, rig, authority, certificate, why):
     back = server(certificate(authority))
     port = front([back.address])
     assert ask(port, method="POST", headers="Content-Length: 0\r\n").startswith("HTTP/1.1 502")
@@ -140,13 +140,13 @@ def test_nothing_is_sent_to_a_server_that_cannot_prove_who_it_is(front, server, 
 
 
 @needs_nginx
-def test_a_certificate_may_be_its_own_authority(front, server) -> None:
+def test_a_self_signed_certificate_can_be_its_own_authority(front, server) -> None:
     own = make(NAME)
     assert ask(front([server(own).address], ca=own.pem)).startswith("HTTP/1.1 200")
 
 
 @needs_nginx
-def test_without_tls_it_is_plain_http(front, rig) -> None:
+def test_without_tls_the_remote_server_is_reached_by_http(front, rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -163,21 +163,21 @@ def test_without_tls_it_is_plain_http(front, rig) -> None:
 class TestSeveral:
     """Who fails is passed over, and what may not run twice does not."""
 
-    def test_a_server_that_is_away_costs_no_request(self, front, server) -> None:
+    def test_a_server_that_is_down_loses_no_request(self, front, server) -> None:
         back, away = server(), f"127.0.0.1:{free_port()}"
         port = front([away, back.address])
         for method in ("GET", "POST") * 10:
             assert ask(port, method=method, headers="Content-Length: 0\r\n").startswith("HTTP/1.1 200")
         assert len(back.seen) == 20
 
-    def test_neither_does_one_that_cannot_prove_who_it_is(self, front, server) -> None:
+    def test_a_server_without_a_valid_certificate_loses_no_request(self, front, server) -> None:
         back, forger = server(), server(make(NAME))
         port = front([forger.address, back.address])
         for method in ("GET", "POST") * 4:
             assert ask(port, method=method, headers="Content-Length: 0\r\n").startswith("HTTP/1.1 200")
         assert (len(back.seen), forger.seen) == (8, [])
 
-    def test_what_a_server_has_got_goes_to_another_only_if_it_may_run_twice(self, front, server) -> None:
+    def test_only_idempotent_requests_are_retried_on_another_server(self, front, server) -> None:
         dying = [server(hangs_up=True), server(hangs_up=True)]
         port = front([each.address for each in dying])
         assert ask(port, "/get").startswith("HTTP/1.1 502")
@@ -186,7 +186,7 @@ class TestSeveral:
         assert sum("/post" in seen for each in dying for seen in each.seen) == 1
 
 
-def test_the_status_asks_the_servers_as_nginx_does(server, authority, tmp_path: Path, monkeypatch) -> None:
+def test_the_status_checks_servers_as_nginx_does(server, authority, tmp_path: Path, monkeypatch) -> None:
     def strict(cafile: str) -> ssl.SSLContext:
         """As Python makes one since 3.13."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -241,7 +241,7 @@ class Clients:
 
 
 @needs_nginx
-def test_a_server_changes_over_with_a_new_certificate_and_no_request_is_lost(host: Host, front, rig, authority) -> None:
+def test_a_change_of_server_and_certificate_loses_no_request(host: Host, front, rig, authority) -> None:
     """The other host, as a deploy or a restart leaves it: supervisor, launcher and gunicorn, with TLS on a listener."""
     address, tls = f"127.0.0.1:{free_port()}", host.folder / "tls"
     tls.mkdir()

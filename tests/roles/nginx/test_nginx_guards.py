@@ -169,7 +169,7 @@ def told(answer: str, name: str) -> list[str]:
     [("/", 200), ("/broken", 500), ("/static/style.css", 200), ("/static/none", 404), ("/media/photo.svg", 200),
      ("/media/.x", 404), ("/old", 301), ("/was/x", 301)],
 )  # fmt: skip
-def test_each_security_header_stands_once_on_every_answer(host: Host, path: str, status: int):
+def test_every_response_has_each_security_header_once(host: Host, path: str, status: int):
     answer = host.ask("shop", path)
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert {name: len(header(answer, name)) for name in SECURITY} == dict.fromkeys(SECURITY, 1)
@@ -177,7 +177,7 @@ def test_each_security_header_stands_once_on_every_answer(host: Host, path: str,
     assert len(header(answer, "X-Request-ID")) == 1
 
 
-def test_it_is_also_on_what_nginx_says_for_an_app_that_is_down(host: Host):
+def test_error_pages_have_the_security_headers_too(host: Host):
     live = host.rig.folder / "srv/shop/live"
     live.unlink()
     try:
@@ -188,25 +188,25 @@ def test_it_is_also_on_what_nginx_says_for_an_app_that_is_down(host: Host):
     assert "nginx/" not in answer, "the version is nobody's business"
 
 
-def test_what_the_app_says_wins_and_stands_alone(host: Host):
+def test_a_header_of_the_app_replaces_the_one_of_nginx(host: Host):
     answer = host.ask("shop", "/own")
     assert header(answer, "Content-Security-Policy") == ["default-src 'none'"]
     assert header(answer, "X-Frame-Options") == ["SAMEORIGIN"]
 
 
-def test_uploads_keep_their_own_policy(host: Host):
+def test_uploads_have_their_own_security_policy(host: Host):
     policy = header(host.ask("shop", "/media/photo.svg"), "Content-Security-Policy")
     assert len(policy) == 1 and "sandbox" in policy[0]
 
 
-def test_a_header_can_be_taken_away_and_another_added(host: Host):
+def test_headers_can_be_removed_and_added(host: Host):
     for path in ("/", "/static/style.css"):
         answer = host.ask("quiet", path)
         assert not header(answer, "X-Frame-Options") and header(answer, "X-Robots-Tag") == ["noindex"]
         assert "frame-ancestors 'self'" in header(answer, "Content-Security-Policy")[0]
 
 
-def test_many_sites_with_the_longest_names_fit_into_nginxs_tables():
+def test_many_sites_with_the_longest_names_fit_into_the_hash_tables():
     site = {
         "source": {"path": "app"},
         "headers": {"x" * 50: "y"},
@@ -229,7 +229,7 @@ VERSIONS = ["1.0", "1.1", "2"]
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["shop", "believing"])
-def test_a_client_is_believed_nothing(host: Host, name: str, version: str):
+def test_forwarded_headers_of_clients_are_not_trusted(host: Host, name: str, version: str):
     answer = host.ask(name, headers=FORGED, version=version)
     assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == [CLIENT]
     assert told(answer, "X-Forwarded-Proto") == ["https" if version == "2" else "http"]
@@ -239,7 +239,7 @@ def test_a_client_is_believed_nothing(host: Host, name: str, version: str):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_trusted_balancer_says_who_the_client_is_and_how_he_came(host: Host, version: str):
+def test_a_trusted_balancer_tells_address_and_scheme_of_the_client(host: Host, version: str):
     answer = host.ask("believing", headers=FORGED, version=version, source=BALANCER)
     assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == ["203.0.113.7"], "one hop, as without it"
     assert told(answer, "X-Forwarded-Proto") == ["https"]
@@ -260,7 +260,7 @@ def test_a_trusted_balancer_says_who_the_client_is_and_how_he_came(host: Host, v
         ("", BALANCER),
     ],
 )
-def test_of_a_list_the_last_address_that_is_no_balancers_counts(host: Host, forwarded: str, client: str):
+def test_the_client_is_the_last_address_that_is_no_balancer(host: Host, forwarded: str, client: str):
     answer = host.ask("believing", headers=f"X-Forwarded-For: {forwarded}\r\n", source=BALANCER)
     assert told(answer, "X-Forwarded-For") == [client]
 
@@ -268,19 +268,19 @@ def test_of_a_list_the_last_address_that_is_no_balancers_counts(host: Host, forw
 @pytest.mark.parametrize(
     ("said", "scheme"), [("http", "http"), ("HTTPS", "https"), ("https, http", "http"), ("x", "http")]
 )
-def test_a_balancers_scheme_is_http_or_https_and_nothing_else(host: Host, said: str, scheme: str):
+def test_the_scheme_of_a_balancer_is_http_or_https(host: Host, said: str, scheme: str):
     answer = host.ask("believing", headers=f"X-Forwarded-Proto: {said}\r\n", source=BALANCER)
     assert told(answer, "X-Forwarded-Proto") == [scheme]
 
 
-def test_a_balancers_connection_carries_many_clients(host: Host):
+def test_one_connection_of_a_balancer_carries_many_clients(host: Host):
     ask_one = "GET / HTTP/1.1\r\nHost: believing.test\r\n{}\r\n"
     both = ask_one.format("X-Forwarded-For: 198.51.100.1\r\n") + ask_one.format("Connection: close\r\n")
     answer = say(host.port, both, BALANCER)
     assert re.findall(r"\nX-Forwarded-For: (\S+)", answer) == ["198.51.100.1", BALANCER]
 
 
-def test_who_may_come_is_asked_of_the_real_client(host: Host):
+def test_access_rules_apply_to_the_real_client(host: Host):
     through = {"source": BALANCER}
     assert host.status("balanced", headers="X-Forwarded-For: 203.0.113.7\r\n", **through) == 200
     assert host.status("balanced", headers="X-Forwarded-For: 203.0.113.8\r\n", **through) == 403
@@ -311,19 +311,19 @@ class TestProxyProtocol:
 
     LINE = "PROXY TCP4 198.51.100.5 192.0.2.1 4711 80\r\n"
 
-    def test_a_trusted_balancer_names_the_client_and_nobody_names_the_scheme(self, port: int):
+    def test_the_proxy_protocol_tells_the_client_and_not_the_scheme(self, port: int):
         answer = self.ask(port, self.LINE, BALANCER)
         assert told(answer, "X-Forwarded-For") == ["198.51.100.5"]
         assert told(answer, "X-Forwarded-Proto") == ["http"], "a balancer that speaks it passes on what clients say"
 
-    def test_from_anybody_else_it_says_nothing(self, port: int):
+    def test_the_proxy_protocol_of_others_is_not_trusted(self, port: int):
         assert told(self.ask(port, self.LINE, CLIENT), "X-Forwarded-For") == [CLIENT]
 
     @pytest.mark.parametrize("source", [CLIENT, BALANCER])
-    def test_who_does_not_speak_it_gets_no_answer(self, port: int, source: str):
+    def test_a_connection_without_the_proxy_protocol_gets_no_answer(self, port: int, source: str):
         assert self.ask(port, "", source) == ""
 
-    def test_an_unknown_name_gets_no_site_here_either(self, port: int):
+    def test_an_unknown_name_gets_no_site_by_the_proxy_protocol(self, port: int):
         assert self.ask(port, self.LINE, BALANCER, "other.test") == ""
 
 
@@ -357,7 +357,7 @@ class TestProxyProtocol:
         ("/exact/", OTHER, ANNA, 403),
     ],
 )
-def test_who_is_let_in(host: Host, path: str, source: str, headers: str, status: int):
+def test_access_by_address_and_password(host: Host, path: str, source: str, headers: str, status: int):
     answer = host.ask("closed", path, source=source, headers=headers)
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert (status == 401) == ("WWW-Authenticate: Basic realm=" in answer)
@@ -369,7 +369,7 @@ def test_who_is_let_in(host: Host, path: str, source: str, headers: str, status:
      "//secret", "/open%2f..%2fsecret", "/OPEN/x", "/open", "/open;/x", "/open%00/", "http://closed.test/secret",
      "/secret#/../open/x", "/secret?/open/"],
 )  # fmt: skip
-def test_no_way_of_writing_a_path_leads_around_the_door(host: Host, path: str):
+def test_no_spelling_of_a_path_gets_around_its_restrictions(host: Host, path: str):
     """Whatever nginx takes for /open/ is below it; all else wants a password, or is no request."""
     before = len(host.apps["closed"].heard)
     assert host.status("closed", path) in (301, 400, 401)
@@ -378,7 +378,7 @@ def test_no_way_of_writing_a_path_leads_around_the_door(host: Host, path: str):
 
 @pytest.mark.parametrize("name", ["closed", "blog"])
 @pytest.mark.parametrize("way", ["..", "%2e%2E", ".%2e", "x%2f..%2f..", "x/../..", "%23/../.."])
-def test_no_path_leads_through_a_door_and_out_again(host: Host, name: str, way: str):
+def test_no_path_leads_through_a_restricted_location_and_out_again(host: Host, name: str, way: str):
     """Whoever is asked by where it leads, the app sees where it begins, and may have a page for all below that."""
     mount, site = ("/blog", "town") if name == "blog" else ("", name)
     before = [len(app.heard) for app in host.apps.values()]
@@ -390,14 +390,14 @@ def test_no_path_leads_through_a_door_and_out_again(host: Host, name: str, way: 
     assert host.status(site, f"{mount}/open/...x/a..b/..c", headers=ANNA) == 200
 
 
-def test_a_path_alone_is_not_that_with_a_line_end(host: Host):
+def test_an_exact_path_does_not_match_with_a_newline(host: Host):
     """Who asks for what is not counted."""
     assert [host.status("limited", "/hook", source="127.0.0.6") for _ in range(5)] == [200] * 5
     assert 429 in [host.status("limited", "/hook%0A", source="127.0.0.6") for _ in range(5)]
 
 
 @pytest.mark.parametrize("sign", ["#", "?", "@", "\\", "<", '"', "%2f"])
-def test_a_wildcard_takes_no_sign_that_is_none_of_a_name(host: Host, sign: str):
+def test_a_wildcard_matches_only_characters_of_host_names(host: Host, sign: str):
     """With a "#" there, a link that the app mails would lead to the attacker."""
     assert "\r\n\r\nGET / HTTP/1.1\r\nHost: a-b.c_d.starred.test\r\n" in ask(host.port, "/", "A-b.c_d.starred.test")
     assert ask(host.port, "/", "[::1]").startswith("HTTP/1.1 200")
@@ -408,7 +408,7 @@ def test_a_wildcard_takes_no_sign_that_is_none_of_a_name(host: Host, sign: str):
 # --- How often -----------------------------------------------------------------------------------------------------
 
 
-def test_who_asks_too_often_gets_429_and_others_do_not(host: Host):
+def test_clients_that_exceed_the_rate_get_429_and_others_do_not(host: Host):
     assert [host.status("limited") for _ in range(5)] == [200, 200, 200, 429, 429]
     assert host.status("limited", source=OTHER) == 200
     refused = host.ask("limited")
@@ -419,7 +419,7 @@ def test_who_asks_too_often_gets_429_and_others_do_not(host: Host):
     assert host.status("limited", source="127.0.0.5") == 200, "a path with limits of its own counts for itself"
 
 
-def test_a_client_has_so_many_requests_under_way(host: Host):
+def test_the_simultaneous_requests_of_a_client_are_limited(host: Host):
     mine = "127.0.0.3"
     with socket.create_connection(("127.0.0.1", host.port), source_address=(mine, 0)) as waiting:
         waiting.sendall(b"GET /wait HTTP/1.1\r\nHost: limited.test\r\n\r\n")
@@ -431,7 +431,7 @@ def test_a_client_has_so_many_requests_under_way(host: Host):
         app.go_on.set()
 
 
-def test_an_ipv6_client_is_his_whole_network():
+def test_an_ipv6_client_is_its_whole_network():
     """Who has 2^64 addresses does not have as many chances."""
     port = free_port()
     site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "trusted_balancers": [CLIENT]}
@@ -462,27 +462,27 @@ def test_an_ipv6_client_is_his_whole_network():
         ("/top/a", "/a"),
     ],
 )
-def test_what_has_moved_is_found_with_its_query(host: Host, path: str, location: str):
+def test_redirects_keep_the_query(host: Host, path: str, location: str):
     answer = host.ask("shop", path)
     assert answer.startswith("HTTP/1.1 301") and header(answer, "Location") == [location]
 
 
 @pytest.mark.parametrize("path", ["/top/%5cevil.test", "/top//evil.test", "/top/%2fevil.test", "/top/%2f%2fevil.test"])
-def test_nobody_is_sent_to_another_host(host: Host, path: str):
+def test_redirects_stay_on_the_host(host: Host, path: str):
     places = header(host.ask("shop", path), "Location")
     assert not [place for place in places if re.match(r"[/\\]{2}|\w+:", place)], places
 
 
-def test_nobody_writes_a_header_of_his_own_into_a_redirect(host: Host):
+def test_redirects_cannot_be_split_into_headers(host: Host):
     for path in ("/was/x%0d%0aSet-Cookie:%20a=b", "/old?x=%0d%0aSet-Cookie:%20a=b", "/top/x%0aSet-Cookie:a=b"):
         assert not header(host.ask("shop", path), "Set-Cookie")
 
 
-def test_another_path_beside_a_moved_one_stays(host: Host):
+def test_redirects_match_whole_paths(host: Host):
     assert host.status("shop", "/older") == host.status("shop", "/old/x") == 200
 
 
-def test_a_path_has_its_own_size_and_its_own_patience(host: Host):
+def test_a_path_has_a_body_size_and_a_timeout_of_its_own(host: Host):
     def send(path: str, size: int) -> int:
         body = "x" * size
         head = f"POST {path} HTTP/1.1\r\nHost: live.test\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
@@ -494,7 +494,7 @@ def test_a_path_has_its_own_size_and_its_own_patience(host: Host):
     assert re.findall(r"proxy_read_timeout (\d+)s;", text) == ["1", "3600", "30"]
 
 
-def test_a_stream_reaches_the_client_piece_by_piece(host: Host):
+def test_a_stream_is_not_buffered(host: Host):
     app = host.apps["live"]
     with socket.create_connection(("127.0.0.1", host.port), timeout=20) as peer:
         peer.sendall(b"GET /events/all HTTP/1.1\r\nHost: live.test\r\nConnection: close\r\n\r\n")
@@ -513,7 +513,7 @@ def test_a_stream_reaches_the_client_piece_by_piece(host: Host):
 UPGRADE = "Upgrade: {}\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\n"
 
 
-def test_a_websocket_gets_through_and_lasts_longer_than_an_answer_may_take(host: Host):
+def test_a_websocket_outlasts_the_proxy_timeout(host: Host):
     with socket.create_connection(("127.0.0.1", host.port), timeout=20) as peer:
         peer.sendall(f"GET /events/ws HTTP/1.1\r\nHost: live.test\r\n{UPGRADE.format('websocket')}\r\n".encode())
         seen = b""
@@ -528,7 +528,7 @@ def test_a_websocket_gets_through_and_lasts_longer_than_an_answer_may_take(host:
 
 
 @pytest.mark.parametrize(("path", "protocol"), [("/x", "websocket"), ("/events/x", "h2c"), ("/x", "h2c")])
-def test_no_connection_turns_into_anything_else_or_elsewhere(host: Host, path: str, protocol: str):
+def test_connections_upgrade_only_to_websockets_and_only_on_streams(host: Host, path: str, protocol: str):
     app = host.apps["live"]
     app.go_on.set()
     before = len(app.heard)
@@ -547,7 +547,7 @@ def test_no_connection_turns_into_anything_else_or_elsewhere(host: Host, path: s
         ("/blog/", "blog"), ("/blog/x?y=1", "blog"), ("//blog/./y", "blog"), ("/%62log/x", "blog"),
     ],
 )  # fmt: skip
-def test_two_sites_share_a_name_and_each_gets_what_is_its_own(host: Host, path: str, app: str):
+def test_two_sites_of_one_name_get_their_own_paths(host: Host, path: str, app: str):
     before = {name: len(host.apps[name].heard) for name in ("town", "blog")}
     assert host.status("town", path) == 200
     heard = {name: host.apps[name].heard[number:] for name, number in before.items()}
@@ -556,7 +556,7 @@ def test_two_sites_share_a_name_and_each_gets_what_is_its_own(host: Host, path: 
     assert f'"GET {path} HTTP/1.1" 200' in host.log(app)
 
 
-def test_a_site_below_a_path_has_everything_of_its_own_there(host: Host):
+def test_a_site_below_a_path_has_its_own_settings_there(host: Host):
     style = host.rig.folder / "srv/blog/releases/two/app/static/style.css"
     style.write_text("of the blog")
     assert host.ask("town", "/blog/static/style.css").endswith("of the blog")
@@ -579,12 +579,12 @@ def test_a_site_below_a_path_has_everything_of_its_own_there(host: Host):
     assert '"GET /blog/reset/*** ' in host.log("blog") and "t0ken" not in host.log("blog")
 
 
-def test_who_is_kept_from_a_name_is_kept_from_what_stands_below_it(host: Host):
+def test_restrictions_of_a_name_hold_for_sites_below_it(host: Host):
     assert host.status("town", "/blog/x", source=OTHER) == 403
     assert host.status("town", "/blog/hello", source=OTHER) == 200, "unless it says otherwise"
 
 
-def test_what_has_a_name_to_itself_may_stand_below_a_path_too(host: Host):
+def test_a_site_with_its_own_name_can_stand_below_a_path(host: Host):
     assert host.status("alone", "/a/b/x") == 200
     assert header(host.ask("alone", "/a/b"), "Location") == ["/a/b/"]
     assert host.status("alone") == host.status("alone", "/a/") == host.status("alone", "/a/bc") == 404
@@ -598,7 +598,7 @@ def test_what_has_a_name_to_itself_may_stand_below_a_path_too(host: Host):
     ["/account/reset/t0ken", "/confirm/t0ken?next=t0ken", "/account/reset/t0ken/a b", "http://masked.test/confirm/t0ken",
      "/CONFIRM/t0ken"],
 )  # fmt: skip
-def test_what_is_somebodys_key_does_not_get_into_the_log(host: Host, path: str):
+def test_secret_paths_are_masked_in_the_log(host: Host, path: str):
     host.ask("masked", path)
     host.ask("masked", "/next", headers="Referer: https://masked.test/account/reset/t0ken?x=t0ken\r\n")
     log = host.log("masked")
@@ -607,7 +607,7 @@ def test_what_is_somebodys_key_does_not_get_into_the_log(host: Host, path: str):
     assert '"GET /next HTTP/1.1"' in log
 
 
-def test_a_line_of_the_log_is_nginxs_alone(host: Host):
+def test_clients_cannot_forge_log_lines(host: Host):
     for name in ("shop", "masked"):
         before = host.log(name)
         forged = '" 200 0 "-" "-" host=evil\\'
@@ -623,7 +623,7 @@ MANY = "".join(f"X{number}: {'y' * 500}\r\n" for number in range(100))
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_a_request_of_two_meanings_is_refused_or_has_one(host: Host, shape: str):
+def test_ambiguous_requests_are_refused_or_normalized(host: Host, shape: str):
     """Either nginx refuses it, or what the app gets is one request with one length, and no second one within it."""
     app = host.apps["shop"]
     before = len(app.heard)
@@ -645,7 +645,7 @@ OVER_HTTP2 = over_http2("shop.test")
 
 
 @pytest.mark.parametrize("shape", OVER_HTTP2.values(), ids=OVER_HTTP2.keys())
-def test_what_http_2_can_carry_is_refused_or_one_request_in_http_1(host: Host, shape: tuple):
+def test_http_2_requests_become_one_http_1_request_or_are_refused(host: Host, shape: tuple):
     app = host.apps["shop"]
     before = len(app.heard)
     with host.http2("shop") as conversation:
@@ -667,7 +667,7 @@ def test_what_http_2_can_carry_is_refused_or_one_request_in_http_1(host: Host, s
     assert host.ask("shop", version="2").startswith("HTTP/2 200 ")
 
 
-def test_bare_line_ends_are_one_request_and_leave_as_whole_ones(host: Host):
+def test_bare_newlines_are_normalized(host: Host):
     app = host.apps["shop"]
     before = len(app.heard)
     say(host.port, "GET /bare HTTP/1.1\nHost: shop.test\nConnection: close\nX: y\n\n")
@@ -679,7 +679,7 @@ def test_bare_line_ends_are_one_request_and_leave_as_whole_ones(host: Host):
     "line",
     ["Content_Length: 5", "X_Forwarded_For: 6.6.6.6", "X Forwarded For: 6.6.6.6", "Scr\xefpt: 6.6.6.6", ": 6.6.6.6"],
 )
-def test_a_header_with_a_strange_name_never_reaches_the_app(host: Host, line: str):
+def test_headers_with_invalid_names_never_reach_the_app(host: Host, line: str):
     answer = host.ask("shop", headers=f"{line}\r\n")
     assert answer.startswith("HTTP/1.1 400") or "6.6.6.6" not in answer.split("\r\n\r\n", 1)[1]
     assert "Content_Length" not in answer
@@ -704,7 +704,7 @@ def test_a_header_with_a_strange_name_never_reaches_the_app(host: Host, line: st
     ids=["long line", "long header", "many headers", "no host", "two hosts", "a path as host",
          "words after the version", "a version that is none", "a small method", "connect", "trace", "tls"],
 )  # fmt: skip
-def test_what_is_no_request_gets_an_answer_and_the_app_hears_nothing(host: Host, request_text: str, status: int):
+def test_invalid_requests_are_answered_without_the_app(host: Host, request_text: str, status: int):
     app = host.apps["shop"]
     before = len(app.heard)
     answer = say(host.port, request_text)
@@ -713,7 +713,7 @@ def test_what_is_no_request_gets_an_answer_and_the_app_hears_nothing(host: Host,
     assert host.status("shop") == 200
 
 
-def test_what_is_on_the_page_stays_out_of_the_files_for_everybody():
+def test_password_hashes_are_in_no_file_that_others_read():
     """Hashes are for nginx's workers; what others may read names their file."""
     sites = {"closed": {"server_names": ["c.test"], "source": {"path": "app"}, **SITES["closed"]}}
     files, _ = render(sites)
@@ -774,7 +774,7 @@ def tcp_state(peer: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("kind", SLOW)
-def test_slow_clients_hold_up_nobody_else(patient: tuple[Rig, int, App], kind: str):
+def test_slow_clients_do_not_block_others(patient: tuple[Rig, int, App], kind: str):
     _, port, app = patient
     first, drip = SLOW[kind]
     before = len(app.heard)

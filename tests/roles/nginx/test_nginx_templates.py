@@ -59,36 +59,36 @@ def rig():
     yield from private_nginx()
 
 
-def test_every_file_says_what_made_it():
+def test_every_file_names_its_template():
     files, _ = render(SITES["aliases"])
     for path, text in files.items():
         assert re.match(r"# Made from roles/nginx/templates/\S+; edits here are lost\.\n", text), path
         assert text.endswith("\n")
 
 
-def test_unknown_names_are_refused_on_every_port_that_a_present_site_uses():
+def test_unknown_names_are_refused_on_every_port_of_a_present_site():
     files, _ = render(SITES["two ports"])
     unknown = files["/etc/nginx/conf.d/unknown-names.conf"]
     assert re.findall(r"listen (\d+) default_server", unknown) == ["80", "8081"]
 
 
-def test_no_ipv6_listener_where_there_is_no_ipv6():
+def test_without_ipv6_there_is_no_ipv6_listener():
     files, _ = render(SITES["two ports"], ansible_facts={"sites_ipv6": False})
     assert "[::]" not in "".join(files.values())
 
 
-def test_an_ipv6_address_stands_in_brackets():
+def test_an_ipv6_address_has_brackets_in_server_name():
     files, _ = render(SITES["plain"])
     assert "server_name shop.example.com [::1];" in files["/etc/nginx/sites-available/only.conf"]
 
 
-def test_the_configuration_names_no_host_that_would_have_to_resolve():
+def test_the_configuration_needs_no_name_resolution():
     files, _ = render(SITES["aliases"])
     for passed in re.findall(r"proxy_pass (\S+);", "".join(files.values())):
         assert passed == "http://site_shop"
 
 
-def test_a_name_with_a_hash_is_told_from_others():
+def test_the_default_pattern_tells_hashed_names_from_others():
     hashed = role_variables({})["site_keys"]["hashed_names"]
     assert [name for name in HASHED if not re.fullmatch(hashed, name)] == []
     assert [name for name in NOT_HASHED if re.fullmatch(hashed, name)] == []
@@ -96,7 +96,7 @@ def test_a_name_with_a_hash_is_told_from_others():
 
 @needs_nginx
 @pytest.mark.parametrize("sites", SITES.values(), ids=SITES.keys())
-def test_nginx_takes_the_configuration(rig: Rig, sites):
+def test_nginx_accepts_the_configuration(rig: Rig, sites):
     present = {name: site for name, site in sites.items() if site.get("state") != "absent"}
     files, links = render(present)
     for name in present:
@@ -113,6 +113,7 @@ class TestServing:
     def shop(self, rig: Rig):
         port = free_port()
         aliases = {"/static/": "app/static", "/media/": "shared/media", "/docs/": "shared/media/docs"}
+        aliases["/.well-known/"] = "shared/known"
         files, links = render({"shop": {**SHOP, "http_port": port, "aliases": aliases}}, nginx_worker_processes=1)
         root = rig.site("shop")
         app, before = root / "releases/two/app", root / "releases/one/app"
@@ -132,6 +133,10 @@ class TestServing:
         (root / "shared/media/page.html").write_text("<script>")
         (root / "shared/media/photo.svg").write_text("<svg/>")
         (root / "shared/media/paper.pdf").write_text("%PDF")
+        (root / "shared/known/.git").mkdir(parents=True)
+        (root / "shared/known/token").write_text("known")
+        for hidden in ("known/.env", "known/.git/config", "media/.env"):
+            (root / "shared" / hidden).write_text("hidden")
         secret = root / "secret"
         secret.write_text("a neighbour's")
         secret.chmod(0o644)
@@ -148,7 +153,7 @@ class TestServing:
         yield port
         upstream.listener.close()
 
-    def test_static_comes_from_the_live_release_with_cache_headers(self, shop):
+    def test_static_files_come_from_the_live_release_with_cache_headers(self, shop):
         answer = ask(shop, "/static/style.css")
         assert answer.startswith("HTTP/1.1 200") and answer.endswith("body {}")
         assert "Content-Type: text/css; charset=utf-8" in answer
@@ -190,11 +195,18 @@ class TestServing:
             "/static/.1a2b3c4d.js",
             "/static/.git/app.1a2b3c4d.js",
             "/static/css/..;/.git/app.1a2b3c4d.js",
+            "/media/.env",
+            "/media/%2eenv",
+            "/.well-known/.env",
+            "/.well-known/.git/config",
         ],
     )
     def test_dotfiles_are_not_served(self, shop, path):
         answer = ask(shop, path)
         assert answer.startswith("HTTP/1.1 404") and "hidden" not in answer and "old" not in answer
+
+    def test_an_alias_may_begin_with_a_dot(self, shop):
+        assert ask(shop, "/.well-known/token").endswith("known")
 
     @pytest.mark.parametrize("name", ["app.1a2b3c4d.js", "css/index-BTq4sZ1x.css", "app%2e1a2b3c4d.js"])
     def test_hashed_files_of_the_release_before_are_still_served(self, shop, name):
@@ -205,7 +217,7 @@ class TestServing:
         assert "X-Content-Type-Options: nosniff" in answer
         assert len(re.findall(r"X-Request-ID: \w{32}", answer)) == 1
 
-    def test_the_live_release_comes_first(self, shop):
+    def test_the_live_release_wins(self, shop):
         assert ask(shop, "/static/both.1a2b3c4d.js").endswith("new")
 
     @pytest.mark.parametrize("path", ["/static/gone.js", "/static/app.1a2b3c4d.css", "/static/css/app.1a2b3c4d.js"])
@@ -213,7 +225,7 @@ class TestServing:
         answer = ask(shop, path)
         assert answer.startswith("HTTP/1.1 404") and "old" not in answer
 
-    def test_a_link_in_the_release_before_reaches_no_file_of_another_owner(self, shop):
+    def test_a_link_in_the_release_before_reaches_no_file_outside(self, shop):
         answer = ask(shop, "/static/leak.1a2b3c4d.js")
         assert answer.startswith(("HTTP/1.1 403", "HTTP/1.1 404")) and "neighbour" not in answer
 
@@ -251,18 +263,18 @@ class TestServing:
         answer = ask(shop, "/media/leak.txt")
         assert answer.startswith("HTTP/1.1 403") and "neighbour" not in answer
 
-    def test_nor_does_a_folder_of_uploads_that_the_app_has_exchanged_for_a_link(self, shop):
+    def test_an_upload_folder_replaced_by_a_link_reaches_no_file_of_another_owner(self, shop):
         answer = ask(shop, "/docs/secret")
         assert answer.startswith("HTTP/1.1 403") and "neighbour" not in answer
 
-    def test_uploads_run_no_script_in_the_sites_name(self, shop):
+    def test_uploads_run_no_scripts_in_the_sites_origin(self, shop):
         page = ask(shop, "/media/page.html")
         assert "Content-Type: text/plain" in page and "sandbox" in page and "nosniff" in page
         photo = ask(shop, "/media/photo.svg")
         assert "Content-Type: image/svg+xml" in photo and "sandbox" in photo
         assert "sandbox" not in ask(shop, "/media/paper.pdf")
 
-    def test_what_a_client_forges_never_reaches_the_app(self, shop):
+    def test_forged_headers_never_reach_the_app(self, shop):
         forged = [
             "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
             "X-Forwarded-Ssl", "X-Forwarded-Protocol", "X-Real-IP", "X-Request-ID", "Forwarded", "Proxy",
@@ -277,17 +289,17 @@ class TestServing:
         ):  # fmt: skip
             assert f"\r\n{line}\r\n" in answer
 
-    def test_the_request_id_is_nginxs_own_and_the_client_is_told(self, shop):
+    def test_the_request_id_is_set_by_nginx_and_sent_to_the_client(self, shop):
         answer = ask(shop, "/")
         ids = re.findall(r"X-Request-ID: (\w+)", answer)
         assert len(ids) == 2 and ids[0] == ids[1] and len(ids[0]) == 32
 
-    def test_the_app_sees_the_port_that_the_client_asked_for(self, shop):
+    def test_the_app_gets_the_port_of_the_clients_url(self, shop):
         assert "\r\nHost: shop.example.com:8443\r\n" in ask(shop, "/", host="shop.example.com:8443")
         assert "\r\nHost: [::1]:8443\r\n" in ask(shop, "/", host="[::1]:8443")
         assert "\r\nHost: [::1]\r\n" in ask(shop, "/", host="[::1]")
 
-    def test_the_name_that_chose_the_site_is_the_one_that_the_app_sees(self, shop):
+    def test_the_app_gets_the_name_that_selected_the_site(self, shop):
         answer = ask(shop, "http://shop.example.com/x", host="evil.example")
         assert "\r\nHost: shop.example.com\r\n" in answer and "evil" not in answer
 
@@ -303,7 +315,7 @@ class TestServing:
         assert re.findall(r"X-Request-ID: (\w+)", answer)[0] in log
 
 
-def test_a_site_never_comes_to_a_port_without_the_answer_to_unknown_names() -> None:
+def test_a_sites_files_include_the_refusal_of_unknown_names() -> None:
     task = yaml.safe_load((PROJECT / "roles/nginx/tasks/site.yml").read_text())[0]
     variables = role_variables({"shop": {**SHOP, "http_port": 8088}}, site_name="shop")
     files = evaluate(task["wsgi.sites.nginx_config"]["files"].strip("{} "), variables)

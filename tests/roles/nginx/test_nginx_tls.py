@@ -67,7 +67,7 @@ def serve(rig: Rig):
         {"tls": {"redirect": False}, "canonical_name": "shop.example.com", "aliases": {"/.well-known/": "app/static"}},
     ],
 )
-def test_an_authority_finds_its_token_at_each_name_and_nothing_else(serve, rig: Rig, site: dict) -> None:
+def test_an_acme_token_is_served_at_each_name_and_nothing_else(serve, rig: Rig, site: dict) -> None:
     shop = serve(**site | {"tls": {"mode": "acme"} | site.get("tls", {})})
     tokens = rig.folder / "var/lib/sites/acme/.well-known/acme-challenge"
     (tokens / "below").mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_an_authority_finds_its_token_at_each_name_and_nothing_else(serve, rig: 
 @pytest.mark.parametrize(
     "site", [{}, {"tls": {"redirect": False}}, {"trusted_balancers": ["127.0.0.9"]}, {"canonical_name": NAMES[0]}]
 )
-def test_a_shut_site_still_proves_its_names_and_leads_to_https(serve, rig: Rig, site: dict) -> None:
+def test_maintenance_keeps_acme_tokens_and_redirects_to_https(serve, rig: Rig, site: dict) -> None:
     shop = serve(**site | {"tls": {"mode": "acme"} | site.get("tls", {})})
     tokens = rig.folder / "var/lib/sites/acme/.well-known/acme-challenge"
     tokens.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_a_shut_site_still_proves_its_names_and_leads_to_https(serve, rig: Rig, 
 
 @needs_nginx
 @pytest.mark.parametrize("site", [{}, {"trusted_balancers": ["127.0.0.9"]}])
-def test_what_is_wrong_before_there_is_a_path_is_answered_all_the_same(serve, rig: Rig, site: dict) -> None:
+def test_requests_refused_before_their_path_is_known_get_the_error_page(serve, rig: Rig, site: dict) -> None:
     """With TLS, the site is known before the request; nginx leads such a request to no named location."""
     shop = serve(**site)
     for path, status in ((f"/{'x' * 9000}", 414), ("/%zz", 400), ("/../../x", 400)):
@@ -143,7 +143,7 @@ class TestProtocol:
     """What is offered in the handshake."""
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
-    def test_only_tls_1_2_and_1_3_are_spoken(self, serve):
+    def test_only_tls_1_2_and_1_3_are_accepted(self, serve):
         shop, seen = serve(), {}
         for each in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = offering(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=each)
@@ -168,18 +168,18 @@ class TestProtocol:
     @pytest.mark.parametrize(
         ("first", "taken"), [("AES256-GCM-SHA384", "AES128-GCM-SHA256"), ("CHACHA20-POLY1305", "CHACHA20-POLY1305")]
     )
-    def test_the_order_is_ours_but_who_wants_chacha_first_gets_it(self, serve, first, taken):
+    def test_the_server_orders_ciphers_except_for_clients_that_prefer_chacha(self, serve, first, taken):
         names = [f"ECDHE-ECDSA-{name}" for name in (first, "AES128-GCM-SHA256", "CHACHA20-POLY1305")]
         context = offering(ciphers=":".join(dict.fromkeys(names)), maximum_version=ssl.TLSVersion.TLSv1_2)
         assert talk(serve().https, context=context).cipher == f"ECDHE-ECDSA-{taken}"
 
-    def test_http_2_is_chosen_where_the_client_has_it(self, serve):
+    def test_http_2_is_used_where_the_client_offers_it(self, serve):
         shop = serve()
         assert talk(shop.https, context=client("h2", "http/1.1")).alpn == "h2"
         assert talk(shop.https, context=client("http/1.1")).alpn == "http/1.1"
 
     @pytest.mark.parametrize("last", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    def test_a_session_is_resumed_from_memory_and_no_ticket_holds_it(self, serve, last):
+    def test_sessions_resume_from_memory_without_tickets(self, serve, last):
         shop, context = serve(), client()
         context.maximum_version = last
 
@@ -206,7 +206,7 @@ class TestProtocol:
 class TestNames:
     """Who is answered, and with which certificate."""
 
-    def test_the_site_gets_its_own_certificate_and_the_app_hears_of_https(self, serve):
+    def test_the_site_shows_its_certificate_and_the_app_sees_https(self, serve):
         shop = serve(neighbour={})
         found = talk(shop.https, "/x?y=1")
         assert found.answer.startswith("HTTP/1.1 200") and found.certificate == shop.certificate
@@ -220,11 +220,11 @@ class TestNames:
         shop = serve()
         assert "unrecognized" in refused(lambda: talk(shop.https, name=name, host="shop.example.com")).lower()
 
-    def test_a_known_name_in_tls_and_another_in_the_request_gets_nothing(self, serve):
+    def test_a_request_for_another_name_than_its_sni_gets_no_site(self, serve):
         shop = serve()
         assert talk(shop.https, host="unknown.example.com").answer == ""
 
-    def test_who_asks_for_an_address_is_answered_and_strangers_still_are_not(self, serve):
+    def test_clients_that_connect_by_ip_are_answered_and_strangers_are_not(self, serve):
         shop = serve(["shop.example.com", "127.0.0.1", "::1"], neighbour={})
         for host in (f"127.0.0.1:{shop.https}", "[::1]"):
             found = talk(shop.https, name=None, host=host)
@@ -249,16 +249,16 @@ def redirected(answer: str) -> tuple[str, str]:
 class TestRedirects:
     """From http to https, and from one name to another."""
 
-    def test_http_leads_to_https_with_path_query_and_port(self, serve):
+    def test_http_redirects_to_https_with_path_query_and_port(self, serve):
         shop = serve()
         answer = ask(shop.http, "/a%20b/c?d=e&f=%2F", host="www.shop.example.com:8080")
         assert redirected(answer) == ("301", f"https://www.shop.example.com:{shop.https}/a%20b/c?d=e&f=%2F")
 
-    def test_the_usual_port_is_not_named(self):
+    def test_a_redirect_omits_port_443(self):
         files, _ = render({"shop": {"server_names": NAMES, "source": {"path": "app"}, "tls": {"mode": "selfsigned"}}})
         assert "return 301 https://$host$request_uri;" in files["/etc/nginx/sites-available/shop.conf"]
 
-    def test_nobody_is_sent_where_a_client_says(self, serve):
+    def test_redirects_ignore_forged_headers(self, serve):
         shop = serve()
         forged = "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n"
         for answer in (
@@ -269,12 +269,12 @@ class TestRedirects:
         assert ask(shop.http, "/x", host="evil.example") == ""
         assert redirected(ask(shop.http, "//evil.example/x"))[1].startswith("https://shop.example.com:")
 
-    def test_without_the_redirect_both_serve(self, serve):
+    def test_without_the_redirect_http_and_https_serve(self, serve):
         shop = serve(tls={"redirect": False})
         assert "\r\nX-Forwarded-Proto: http\r\n" in ask(shop.http)
         assert "\r\nX-Forwarded-Proto: https\r\n" in talk(shop.https).answer
 
-    def test_other_names_lead_to_the_canonical_one(self, serve):
+    def test_other_names_redirect_to_the_canonical_one(self, serve):
         shop = serve(canonical_name="shop.example.com")
         away = f"https://shop.example.com:{shop.https}/x?y=1"
         assert redirected(talk(shop.https, "/x?y=1", name="www.shop.example.com").answer) == ("301", away)
@@ -289,7 +289,7 @@ class TestRedirects:
 
 
 @needs_nginx
-def test_browsers_are_told_to_stay_with_https_only_when_asked_for(serve):
+def test_hsts_is_sent_once_on_every_response_if_set(serve):
     shop = serve(tls={"hsts": 86400}, aliases={"/static/": "app/static"}, canonical_name="shop.example.com")
     for path, name in (("/", NAMES[0]), ("/static/style.css", NAMES[0]), ("/", NAMES[1])):
         found = talk(shop.https, path, name=name).answer
@@ -303,7 +303,7 @@ class TestBalancers:
     BALANCER = "127.0.0.9"
     HTTPS, HTTP = "X-Forwarded-Proto: https\r\n", "X-Forwarded-Proto: http\r\n"
 
-    def test_who_asked_the_balancer_by_https_is_served_and_by_http_is_sent_there(self, serve):
+    def test_requests_that_a_balancer_got_by_http_are_redirected(self, serve):
         shop = serve(trusted_balancers=[self.BALANCER], canonical_name="shop.example.com", tls={"hsts": 60})
         served = ask(shop.http, "/x", headers=self.HTTPS, source=self.BALANCER)
         assert served.startswith("HTTP/1.1 200") and "\r\nX-Forwarded-Proto: https\r\n" in served
@@ -316,18 +316,18 @@ class TestBalancers:
         assert redirected(other) == away
         assert redirected(talk(shop.https, "/x?y=1", host="www.shop.example.com").answer) == away
 
-    def test_nobody_else_is_believed_to_have_asked_by_https(self, serve):
+    def test_only_a_trusted_balancer_can_claim_https(self, serve):
         shop = serve(trusted_balancers=[self.BALANCER])
         for headers in ("", self.HTTPS, self.HTTP):
             assert redirected(ask(shop.http, "/x", headers=headers)) == ("301", "https://shop.example.com/x")
             assert "\r\nX-Forwarded-Proto: https\r\n" in talk(shop.https, headers=headers).answer
 
-    def test_a_proof_for_an_authority_is_not_sent_away(self, serve):
+    def test_acme_tokens_are_not_redirected(self, serve):
         shop = serve(trusted_balancers=[self.BALANCER])
         answer = ask(shop.http, "/.well-known/acme-challenge/x", headers=self.HTTP, source=self.BALANCER)
         assert answer.startswith("HTTP/1.1 200")
 
-    def test_the_proxy_protocol_is_spoken_on_both_ports(self, serve):
+    def test_the_proxy_protocol_is_expected_on_both_ports(self, serve):
         shop = serve(["shop.example.com", "127.0.0.1"], trusted_balancers=["127.0.0.1"], proxy_protocol=True)
         line = "PROXY TCP4 198.51.100.5 192.0.2.1 4711 443\r\n"
         request = "GET /x HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n"
@@ -343,7 +343,7 @@ class TestBalancers:
 
 
 @needs_nginx
-def test_a_site_below_a_path_has_the_https_of_its_names_owner(serve):
+def test_a_site_below_a_path_has_the_https_of_the_site_above(serve):
     shop = serve(neighbour={"server_names": NAMES, "path": "/blog", "headers": {"X-Robots-Tag": "noindex"}})
     assert redirected(ask(shop.http, "/blog/x?y=1"))[1] == f"https://shop.example.com:{shop.https}/blog/x?y=1"
     answer = talk(shop.https, "/blog/x").answer
@@ -365,28 +365,28 @@ class TestClientCertificates:
 
     FORGED = "X-Client-Certificate-Verify: SUCCESS\r\nX-Client-Certificate-Subject: CN=forged\r\n"
 
-    def test_who_has_one_of_the_authority_is_let_in_and_the_app_is_told(self, serve, authority, own):
+    def test_clients_with_a_valid_certificate_have_access(self, serve, authority, own):
         shop = serve(tls={"client_ca": authority.pem})
         found = talk(shop.https, context=client(show=own), headers=self.FORGED).answer
         assert found.startswith("HTTP/1.1 200") and "forged" not in found
         assert found.count("\r\nX-Client-Certificate-Verify: SUCCESS\r\n") == 1
         assert found.count("\r\nX-Client-Certificate-Subject: CN=Ada\\, Countess\r\n") == 1
 
-    def test_who_has_none_or_anothers_is_refused(self, serve, authority, tmp_path):
+    def test_clients_without_a_valid_certificate_are_refused(self, serve, authority, tmp_path):
         shop = serve(tls={"client_ca": authority.pem})
         refusal = talk(shop.https).answer
         assert refusal.startswith("HTTP/1.1 400") and "A certificate is needed here" in refusal
         stranger = make(by=make(authority=True, common_name="clients"), common_name="Ada").put(tmp_path, "eve")
         assert talk(shop.https, context=client(show=stranger)).answer.startswith("HTTP/1.1 400")
 
-    def test_optional_lets_everybody_in_and_tells_the_app_the_truth(self, serve, authority, own):
+    def test_optional_certificates_are_reported_to_the_app(self, serve, authority, own):
         shop = serve(tls={"client_ca": authority.pem, "client_verify": "optional"})
         found = talk(shop.https, headers=self.FORGED).answer
         assert "\r\nX-Client-Certificate-Verify: NONE\r\n" in found and "forged" not in found
         assert "X-Client-Certificate-Verify: SUCCESS" in talk(shop.https, context=client(show=own)).answer
 
     @pytest.mark.parametrize("site", ["required", "optional"])
-    def test_a_path_may_want_what_the_site_does_not(self, serve, authority, own, site):
+    def test_a_path_can_require_a_certificate(self, serve, authority, own, site):
         path = {"required": "optional", "optional": "required"}[site]
         shop = serve(
             tls={"client_ca": authority.pem, "client_verify": site},
@@ -405,7 +405,7 @@ class TestClientCertificates:
         refusal = talk(shop.https, "/x" if site == "required" else "/other/x").answer
         assert "A certificate is needed here" in refusal and "</main>" in refusal
 
-    def test_what_a_certificate_opens_is_kept_for_nobody(self, serve, authority, own):
+    def test_responses_to_clients_with_a_certificate_are_not_cached(self, serve, authority, own):
         shop = serve(
             tls={"client_ca": authority.pem, "client_verify": "optional"},
             micro_cache={"seconds": 60},
@@ -422,7 +422,7 @@ class TestClientCertificates:
         assert talk(shop.https, "/secret/x", **ada).answer.startswith("HTTP/1.1 200")
         assert talk(shop.https, "/secret/x").answer.startswith("HTTP/1.1 400")
 
-    def test_nobody_comes_in_by_a_neighbours_name_or_by_none(self, serve, authority):
+    def test_another_sites_sni_or_none_gives_no_access(self, serve, authority):
         shop = serve(["shop.example.com", "127.0.0.1"], tls={"client_ca": authority.pem}, neighbour={})
         for name in ("blog.example.com", None):
             for host in ("shop.example.com", "127.0.0.1"):
@@ -430,7 +430,7 @@ class TestClientCertificates:
                 assert re.match(r"HTTP/1\.1 4(00|21) ", answer), (name, host, answer)
 
     @pytest.mark.parametrize("verify", ["required", "optional"])
-    def test_a_neighbours_authority_opens_nothing_here(self, serve, authority, own, tmp_path, verify):
+    def test_a_certificate_of_another_sites_authority_gives_no_access(self, serve, authority, own, tmp_path, verify):
         """A neighbour with addresses judges the certificates of who says no name in TLS, or one that is no site's."""
         theirs = make(authority=True, common_name="others")
         shop = serve(
@@ -451,19 +451,19 @@ class TestClientCertificates:
             assert "SUCCESS" in talk(shop.https, name=name.upper(), host=name, context=client(show=own)).answer
         assert "CN=Eve" in talk(shop.https, name=None, host="127.0.0.1", context=eve).answer
 
-    def test_without_it_the_headers_are_taken_out(self, serve):
+    def test_without_mutual_tls_certificate_headers_are_cleared(self, serve):
         assert "X-Client-Certificate" not in talk(serve().https, headers=self.FORGED).answer
 
 
 @pytest.mark.parametrize(("release", "words"), [("1.22.1", "listen 443 ssl http2;"), ("1.26.3", "http2 on;")])
-def test_http_2_is_said_as_the_nginx_at_hand_wants_it(release, words):
+def test_http_2_is_enabled_in_the_syntax_of_the_nginx_release(release, words):
     sites = {"shop": {"server_names": NAMES, "source": {"path": "app"}, "tls": {"mode": "selfsigned"}}}
     text = render(sites, nginx_version=release)[0]["/etc/nginx/sites-available/shop.conf"]
     assert words in text and ("http2 on;" in text) != ("ssl http2" in text)
 
 
 @pytest.mark.parametrize(("release", "has_it"), [("1.22.1", False), ("1.26.3", True)])
-def test_http_3_is_offered_when_asked_for_and_only_where_nginx_has_it(release, has_it):
+def test_http_3_is_offered_if_set_and_supported(release, has_it):
     entry = {"server_names": NAMES, "source": {"path": "app"}}
     sites = {"shop": entry | {"tls": {"mode": "selfsigned", "http3": True}}}
     files, _ = render(sites, nginx_version=release)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 from ansible_run import PROJECT, preflight, run
+from ruamel.yaml import YAML
+
+from ansible_collections.wsgi.sites.plugins.action import add_entry
+from ansible_collections.wsgi.sites.plugins.plugin_utils.yaml_insert import Loader, check, insert
 
 ENTRY = "\n# the shop\nshop:\n  # names\n  names: [a]\n"
 
@@ -32,32 +39,54 @@ LAYOUTS = {
     ),
     "with anchors": "base: &base {a: 1}\nsites:\n  one:\n    <<: *base\n",
     "with a document's end": "sites:\n  one: {}\n...\n",
+    "with lists indented in two ways": "sites:\n  one:\n    names:\n    - a\n    domains:\n      - b\n",
+    "with spaces inside of brackets": "sites:\n  one: { a: 1,  b: [ 1, 2 ] }\n",
+    "with folded text": 'sites:\n  one:\n    text: a text\n      goes on\n    quoted: "and \\\n      on"\n',
 }
-
-
-@pytest.fixture
-def insert(plugin):
-    return plugin("plugins/action/add_entry.py").insert
+# Layouts that a round trip by ruamel.yaml rewrites.
+REWRITTEN = (
+    "with lists indented in two ways",
+    "with spaces inside of brackets",
+    "with folded text",
+    "with a document's end",
+    "where the page is empty",
+)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_site_is_added(insert, layout, plugin):
+def test_a_site_is_added(layout):
     text = LAYOUTS[layout]
     new = insert(text, ["sites"], "shop", ENTRY)
-    loader = plugin("plugins/action/add_entry.py")._Loader
-    old = yaml.load(text, loader) or {}  # noqa: S506 - a SafeLoader
+    old = yaml.load(text, Loader) or {}  # noqa: S506 - a SafeLoader
     old["sites"] = {**(old.get("sites") or {}), "shop": {"names": ["a"]}}
-    assert yaml.load(new, loader) == old  # noqa: S506
+    assert yaml.load(new, Loader) == old  # noqa: S506
     kept = [line for line in text.splitlines() if line.split("#")[0].strip() not in ("sites: {}", "sites: ~", "sites:")]
     left = iter(new.splitlines())
     assert all(line in left for line in kept), new  # every other line is there still, in its order
     assert "# the shop" in new
 
 
-def test_a_comment_of_what_comes_next_stays_with_it(insert):
+def test_a_comment_of_what_comes_next_stays_with_it():
     new = insert(LAYOUTS["before the next key, whose comment stays with it"], ["sites"], "shop", ENTRY)
     assert "  # two: later\n\n  # the shop\n  shop:\n" in new
     assert "    names: [a]\n\n# defaults\nsite_defaults:\n" in new
+
+
+def round_trip(text, change=lambda data: None):
+    editor, out = YAML(), io.StringIO()
+    editor.preserve_quotes, editor.width = True, 10_000
+    data = editor.load(text) or {}
+    change(data)
+    editor.dump(data, out)
+    return out.getvalue()
+
+
+def test_ruamel_yaml_is_no_substitute():
+    """Why entries are inserted as lines. Where this fails, ruamel.yaml may have become one."""
+    assert [layout for layout in REWRITTEN if round_trip(LAYOUTS[layout]) == LAYOUTS[layout]] == []
+    text = LAYOUTS["before the next key, whose comment stays with it"]
+    new = round_trip(text, lambda data: data["sites"].update(shop={"names": ["a"]}))
+    assert new.index("# defaults") < new.index("shop:"), "the comment of the next key is above the new site"
 
 
 @pytest.mark.parametrize(
@@ -71,18 +100,35 @@ def test_a_comment_of_what_comes_next_stays_with_it(insert):
         ("sites: {\n", r"not valid YAML \(line"),
     ],
 )
-def test_what_cannot_be_added_to_is_left_alone(insert, text, says):
+def test_what_cannot_be_added_to_is_left_alone(text, says):
     with pytest.raises(ValueError, match=says):
         insert(text, ["sites"], "shop", ENTRY)
 
 
-def test_a_result_that_says_anything_else_is_not_written(plugin):
-    verified = plugin("plugins/action/add_entry.py").verified
+def test_a_result_that_says_anything_else_is_not_written():
     with pytest.raises(ValueError, match="nothing was changed"):
-        verified("sites: {one: 1}\n", "sites: {one: 2, shop: {}}\n", ["sites"], "shop", "shop: {}\n")
+        check("sites: {one: 1}\n", "sites: {one: 2, shop: {}}\n", ["sites"], "shop", "shop: {}\n")
 
 
-def test_a_group_must_be_there_and_may_be_empty(insert):
+def test_a_file_that_cannot_be_written_is_named_with_the_remedy(tmp_path, monkeypatch):
+    path = tmp_path / "sites.yml"
+    path.write_text("sites: {}\n")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+    with pytest.raises(AnsibleActionFail, match=r"Cannot write .*sites.yml: Read-only .* Make the folder writable"):
+        add_entry.write(path, "sites: {shop: {}}\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["sites.yml"]
+    assert path.read_text() == "sites: {}\n"
+
+
+def test_a_file_keeps_its_rights(tmp_path):
+    path = tmp_path / "sites.yml"
+    path.write_text("")
+    path.chmod(0o640)
+    add_entry.write(path, "sites:\n")
+    assert (path.stat().st_mode & 0o7777, path.read_text()) == (0o640, "sites:\n")
+
+
+def test_a_group_must_be_there_and_may_be_empty():
     text = "all:\n  children:\n    web:\n    staging:\n      hosts: {}\n"
     below = ["all", "children", "web", "hosts"]
     with pytest.raises(ValueError, match="there is no `wep`; did you mean web"):

@@ -268,7 +268,7 @@ def test_the_table_is_one_line_a_site() -> None:
         {"site": "blog", "mode": "none", "issuer": "", "names": [], "days": -1, "renewal": ""},
     ]
     variables = {"ansible_play_hosts": ["web1"], "hostvars": {"web1": {"certificate_status": {"sites": rows}}}}
-    text = evaluate("lookup('wsgi.sites.template', 'certificate/certificates.txt.j2')", variables)
+    text = evaluate("lookup('wsgi.sites.table', 'certificates')", variables)
     assert [" ".join(line.split()) for line in text.splitlines() if line.strip()] == [
         "HOST SITE MODE ISSUER NAMES DAYS LEFT RENEWAL",
         "web1 shop acme CA shop.example.com, www.shop.example.com 60 by timer",

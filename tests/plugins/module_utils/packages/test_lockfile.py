@@ -23,9 +23,11 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_account, lockfile
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import bytecode, uv, venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks import Page
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.source import check_folder
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.whole import CheckedConfig
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import inputs
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
@@ -65,7 +67,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
-def test_what_no_lock_may_say_is_refused_everywhere_with_its_line(tmp_path: Path, line: str) -> None:
+def test_a_forbidden_line_gets_the_same_refusal_in_preflight_build_and_on_hosts(tmp_path: Path, line: str) -> None:
     text = f"# made by uv\nidna==3.20 {HASH}\n{line}\n"
     with pytest.raises(lockfile.LockError, match="line 3 ") as error:
         lockfile.parse(text)
@@ -79,12 +81,12 @@ def test_what_no_lock_may_say_is_refused_everywhere_with_its_line(tmp_path: Path
 def everywhere(source: Path, requirements: str) -> set[str]:
     """What preflight, the controller's build and a host answer to a lock that they refuse."""
     site = {"source": {"path": str(source)}, "requirements": requirements}
-    page = Page({"sites": {}}, DataLoader(), {}, {})
-    page._check_folder("shop", site, source)
+    page = CheckedConfig({"sites": {}}, DataLoader(), {}, {})
+    check_folder(page, "shop", site, source)
     with pytest.raises(InputError) as packed:
         inputs.load_lock(source, requirements)
-    with pytest.raises(venv.BuildError) as built:
-        venv.lock_of(venv.Toolbox(), source, requirements, source)
+    with pytest.raises(BuildError) as built:
+        venv.lock_of(uv.Toolbox(), source, requirements, source)
     answers = {f"requirements: {error.partition(': ')[2]}" for error in page.errors}
     return {words.removeprefix("requirements: ") for words in (*answers, str(packed.value), str(built.value))}
 
@@ -95,12 +97,12 @@ def test_a_lock_includes_other_locks_of_its_source(tmp_path: Path) -> None:
     (tmp_path / "locks/web.txt").write_text(f"--requirement=../base.txt\n-r web.txt\nflask==3 {HASH}\n", "utf-8")
     (tmp_path / "base.txt").write_text(f"-i https://x.test/simple\nclick==8 {HASH}\n", encoding="utf-8")
     packed = inputs.load_lock(tmp_path, "requirements.txt")
-    built = venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path)
+    built = venv.lock_of(uv.Toolbox(), tmp_path, "requirements.txt", tmp_path)
     assert packed.lock == built and list(packed.files) == ["requirements.txt", "locks/web.txt", "base.txt"]
     assert built.names == {"click", "flask", "idna"} and built.index_url == "https://x.test/simple"
     assert "-r" not in built.text()
-    page = Page({"sites": {}}, DataLoader(), {}, {})
-    page._check_folder("shop", {"requirements": "requirements.txt"}, tmp_path)
+    page = CheckedConfig({"sites": {}}, DataLoader(), {}, {})
+    check_folder(page, "shop", {"requirements": "requirements.txt"}, tmp_path)
     assert not page.errors
 
 
@@ -133,7 +135,7 @@ def test_a_lock_includes_a_bounded_number_of_files(tmp_path: Path) -> None:
         lockfile.load(tmp_path, "0.txt")
 
 
-def test_what_reaches_pip_and_uv_is_written_anew() -> None:
+def test_pip_and_uv_read_a_lock_that_is_written_from_checked_values() -> None:
     text = (
         "-i 'https://me:p@pypi.test/simple'\n--only-binary=:all:\n--require-hashes\n"
         "Flask_X [b,A] == 3 ; python_version<'3.8' --hash sha256:AA \\\r\n    --hash=sha512:bb  # via x\n"
@@ -152,10 +154,10 @@ def test_what_reaches_pip_and_uv_is_written_anew() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_lock_that_windows_wrote_is_one(tmp_path: Path, encoding: str) -> None:
+def test_a_lock_in_an_encoding_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "requirements.txt").write_bytes(f"idna==3.20 {HASH}\r\n".encode(encoding))
     assert inputs.load_lock(tmp_path, "requirements.txt").names == {"idna"}
-    assert venv.lock_of(venv.Toolbox(), tmp_path, "requirements.txt", tmp_path).names == {"idna"}
+    assert venv.lock_of(uv.Toolbox(), tmp_path, "requirements.txt", tmp_path).names == {"idna"}
 
 
 PROJECT = """[project]
@@ -204,8 +206,8 @@ def test_a_project_that_leads_uv_out_of_its_source_is_refused(tmp_path: Path, ca
         inputs.load_lock(tmp_path, "uv.lock")
     with pytest.raises(InputError, match=words):
         wheels.export(tmp_path, "uv.lock", tmp_path / "place")
-    with pytest.raises(venv.BuildError, match=words):
-        venv.lock_of(venv.Toolbox(), tmp_path, "uv.lock", tmp_path)
+    with pytest.raises(BuildError, match=words):
+        venv.lock_of(uv.Toolbox(), tmp_path, "uv.lock", tmp_path)
 
 
 def test_the_export_of_a_hostile_project_runs_nothing_and_writes_nowhere(tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def wheel(folder: Path, name: str, files: dict[str, tuple[int, str]]) -> str:
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> venv.Toolbox:
+def tools(tmp_path: Path) -> uv.Toolbox:
     """uv where another account can run it."""
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None or not Path("/usr/bin/python3").exists():
@@ -277,13 +279,13 @@ def tools(tmp_path: Path) -> venv.Toolbox:
         if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o011)
     shutil.copy(found, tmp_path / "uv")
-    return venv.Toolbox(uv=tmp_path / "uv", cache=tmp_path / "cache", account="nobody")
+    return uv.Toolbox(uv=tmp_path / "uv", cache=tmp_path / "cache", account="nobody")
 
 
-def built(tools: venv.Toolbox, release: Path, text: str, house: Path | None = None) -> Path:
+def built(tools: uv.Toolbox, release: Path, text: str, house: Path | None = None) -> Path:
     """A venv from a lock, and from a wheelhouse if there is one."""
     release.mkdir(mode=0o750)
-    with venv.workplace(tools, release) as work:
+    with uv.workplace(tools, release) as work:
         folder = shutil.copytree(house, work / "wheels") if house else None
         venv.build(tools, release / "venv", [lockfile.parse(text)], work, complete=True, wheels=folder)
     assert [path.name for path in release.iterdir()] == ["venv"]
@@ -291,7 +293,7 @@ def built(tools: venv.Toolbox, release: Path, text: str, house: Path | None = No
 
 
 @as_root
-def test_uv_runs_as_nobody_and_what_it_built_is_roots(tools: venv.Toolbox, tmp_path: Path) -> None:
+def test_uv_runs_as_nobody_and_what_it_built_is_roots(tools: uv.Toolbox, tmp_path: Path) -> None:
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "good", {
@@ -311,11 +313,11 @@ def test_uv_runs_as_nobody_and_what_it_built_is_roots(tools: venv.Toolbox, tmp_p
 
 @as_root
 @pytest.mark.parametrize("name", ["../../../evil", "/etc/evil-of-a-wheel"])
-def test_a_wheel_that_leads_elsewhere_brings_nothing_there(tools: venv.Toolbox, tmp_path: Path, name: str) -> None:
+def test_a_wheel_that_leads_elsewhere_brings_nothing_there(tools: uv.Toolbox, tmp_path: Path, name: str) -> None:
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "bad", {name: (0o100644, "x")})
-    with suppress(venv.BuildError):
+    with suppress(BuildError):
         built(tools, tmp_path / "A", text, house)
     assert not Path("/etc/evil-of-a-wheel").exists()
     found = [path for path in tmp_path.rglob("evil") if tmp_path / "A/venv" not in path.parents]
@@ -338,8 +340,8 @@ def test_a_link_that_the_account_laid_is_not_taken_over(tmp_path: Path) -> None:
     assert Path("/etc/shadow").stat().st_uid == 0 and not Path("/etc/shadow").stat().st_mode & 0o4
 
 
-def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: venv.Toolbox, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(venv, "LOCK_PATIENCE", 1)
+def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: uv.Toolbox, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(uv, "LOCK_PATIENCE", 1)
     (tmp_path / "cache").mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(tmp_path / "cache", build_account.account("nobody").uid, -1)
@@ -350,9 +352,7 @@ def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: venv.Toolbox, 
         held.flush()
         os.chmod(held.name, 0o666)  # noqa: S103 - as uv makes it
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(
-            venv.BuildError, match=rf"waited 1 s for the lock .*/\.lock, which PID {os.getpid()} \("
-        ) as told:
+        with pytest.raises(BuildError, match=rf"waited 1 s for the lock .*/\.lock, which PID {os.getpid()} \(") as told:
             built(tools, tmp_path / "A", text, house)
     assert "package index" not in str(told.value)
 
@@ -418,7 +418,7 @@ def test_folders_in_each_other_by_the_thousand_are_handed_over(tmp_path: Path) -
 
 def test_what_uv_leaves_in_its_workplace_goes_however_deep(tmp_path: Path) -> None:
     try:
-        with venv.workplace(venv.Toolbox(), tmp_path) as work:
+        with uv.workplace(uv.Toolbox(), tmp_path) as work:
             nested(work, 1100)
         assert list(tmp_path.iterdir()) == []
     finally:
@@ -436,7 +436,7 @@ def test_bytecode_of_an_old_venv_is_found_however_deep_that_is(tmp_path: Path) -
     compiled.touch()
     try:
         nested(tmp_path / "old/lib/package", 1100)
-        assert venv.take_over_bytecode(tmp_path / "old", tmp_path / "new") == 1
+        assert bytecode.take_over_bytecode(tmp_path / "old", tmp_path / "new") == 1
     finally:
         trees.remove(tmp_path / "old")
 
@@ -485,13 +485,13 @@ def guarded(house: Path) -> Iterator[tuple[str, list]]:
             thread.join()
 
 
-def test_an_indexs_login_is_in_no_environment_and_stays_nowhere(tools: venv.Toolbox, tmp_path: Path) -> None:
+def test_an_indexs_login_is_in_no_environment_and_stays_nowhere(tools: uv.Toolbox, tmp_path: Path) -> None:
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "good", {})
     with guarded(house) as (address, seen):
         login = f"me:{CANARY}%401@"
-        tools = venv.Toolbox(tools.uv, tools.cache, package_index=f"http://{login}{address}/simple", account="nobody")
+        tools = uv.Toolbox(tools.uv, tools.cache, package_index=f"http://{login}{address}/simple", account="nobody")
         assert CANARY not in str(tools.environment(tmp_path))
         first = built(tools, tmp_path / "A", text)
         assert seen[-1][1]

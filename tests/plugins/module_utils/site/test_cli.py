@@ -15,7 +15,14 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import deploym
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.run_identity import Run
-from ansible_collections.wsgi.sites.plugins.module_utils.site import cli, maintenance, paths, provision
+from ansible_collections.wsgi.sites.plugins.module_utils.site import (
+    cli,
+    cli_database,
+    maintenance,
+    paths,
+    provision,
+)
+from ansible_collections.wsgi.sites.plugins.module_utils.site.cli_process import CommandError
 from ansible_collections.wsgi.sites.plugins.module_utils.system.program import ENGINE, needed, packed
 
 PASSWORD = "p@ss w%rd"
@@ -171,7 +178,7 @@ def becomes(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run", "env", "-0"], ["--", "env", "-0"]),
         (["flask", "routes"], ["--", "flask", "--app", "shop:make()", "routes"]),
         (["flask", "--app", "x", "routes"], ["--", "flask", "--app", "x", "routes"]),
-        (["db"], [cli.AS_SITE]),
+        (["db"], [cli_database.AS_SITE]),
     ],
 )
 def test_commands_go_through_the_launcher(recorded: Host, becomes: None, arguments: list, ending: list) -> None:
@@ -225,29 +232,29 @@ def test_logs_needs_no_path_to_search_and_shows_text_alone(recorded: Host, tmp_p
     ],
 )  # fmt: skip
 def test_the_password_is_in_no_argument(url: str, words: list, environment: dict) -> None:
-    assert cli.database_command(url) == (words, environment)
+    assert cli_database.database_command(url) == (words, environment)
     assert PASSWORD not in " ".join(words)
 
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "oracle://u:secret@h/x", "http://[::1"])
 def test_what_has_no_shell_is_refused_without_showing_the_url(url: str) -> None:
-    with pytest.raises(cli.ConsoleError) as caught:
-        cli.database_command(url)
+    with pytest.raises(CommandError) as caught:
+        cli_database.database_command(url)
     assert "secret" not in str(caught.value)
 
 
 def test_the_second_half_becomes_the_shell_as_the_site(becomes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.shutil, "which", lambda program, path: f"/usr/bin/{program}")
+    monkeypatch.setattr(cli_database.shutil, "which", lambda program, path: f"/usr/bin/{program}")
     with pytest.raises(Become) as caught:
-        cli.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d", "PATH": "/bin"})
+        cli_database.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d", "PATH": "/bin"})
     assert caught.value.args[0] == ["psql"]
     assert caught.value.args[1]["PGPASSWORD"] == "secret"
-    monkeypatch.setattr(cli.shutil, "which", lambda program, path: None)
-    with pytest.raises(cli.ConsoleError, match="psql is not on this host: apt install postgresql-client"):
-        cli.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d"})
+    monkeypatch.setattr(cli_database.shutil, "which", lambda program, path: None)
+    with pytest.raises(CommandError, match="psql is not on this host: apt install postgresql-client"):
+        cli_database.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d"})
 
 
-def test_the_home_brings_it_and_the_removal_takes_it(host: Host) -> None:
+def test_the_setup_installs_the_command_once(host: Host) -> None:
     site = host.site
     bringing = provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))
     bringing._command()

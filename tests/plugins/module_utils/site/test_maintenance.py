@@ -20,7 +20,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site import (
     cli,
     maintenance,
     paths,
-    provision,
+    removal,
     status,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
@@ -137,8 +137,8 @@ def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
 
 def test_a_site_that_is_taken_away_comes_back_open(site: Layout, shut: Shut) -> None:
     shut("shut")
-    removal = provision.Removal("shop", lambda _: (0, "", ""), purge=True)
-    assert f"remove {site.shut}" in removal.remove() and not site.shut.exists()
+    taken_away = removal.Removal("shop", lambda _: (0, "", ""), purge=True)
+    assert f"remove {site.shut}" in taken_away.remove() and not site.shut.exists()
 
 
 def test_somebody_on_the_host_does_the_same(

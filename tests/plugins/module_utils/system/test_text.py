@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection import listeners
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import uv
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
 from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, remote_upstream
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
@@ -42,8 +42,8 @@ def test_what_would_steer_a_terminal_is_made_visible() -> None:
     assert visible(HOSTILE) == HARMLESS
     assert visible("plain\ttext\r\nof ümläuts, 茶 and 🙂\n") == "plain\ttext\nof ümläuts, 茶 and 🙂\n"
     assert visible_all({"a\x1b": ["\x1b", 1, None, ("\x07",)]}) == {"a\\x1b": ["\\x1b", 1, None, ["\\x07"]]}
-    assert venv.last_lines("first\nSomeError: \x1b[2J\n") == "first\nSomeError: \\x1b[2J"
-    assert len(venv.last_lines("x" * 10_000_000)) == venv.LINE_LENGTH
+    assert uv.last_lines("first\nSomeError: \x1b[2J\n") == "first\nSomeError: \\x1b[2J"
+    assert len(uv.last_lines("x" * 10_000_000)) == uv.LINE_LENGTH
 
 
 def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path: Path, project: Path) -> None:

@@ -13,7 +13,11 @@ from ansible_run import PROJECT, preflight, run, write_inventory
 from certificates import make
 from nginx_rig import evaluate
 
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import checks, derived, reading, rules
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import derived, reading
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.source import check_folder
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.whole import CheckedConfig
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules import table
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.names import identifier
 
 SECRET = "s3cr3t-hunter2-canary"
 GOOD = {"server_names": ["good.example.com"], "source": {"path": "app"}}
@@ -54,7 +58,7 @@ def test_every_key_is_described():
 
 def test_every_rule_belongs_to_a_key():
     known = set(reading.dotted_keys(reading.site_spec({"main": {"options": options()}})))
-    assert {rule.removesuffix(".*").removesuffix(".@") for rule in rules.RULES} <= known
+    assert {rule.removesuffix(".*").removesuffix(".@") for rule in table.RULES} <= known
 
 
 def test_every_default_passes_its_own_rule():
@@ -62,8 +66,8 @@ def test_every_default_passes_its_own_rule():
         for key, value in values.items():
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
-            elif prefix + key in rules.RULES and "{{" not in str(value):
-                assert rules.RULES[prefix + key](value) is None, prefix + key
+            elif prefix + key in table.RULES and "{{" not in str(value):
+                assert table.RULES[prefix + key](value) is None, prefix + key
 
     walk(of_spec(spec(), "default"))
 
@@ -318,12 +322,12 @@ RULES = {
 
 
 def test_every_rule_has_examples():
-    assert set(RULES) == set(rules.RULES)
+    assert set(RULES) == set(table.RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
-    check = rules.RULES[rule]
+    check = table.RULES[rule]
     good, bad = RULES[rule]
     assert [value for value in good if check(value)] == []
     assert [value for value in bad if not check(value)] == []
@@ -348,7 +352,7 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
     ],
 )
 def test_an_identifier_that_would_collide_or_break_is_refused(name):
-    assert rules.identifier(name)
+    assert identifier(name)
 
 
 @pytest.mark.parametrize(
@@ -366,8 +370,8 @@ def test_an_identifier_that_would_collide_or_break_is_refused(name):
 )
 def test_a_lock_without_hashes_is_seen(tmp_path, text, bad):
     (tmp_path / "requirements.txt").write_text(text)
-    page = checks.Page({"sites": {}}, DataLoader(), {}, {})
-    page._check_folder("shop", {"requirements": "requirements.txt"}, tmp_path)
+    page = CheckedConfig({"sites": {}}, DataLoader(), {}, {})
+    check_folder(page, "shop", {"requirements": "requirements.txt"}, tmp_path)
     assert bool(page.errors) is bad
 
 
@@ -643,7 +647,7 @@ def bad(tmp_path_factory) -> str:
         "types.preload: must be true or false",
         "types.timeout: must be a whole number",
         "types.env: must hold",
-        "types.workers: say auto",
+        "types.workers: use auto",
         "types.log_level: must be one of: debug, info, warning, error, critical",
         "types.bind[0]: give",
         "types.aliases.static: begin and end it with /",
@@ -653,22 +657,22 @@ def bad(tmp_path_factory) -> str:
         "missing.server_names: is missing",
         "missing.source: is missing; give one of path (such as app), git or archive",
         "other.uwsgi.form: is not a key of `uwsgi`; did you mean `uwsgi.from`?",
-        "other.worker_class: is gunicorn's; with server: uwsgi say gthread",
-        "other.gunicorn.certfile: is gunicorn's, and uWSGI would speak without TLS",
+        "other.worker_class: is a class of gunicorn; with server: uwsgi use gthread",
+        "other.gunicorn.certfile: is a key of gunicorn, and uWSGI would use no TLS",
         "other.workers_min: must be less than the workers there can be",
-        "early.preload: would import the app before gevent has patched Python",
-        "going.max_requests: would let workers go, and one of tornado takes requests along when it goes",
+        "early.preload: imports the app before gevent has patched Python",
+        "going.max_requests: stops workers, and a tornado worker drops its requests when it stops",
         "telling.uwsgi.stats: takes a port that telling.bind takes too",
         "few.workers_min: must be less than the workers there can be",
-        "entrances.workers_min: goes by who waits at nginx's socket, and nobody would see who comes by bind",
+        "entrances.workers_min: follows the connections that wait at nginx's socket, and those to bind are not counted",
         "certless.tls.key: is no file on this machine",
-        "locked.tls.key: has a passphrase, and nginx has nobody to ask at boot; take it off: openssl pkey",
+        "locked.tls.key: has a passphrase, which nginx cannot ask for at boot; remove it: openssl pkey",
         "locked.tls.certificate: is not for t2.example.com, only for other.example.com; get one",
         "locked.https_port: is the http_port of typo; http and https need a port each",
-        "needless.tls.key: is of no use with this mode; say mode: provided",
-        "needless.tls.client_ca: asks for certificates over plain http; give tls a mode",
+        "needless.tls.key: has no effect with this mode; set mode: provided",
+        "needless.tls.client_ca: needs https; give tls a mode",
         "asking.tls.acme.mail: is not a key of `tls.acme`; did you mean `tls.acme.email`?",
-        "asking.tls.key: is of no use with this mode; say mode: provided",
+        "asking.tls.key: has no effect with this mode; set mode: provided",
         "asking.server_names[0]: is a wildcard, which tls.mode acme cannot prove; name the hosts",
         "asking.http_port: must be 80 for tls.mode acme",
         "numbers.server_names: holds addresses alone, and tls.mode acme needs a name",
@@ -676,20 +680,20 @@ def bad(tmp_path_factory) -> str:
         "unnamed.canonical_name: is none of server_names",
         "unnamed.tls.hsts: must be a whole number",
         "unnamed.gunicorn.certfile: is missing; ca_certs does nothing without it",
-        "wild.canonical_name: is a wildcard, to which nobody can be sent",
-        "wild.server_names[1]: is an address, and unnamed has some on this https_port",
+        "wild.canonical_name: is a wildcard, to which no client can be redirected",
+        "wild.server_names[1]: is an address, and unnamed has one on this https_port",
         "twice.server_names[1]: is also a name of unnamed",
         "crossed.http_port: is the https_port of certless; http and https need a port each",
-        "front.source.path: is for the host that has the server; leave it out here, or upstream.servers",
-        "front.bind: is for the host that has the server",
-        "front.env: is for the host that has the server",
-        "front.upstream.servers[0]: holds a name, without an answer for which nginx would not start",
-        "front.upstream.servers[2]: stands there twice",
-        "front.upstream.name: is missing; the first of server_names is no host's name",
+        "front.source.path: is a key for the hosts that run the server; leave out it or upstream.servers",
+        "front.bind: is a key for the hosts that run the server",
+        "front.env: is a key for the hosts that run the server",
+        "front.upstream.servers[0]: holds a name, and without an answer from DNS nginx would not start",
+        "front.upstream.servers[2]: is there twice",
+        "front.upstream.name: is missing; the first of server_names is no host name",
         "front.upstream.ca: is missing; give the PEM file",
-        "fronted.upstream.name: give the host name that stands in the certificate",
+        "fronted.upstream.name: give the host name in the certificate",
         "fronted.upstream.ca: is no file on this machine",
-        "late.upstream.ca: has ended",
+        "late.upstream.ca: has expired",
         "two.source: has path and git; give one of them",
         "unversioned.source.version: is missing; give the tag, branch or commit",
         "unversioned.source.key: is no file on this machine",
@@ -723,10 +727,10 @@ def bad(tmp_path_factory) -> str:
         "busy.cron.never.schedule: is missing",
         "vars.env.A: uses the variable `vault_sites`, which is not defined",
         "vars.env.B: asks a variable for `nothing`",
-        "vars.env.C: cannot be worked out",
-        "vars.env.D: cannot be worked out",
+        "vars.env.C: cannot be evaluated",
+        "vars.env.D: cannot be evaluated",
         "good.server_names[0]: is also a name of clash",
-        "clash.server_names[2]: stands there twice",
+        "clash.server_names[2]: is there twice",
         "good.user: is also that of clash",
         "clash.root: lies inside that of good",
         "good.bind[0]: takes a port that clash.bind takes too",
@@ -739,9 +743,9 @@ def bad(tmp_path_factory) -> str:
         "leaking.source.path: holds your inventory",
         "tls.gunicorn.keyfile: is missing",
         "doors.basic_auth.anna: is no hash of a password; make one with `openssl passwd -6`",
-        "doors.trusted_balancers: is missing; proxy_protocol believes only who stands there",
-        "doors.proxy_protocol: is not as that of typo, on the same port",
-        "doors.locations./: is the whole site; say it of the site itself",
+        "doors.trusted_balancers: is missing; proxy_protocol is accepted from these addresses alone",
+        "doors.proxy_protocol: differs from that of typo on the same port",
+        "doors.locations./: is the whole site; set these keys of the site itself",
         "doors.locations.live: begin it with /",
         "doors.locations.live.stream: must be true or false",
         "doors.locations./x/.timeout: is no key of a path; there are: client_max_body_size, proxy_timeout, allow",
@@ -749,30 +753,30 @@ def bad(tmp_path_factory) -> str:
         "doors.locations./x/.limits.bursts: is not a key of `limits`; did you mean `limits.burst`?",
         "doors.locations./x/.basic_auth.b: is no hash of a password",
         "doors.locations./y/: must hold",
-        "doors.micro_cache: keeps nothing where everybody gives a password",
-        "doors.locations./z/.micro_cache: keeps nothing of a stream",
-        "doors.locations./z/.micro_cache.size: is that of the whole site",
+        "doors.micro_cache: caches nothing behind basic_auth",
+        "doors.locations./z/.micro_cache: caches no stream",
+        "doors.locations./z/.micro_cache.size: is a key of the whole site",
         "doors.locations./z/.micro_cache.secs: is not a key of `micro_cache`; did you mean `micro_cache.seconds`?",
-        "mutual.micro_cache: keeps nothing where everybody shows a certificate",
-        "doors.locations./static/: is an alias, of files, for which there is no stream",
+        "mutual.micro_cache: caches nothing where client_verify is required",
+        "doors.locations./static/: is an alias, which serves files and has no stream",
         "doors.locations./static/deep/: lies below the alias /static/",
         r"doors.locations./static/deep/.allow[0]: give an address or a network",
         "doors.redirects./a: leads to itself",
         "doors.redirects./b/: leads to itself",
         "doors.redirects./x/: is also one of locations",
         "mounted.server_names: are not all names of owner",
-        "mounted.trusted_balancers: is not as that of owner",
-        "mounted.allow: of owner holds no more below deny of its own; say it here too",
-        "mounted.locations./a.allow: of owner holds no more",
-        "mounted.tls.mode: is not as that of owner",
-        "room.locations./x.client_verify: is for hall to say",
+        "mounted.trusted_balancers: differs from that of owner, which has path / there; set the same here",
+        "mounted.allow: of owner does not apply where deny is set again; set it here too",
+        "mounted.locations./a.allow: of owner does not apply where deny",
+        "mounted.tls.mode: differs from that of owner",
+        "room.locations./x.client_verify: is a key of hall, which has path / there",
         "mounted.locations./admin/.client_verify: checks nothing without tls.client_ca",
-        "mutual.tls.client_ca: sees nobody behind a balancer that speaks HTTP",
-        "mutual.tls.redirect: lets clients in by plain http without a certificate",
+        "mutual.tls.client_ca: sees no certificate behind a balancer that speaks HTTP",
+        "mutual.tls.redirect: allows plain http without a certificate",
         "mutual.locations./a/.client_verify: must be one of: required, optional",
-        "proxied.tls.http3: comes by UDP, which no balancer passes on",
-        "proxied.proxy_protocol: is not as that of certless, on the same port",
-        "owner.aliases./blog/static/: stands below the path of mounted",
+        "proxied.tls.http3: uses UDP, which no balancer forwards",
+        "proxied.proxy_protocol: differs from that of certless on the same port",
+        "owner.aliases./blog/static/: is below the path of mounted; set it there",
         "straying.path: shares a name with wandering; one of the sites of a name needs path /",
         "-e site=…: there is no such site on these hosts; did you mean good?",
     ],
@@ -782,11 +786,13 @@ def test_the_one_message_names_site_key_and_remedy(bad, line):
 
 
 def test_nothing_that_is_right_is_complained_of(bad):
-    lines = re.findall(r"^  +(\S+?|-e \w+=…): ", bad[bad.index("needs ") : bad.index("Origin:")], re.MULTILINE)
+    lines = re.findall(
+        r"^  +(\S+?|-e \w+=…): ", bad[bad.index("The site config has ") : bad.index("Origin:")], re.MULTILINE
+    )
     assert not [line for line in lines if line.startswith(("gone", "elsewhere", "site_defaults.threads", "good.env"))]
     assert [line for line in lines if line.startswith(("hall", "room"))] == ["room.locations./x.client_verify"]
     assert len(lines) == len(set(lines)), sorted(lines)
-    assert int(re.search(r"needs (\d+) things mended", bad)[1]) == len(lines)
+    assert int(re.search(r"The site config has (\d+) errors", bad)[1]) == len(lines)
 
 
 def test_no_value_is_printed_even_with_vvvv(bad):

@@ -49,13 +49,13 @@ PROXIED = {**BALANCER, "proxy_protocol": True}
         ({"tls": {"mode": "selfsigned"}, **PROXIED}, ["80 proxy_protocol"], ["443 ssl proxy_protocol"]),
     ],
 )
-def test_where_each_server_listens(keys: dict[str, Any], redirect: list[str], main: list[str]):
+def test_listen_directives_of_each_server(keys: dict[str, Any], redirect: list[str], main: list[str]):
     found = edge(**keys)
     assert (found["listens"]["redirect"], found["listens"]["main"]) == (redirect, main)
     assert bool(found["insecure"]) == (keys.get("trusted_balancers") is not None and not keys.get("proxy_protocol"))
 
 
-def test_only_who_is_asked_for_by_an_address_answers_without_a_name():
+def test_only_a_site_with_addresses_answers_without_sni():
     tls = {"mode": "selfsigned"}
     assert edge(tls=tls)["listens"]["addresses"] == []
     for address in ("192.0.2.1", "::1"):
@@ -64,7 +64,7 @@ def test_only_who_is_asked_for_by_an_address_answers_without_a_name():
     assert edge(server_names=["::1"])["listens"]["addresses"] == []
 
 
-def test_names_are_as_nginx_wants_them():
+def test_names_are_in_the_syntax_of_nginx():
     found = edge(server_names=["shop.test", "::1", "[::2]"], canonical_name="::1")
     assert found["names"] == ["shop.test", "[::1]", "[::2]"]
     assert (found["main_names"], found["other_names"]) == (["[::1]"], ["shop.test", "[::2]"])
@@ -80,11 +80,11 @@ def test_names_are_as_nginx_wants_them():
         ({"https_port": 8443, **BALANCER}, "https://$host"),
     ],
 )
-def test_where_https_is(keys: dict[str, Any], https: str):
+def test_the_url_of_redirects_to_https(keys: dict[str, Any], https: str):
     assert edge(tls={"mode": "selfsigned"}, **keys)["https_url"] == https
 
 
-def test_paths_come_as_nginx_takes_them_below_the_sites_own():
+def test_paths_become_locations_below_the_path_of_the_site():
     found = edge(
         path="/blog",
         aliases={"/static": "app/static", "/media/": "shared/media/"},
@@ -118,7 +118,7 @@ def test_paths_come_as_nginx_takes_them_below_the_sites_own():
     assert (found["log"], found["log_format"]) == ("shop", '"$sites_request__shop" $sites_referer__shop')
 
 
-def test_a_path_says_what_it_changes_and_the_rest_is_the_sites():
+def test_a_path_repeats_what_it_changes_and_inherits_the_rest():
     found = edge(
         deny=["192.0.2.9"],
         basic_auth={"anna": "hash"},
@@ -148,7 +148,7 @@ def test_a_path_says_what_it_changes_and_the_rest_is_the_sites():
     assert found["unlimited"] == ["~^/static/", "~^/c/"]
 
 
-def test_a_site_that_asks_for_nothing_gets_nothing():
+def test_a_site_without_settings_gets_no_directives_for_them():
     found = edge()
     assert (found["access"], found["limit_zones"], found["unlimited"]) == ([], [], None)
     assert (found["cache"], found["root_directives"], found["cache_control"]) == (None, [], None)
@@ -183,7 +183,7 @@ def test_hashed_files_are_immutable_and_shared_caches_keep_no_restricted_ones(
     ]
 
 
-def test_answers_are_kept_where_the_page_says_so_and_never_of_streams():
+def test_responses_are_cached_as_configured_and_never_of_streams():
     cache = {"seconds": 5, "stale": 0, "wait": 9}
     found = edge(
         path="/blog",
@@ -209,7 +209,7 @@ def test_answers_are_kept_where_the_page_says_so_and_never_of_streams():
     assert "proxy_cache" not in paths["^~ /blog/off/"] | paths["^~ /blog/stream/"]
 
 
-def test_of_a_server_elsewhere_no_release_is_known():
+def test_the_cache_key_has_no_release_of_remote_servers():
     cache = {"micro_cache": {"seconds": 5}}
     here = edge(**cache)
     there = edge(upstream={**DEFAULTS["upstream"], "servers": ["192.0.2.1:8443"]}, **cache)
@@ -219,7 +219,7 @@ def test_of_a_server_elsewhere_no_release_is_known():
     )
 
 
-def test_certificates_are_wanted_as_the_most_special_path_says():
+def test_the_most_special_path_decides_on_client_certificates():
     tls = {"mode": "provided", "client_ca": "ca.pem"}
     assert (edge(tls=tls)["verify"], edge(tls=tls)["client_verify"]) == ("on", None)
     assert edge(tls={**tls, "client_verify": "optional"})["verify"] == "optional"
@@ -232,7 +232,7 @@ def test_certificates_are_wanted_as_the_most_special_path_says():
     assert found["client_verify"]["default"] == "required"
 
 
-def test_headers_of_every_answer():
+def test_headers_of_every_response():
     found = edge(headers={"X-Frame-Options": "", "X-Robots-Tag": "noindex"}, tls={"mode": "selfsigned", "hsts": 60})
     assert [each["name"] for each in found["headers"]] == ["X-Request-ID", "Strict-Transport-Security", "X-Robots-Tag"]
     strict, robots = found["header_maps"]
@@ -256,7 +256,7 @@ def test_headers_of_every_answer():
         ),
     ],
 )
-def test_the_uwsgi_protocol_is_spoken_where_the_page_says_so(keys: dict[str, Any], speaks: bool, timeouts: set[str]):
+def test_the_uwsgi_protocol_is_used_as_configured(keys: dict[str, Any], speaks: bool, timeouts: set[str]):
     found = edge(locations={"/long": {"proxy_timeout": 600}, "/events": {"stream": True}}, **keys)
     assert found["uwsgi"] is speaks
     stream, long = found["paths"]
@@ -264,7 +264,7 @@ def test_the_uwsgi_protocol_is_spoken_where_the_page_says_so(keys: dict[str, Any
     assert not any(name.startswith("uwsgi") for name, _ in stream["directives"]), "streams go by http"
 
 
-def test_servers_elsewhere_are_asked_again_only_as_often_as_that_helps():
+def test_requests_to_remote_servers_are_retried_within_limits():
     assert edge()["upstream"] is None
     upstream = {"servers": ["192.0.2.1:1"], "tls": True, "ca": "x", "name": ""}
     alone = edge(upstream=upstream)

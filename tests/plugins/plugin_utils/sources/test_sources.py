@@ -30,7 +30,18 @@ from nginx_rig import merged, role_variables
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import CACHE
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.inputs import with_version
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.source_files import collect
-from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, archive, git, limits, tree, urls
+from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import (
+    InputError,
+    archive_fetch,
+    archive_streams,
+    archive_unpack,
+    git,
+    git_process,
+    git_urls,
+    limits,
+    tree,
+    urls,
+)
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.cache import once
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.source import source_folder
 
@@ -384,8 +395,8 @@ def test_a_submodule_takes_nothing_of_this_machine(tmp_path: Path, monkeypatch, 
     ("https://u:p@h/a/shop.git", "http://h/lib.git", "http://h/lib.git"),
     ("git@h:a/shop.git", "../lib.git", "git@h:a/lib.git"),
 ])  # fmt: skip
-def test_a_login_goes_to_its_own_server_alone(tmp_path: Path, own: str, other: str, whole: str) -> None:
-    assert git.Repository(own, None, tmp_path)._beside(other) == whole
+def test_a_login_goes_to_its_own_server_alone(own: str, other: str, whole: str) -> None:
+    assert git_urls.relative_to(own, other) == whole
 
 
 @pytest.mark.parametrize("way", ["above", "through a link"])
@@ -468,7 +479,9 @@ def test_a_login_in_the_url_opens_the_repository_and_is_seen_nowhere(
     subprocess.run(["git", "update-server-info"], cwd=tmp_path / "served/shop.git", check=True)
     arguments: list[str] = []
     real = subprocess.Popen
-    monkeypatch.setattr(git.subprocess, "Popen", lambda command, **k: arguments.extend(command) or real(command, **k))
+    monkeypatch.setattr(
+        git_process.subprocess, "Popen", lambda command, **k: arguments.extend(command) or real(command, **k)
+    )
     login = f"me:{CANARY}%2F%40"
     commit = work.git("rev-parse", "v1.0^{}")
     folder, said = fetch(git=f"http://{login}@{host}/shop.git", version=commit)
@@ -495,7 +508,7 @@ def test_a_server_that_is_not_there_is_told_without_the_login(fetch) -> None:
 
 
 def test_a_server_that_says_nothing_is_given_up(fetch, monkeypatch) -> None:
-    monkeypatch.setattr(git, "PATIENCE", 1)
+    monkeypatch.setattr(git_process, "PATIENCE", 1)
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
@@ -543,7 +556,7 @@ def test_a_key_that_is_missing_or_open_to_others_is_told(work: Work, fetch, tmp_
     ("fatal: unable to access 'https://h/': Could not resolve host: h", "check the URL and the network"),
 ])  # fmt: skip
 def test_gits_errors_come_with_a_remedy(said: str, remedy: str) -> None:
-    text = git.explain(f"{said}\nhttps://me:{CANARY}@h/shop.git", f"https://me:{CANARY}@h/shop.git")
+    text = git_process.explain(f"{said}\nhttps://me:{CANARY}@h/shop.git", f"https://me:{CANARY}@h/shop.git")
     assert remedy in text
     assert CANARY not in text
 
@@ -685,11 +698,11 @@ def test_https_leads_to_no_http(tmp_path: Path, monkeypatch) -> None:
     assert git.Repository("https://h/x", None, tmp_path).environment()["GIT_ALLOW_PROTOCOL"] == "https"
 
     def moved(url: str, **_: object) -> None:
-        raise archive.HTTPError(url, 302, "Found", {"Location": "http://h/x"}, io.BytesIO())
+        raise archive_fetch.HTTPError(url, 302, "Found", {"Location": "http://h/x"}, io.BytesIO())
 
-    monkeypatch.setattr(archive, "open_url", moved)
+    monkeypatch.setattr(archive_fetch, "open_url", moved)
     with pytest.raises(InputError, match="it leads to a URL without https"):
-        archive._download("https://h/x", io.BytesIO())
+        archive_fetch._download("https://h/x", io.BytesIO())
 
 
 # Names that anybody on the way can answer
@@ -897,7 +910,7 @@ def test_a_commit_of_too_many_files_or_bytes_is_refused_before_it_is_written(
         tree = work.git("hash-object", "-w", "-t", "tree", str(hand_made(tmp_path, *entries)))
     work.git("update-ref", "refs/heads/bomb", work.git("commit-tree", tree, "-m", "bomb"))
     with monkeypatch.context() as patched:
-        patched.setattr(git, "LISTED", 1 << 20)
+        patched.setattr(git_process, "LISTED", 1 << 20)
         with pytest.raises(InputError, match="more than 1 MB of names"):
             fetch(git=work.url, version="bomb")
     with monkeypatch.context() as patched:
@@ -915,7 +928,7 @@ def test_a_commit_of_too_many_files_or_bytes_is_refused_before_it_is_written(
 def test_a_fetch_brings_so_much_and_no_more(work: Work, fetch, monkeypatch) -> None:
     (work.folder / "big").write_bytes(os.urandom(300_000))
     work.commit()
-    monkeypatch.setattr(git, "PACK", 100_000)
+    monkeypatch.setattr(git_process, "PACK", 100_000)
     with pytest.raises(InputError, match="it is larger than"):
         fetch(git=work.url, version="main")
 
@@ -923,10 +936,10 @@ def test_a_fetch_brings_so_much_and_no_more(work: Work, fetch, monkeypatch) -> N
 def test_what_git_is_told_to_say_is_not_kept_in_memory() -> None:
     loud = ["sh", "-c", "yes out & yes err >&2 & wait"]
     with subprocess.Popen(loud, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as started:
-        out, errors, whole = git.listen(started, 1 << 20)
+        out, errors, whole = git_process.listen(started, 1 << 20)
         os.killpg(started.pid, 9)
     assert (len(out), whole) == (1 << 20, False)
-    assert len(errors) <= git.TOLD
+    assert len(errors) <= git_process.TOLD
 
 
 def test_submodules_are_so_many_and_no_more(work: Work, fetch, tmp_path: Path, monkeypatch) -> None:
@@ -950,7 +963,7 @@ def tarball(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> dict[str, st
         for member, content in members:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    return {"archive": str(path), "sha256": archive.digest(path)}
+    return {"archive": str(path), "sha256": archive_fetch.digest(path)}
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
@@ -996,7 +1009,7 @@ def test_a_zip_is_unpacked(tmp_path: Path, fetch) -> None:
         info = zipfile.ZipInfo("top/link")
         info.external_attr = 0o120777 << 16
         made.writestr(info, "run")
-    folder, _ = fetch(archive="a.zip", sha256=archive.digest(tmp_path / "a.zip").upper())
+    folder, _ = fetch(archive="a.zip", sha256=archive_fetch.digest(tmp_path / "a.zip").upper())
     assert listing(folder) == {"run": (b"#!\n", 1767323046, True), "link": "run"}
 
 
@@ -1031,7 +1044,7 @@ def test_a_link_out_of_an_archive_is_refused_when_it_is_packed(tmp_path: Path, f
 
 def test_an_archive_with_another_hash_is_refused_before_it_is_opened(tmp_path: Path, fetch, monkeypatch) -> None:
     source = tarball(tmp_path / "a.tar.gz", (member("a"), b""))
-    monkeypatch.setattr(archive, "unpack", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(archive_unpack, "unpack", lambda *_: pytest.fail("opened"))
     with pytest.raises(InputError, match=rf"source\.sha256: .*its hash is {source['sha256']}"):
         fetch(archive=source["archive"], sha256="0" * 64)
 
@@ -1062,7 +1075,7 @@ def test_an_archive_comes_over_the_network_once_and_its_login_stays_secret(
     kept = tmp_path / "cache/archives" / source["sha256"]
     kept.write_bytes(b"damaged")
     assert fetch(archive=url, sha256=source["sha256"], run="damaged")[0].is_dir()
-    monkeypatch.setattr(archive, "KEEP", 1)
+    monkeypatch.setattr(archive_fetch, "KEEP", 1)
     (kept.parent / ("0" * 64)).touch()
     os.utime(kept.parent / ("0" * 64), (0, 0))
     kept.unlink()
@@ -1083,7 +1096,7 @@ def test_an_archive_comes_over_the_network_once_and_its_login_stays_secret(
 def test_a_zip_of_a_machine_without_a_clock_is_unpacked(tmp_path: Path, fetch, date: tuple) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         made.writestr(zipfile.ZipInfo("wsgi.py", date), "app = 1\n")
-    folder, _ = fetch(archive="a.zip", sha256=archive.digest(tmp_path / "a.zip"))
+    folder, _ = fetch(archive="a.zip", sha256=archive_fetch.digest(tmp_path / "a.zip"))
     assert 315446400 <= listing(folder)["wsgi.py"][1] < 2**32
 
 
@@ -1106,7 +1119,7 @@ def test_a_download_that_drips_in_is_given_up(tmp_path: Path, fetch, monkeypatch
 
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(archive, "PATIENCE", 1)
+    monkeypatch.setattr(archive_fetch, "PATIENCE", 1)
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=drip)
@@ -1128,16 +1141,16 @@ def packed(path: Path, content: bytes) -> dict[str, str]:
 
 
 def test_a_small_archive_of_very_much_is_refused_before_it_is_written(tmp_path: Path, fetch, monkeypatch) -> None:
-    monkeypatch.setattr(archive, "ANYWAY", 1 << 20)
+    monkeypatch.setattr(archive_unpack, "ANYWAY", 1 << 20)
     monkeypatch.setattr(tree, "write", lambda *_: pytest.fail("written"))
-    monkeypatch.setattr(archive, "write", lambda *_: pytest.fail("written"))
+    monkeypatch.setattr(archive_unpack, "write", lambda *_: pytest.fail("written"))
     zeros = b"\0" * (8 << 20)
     sources = [
         tarball(tmp_path / f"a{suffix}", (member("a/x"), zeros)) for suffix in (".tar.gz", ".tar.xz")
     ]  # fmt: skip
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("a/x", zeros)
-    sources.append({"archive": "a.zip", "sha256": archive.digest(tmp_path / "a.zip")})
+    sources.append({"archive": "a.zip", "sha256": archive_fetch.digest(tmp_path / "a.zip")})
     # A head that says a petabyte, and has none.
     huge = member("a/x")
     huge.size = 1 << 50
@@ -1149,7 +1162,7 @@ def test_a_small_archive_of_very_much_is_refused_before_it_is_written(tmp_path: 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
 def test_no_name_of_many_megabytes_is_held_in_memory(tmp_path: Path, fetch, monkeypatch, kind: bytes) -> None:
-    monkeypatch.setattr(archive, "AT_ONCE", 1 << 20)
+    monkeypatch.setattr(archive_streams, "AT_ONCE", 1 << 20)
     head = member("x", kind)
     head.size = 8 << 20
     source = packed(tmp_path / "a.tar.gz", gzip.compress(head.tobuf(tarfile.USTAR_FORMAT) + b"x" * head.size))
@@ -1158,12 +1171,12 @@ def test_no_name_of_many_megabytes_is_held_in_memory(tmp_path: Path, fetch, monk
 
 
 def test_no_list_of_a_zip_is_held_in_memory_that_is_too_long(tmp_path: Path, fetch, monkeypatch) -> None:
-    monkeypatch.setattr(archive, "AT_ONCE", 70_000)
+    monkeypatch.setattr(archive_streams, "AT_ONCE", 70_000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         for number in range(2000):
             made.writestr(f"a/{number}", "")
     with pytest.raises(InputError, match="a list or a name of many megabytes"):
-        fetch(archive="a.zip", sha256=archive.digest(tmp_path / "a.zip"))
+        fetch(archive="a.zip", sha256=archive_fetch.digest(tmp_path / "a.zip"))
 
 
 def test_xz_gets_so_much_memory_and_no_more(tmp_path: Path, fetch) -> None:
@@ -1200,12 +1213,12 @@ def test_a_sparse_file_is_counted_as_what_it_becomes(tmp_path: Path, fetch, monk
     (tmp_path / "sparse").mkdir()
     with (tmp_path / "sparse/x").open("wb") as file:
         file.truncate(8 << 20)
-    monkeypatch.setattr(archive, "ANYWAY", 1 << 20)
+    monkeypatch.setattr(archive_unpack, "ANYWAY", 1 << 20)
     for form in ("gnu", "posix"):
         made = tmp_path / f"{form}.tar.gz"
         subprocess.run(["tar", "-S", f"--format={form}", "-czf", made, "-C", tmp_path, "sparse"], check=True)
         with pytest.raises(InputError, match="unpacks to more than"):
-            fetch(archive=str(made), sha256=archive.digest(made), run=form)
+            fetch(archive=str(made), sha256=archive_fetch.digest(made), run=form)
 
 
 def test_a_working_copy_leaves_its_repository_at_home(tmp_path: Path, fetch) -> None:
@@ -1229,7 +1242,7 @@ def test_a_download_of_too_many_bytes_is_given_up(tmp_path: Path, fetch, server,
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "served/a.tar.gz").write_bytes(b"x" * 3_000_000)
-    monkeypatch.setattr(archive, "PACKED", 1_000_000)
+    monkeypatch.setattr(archive_fetch, "PACKED", 1_000_000)
     with pytest.raises(InputError, match="is larger than 0 MB"):
         fetch(archive=f"http://me:{CANARY}%2F%40@{host}/a.tar.gz", sha256="0" * 64)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size]
@@ -1238,10 +1251,10 @@ def test_a_download_of_too_many_bytes_is_given_up(tmp_path: Path, fetch, server,
 def test_an_archive_is_exchanged_in_vain_after_its_hash_was_found_right(tmp_path: Path, monkeypatch) -> None:
     good, bad = tarball(tmp_path / "a.tar.gz", (member("good"), b"")), tmp_path / "b.tar.gz"
     tarball(bad, (member("bad"), b""))
-    with archive.fetch(good["archive"], good["sha256"], tmp_path, tmp_path / "cache") as opened:
+    with archive_fetch.fetch(good["archive"], good["sha256"], tmp_path, tmp_path / "cache") as opened:
         (tmp_path / "a.tar.gz").write_bytes(bad.read_bytes())
         (tmp_path / "folder").mkdir()
-        archive.unpack(opened, tmp_path / "folder", "")
+        archive_unpack.unpack(opened, tmp_path / "folder", "")
     assert list(listing(tmp_path / "folder")) == ["good"]
 
 

@@ -13,7 +13,7 @@ from packaging.tags import platform_tags
 from project import PROJECT
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.lockfile import parse
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import venv
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import host_python
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.inputs import with_server
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, wheels
 
@@ -46,7 +46,7 @@ def host(python: str = "3.13", machine: str = "x86_64", glibc: str = "2.41") -> 
 
 
 def test_a_host_says_what_its_wheels_must_fit() -> None:
-    found = venv.target(Path(sys.executable))
+    found = host_python.target(Path(sys.executable))
     assert found["markers"] == default_environment()
     assert found["libc"] == list(platform.libc_ver())
     assert wheels.tags_of(found)["python"] == f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -1,0 +1,1 @@
+"""What a value of the site config may be, beyond its type."""
