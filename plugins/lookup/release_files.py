@@ -17,7 +17,7 @@ description:
   - The server's settings and the WSGI middleware, the program files of both slots, those of the site's processes and
     jobs, and the crontab of the jobs.
   - Each is rendered from its role's template, or from the operator's own version of it.
-author: The authors of wsgi.sites
+author: The authors of wsgi.sites (@wsgi)
 options:
   _terms:
     description: The site's merged entry.

@@ -14,17 +14,18 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.site_groups import CommandGroup
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL
 
 PR_SET_NO_NEW_PRIVS = 38
-# Seconds until a command that was killed has gone.
+# Seconds until a command that was killed has ended.
 KILLED = 10
 # Bytes that are read at once.
-PIECE = 64 * 1024
+CHUNK = 64 * 1024
 
 
 def run_as(
@@ -38,7 +39,7 @@ def run_as(
     resources: Mapping[str, object] | None = None,
     limit: int = TAIL,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` as ``user`` and nobody more.
+    """Run ``command`` as ``user`` and nothing more.
 
     With its own group alone, no new privileges, no core dump, no file or variable of ours. What it leaves in the
     background is ended with it; where there are no control groups, unless it made a process group of its own.
@@ -48,27 +49,7 @@ def run_as(
     :param limit: of what it prints on each of its two outputs, so many bytes are kept, from the end
     :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not go when it is killed
     """
-    account = pwd.getpwnam(user)
-    # Loaded here, since between fork and exec nothing may be imported.
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    place = CommandGroup(site, resources or {})
-
-    def confine() -> None:
-        place.enter()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
-
-    drop = {}
-    if os.geteuid() == 0:
-        drop = {
-            "user": account.pw_uid,
-            "group": account.pw_gid,
-            "extra_groups": [account.pw_gid],
-        }
-    elif os.geteuid() != account.pw_uid:
-        raise PermissionError(f"only root can run a program as {user}")
+    place, account = CommandGroup(site, resources or {}), _switch_to(pwd.getpwnam(user))
     # Pipes, not files: those could fill root's disk.
     with _Output(limit) as out, _Output(limit) as err, contextlib.ExitStack() as stack:
         stack.callback(place.end)
@@ -77,16 +58,16 @@ def run_as(
             cwd=cwd,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=out.door,
-            stderr=err.door,
+            stdout=out.write_end,
+            stderr=err.write_end,
             start_new_session=True,
             umask=0o027,
-            preexec_fn=confine,
-            **drop,
+            preexec_fn=_confinement(place),
+            **account,
         )
         place.began(process.pid)
-        out.shut()
-        err.shut()
+        out.close_write_end()
+        err.close_write_end()
         try:
             # Not waited for yet, so that the number of its process group stays its own.
             if not _ends(process.pid, timeout, [out, err]):
@@ -100,49 +81,72 @@ def run_as(
         return subprocess.CompletedProcess(process.args, process.returncode, out.rest(), err.rest())
 
 
+def _switch_to(account: pwd.struct_passwd) -> dict[str, Any]:
+    """The options by which Popen starts a program as this account, with its own group alone."""
+    if os.geteuid() == 0:
+        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [account.pw_gid]}
+    if os.geteuid() != account.pw_uid:
+        raise PermissionError(f"only root can run a program as {account.pw_name}")
+    return {}
+
+
+def _confinement(place: CommandGroup) -> Callable[[], None]:
+    """What the child does between fork and exec."""
+    # Loaded here, since the child may import nothing.
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def confine() -> None:
+        place.enter()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+    return confine
+
+
 class _Output:
     """A pipe that a command prints into; its end is kept, however much that is."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.kept = bytearray()
-        self.handle, door = os.pipe2(os.O_CLOEXEC)
+        self.handle, write_end = os.pipe2(os.O_CLOEXEC)
         # Of this end alone: the command's waits for us, as programs expect.
         os.set_blocking(self.handle, False)
-        self.door: int | None = door
+        self.write_end: int | None = write_end
 
     def __enter__(self) -> _Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shut()
+        self.close_write_end()
         os.close(self.handle)
 
     def fileno(self) -> int:
         """Where it is read from."""
         return self.handle
 
-    def shut(self) -> None:
+    def close_write_end(self) -> None:
         """Close the end that the command has by now."""
-        if self.door is not None:
-            os.close(self.door)
-            self.door = None
+        if self.write_end is not None:
+            os.close(self.write_end)
+            self.write_end = None
 
-    def read(self, most: int = PIECE) -> int:
+    def read(self, most: int = CHUNK) -> int:
         """Take in some of what is there, without waiting; how many bytes, 0 if nobody holds it open any more."""
         try:
             piece = os.read(self.handle, most)
         except BlockingIOError:
             return -1
         self.kept += piece
-        if len(self.kept) > 2 * self.limit + PIECE:
+        if len(self.kept) > 2 * self.limit + CHUNK:
             del self.kept[: -self.limit]
         return len(piece)
 
     def rest(self) -> str:
         """What was kept, with what is there now: what is left in the background may hold it open, and print more."""
         left = int.from_bytes(fcntl.ioctl(self.handle, termios.FIONREAD, bytes(4)), sys.byteorder)
-        while left > 0 and (count := self.read(min(left, PIECE))) > 0:
+        while left > 0 and (count := self.read(min(left, CHUNK))) > 0:
             left -= count
         return self.kept[-self.limit :].decode("utf-8", "replace")
 

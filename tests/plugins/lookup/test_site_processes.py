@@ -85,7 +85,7 @@ def test_a_site_without_any_has_nothing_of_it(of: str) -> None:
         ({"workers_min": 2, "server": "uwsgi"}, False),
     ],
 )
-def test_what_lets_workers_follow_the_load_is_one_of_the_processes(keys: dict[str, Any], there: bool) -> None:
+def test_the_autoscaler_is_one_of_the_processes(keys: dict[str, Any], there: bool) -> None:
     site = {**SHOP, "root": "/opt/shop", **keys}
     assert ("scaler" in of_release("__release_process_manifest", "one", site)) is there
     assert ("program-scaler.conf" in of_release("release_files", "one", site)) is there

@@ -6,20 +6,19 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from nginx_rig import evaluate
 from supervised import Host, eventually
 
-from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
+from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment, ensure
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import jobs, processes
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths, removal
 from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.modules import release_choose
 
 # Says who and what it is, where everybody may look; on its own signal it ends its work first, if it is told to.
 WORKER = """
@@ -255,25 +254,23 @@ def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str
     assert processes.bring(works.site) == processes.Brought([], [])
 
 
-def test_a_run_that_finds_nothing_to_build_mends_them(
-    works: Works, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build, choose = (plugin(f"plugins/modules/release_{word}.py") for word in ("build", "choose"))
+def test_a_run_that_finds_nothing_to_build_mends_them(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     slot = works.host.deploy("r0")
-    monkeypatch.setattr(build, "decide", lambda *_: build.Decision(False, "as it should be", slot, "r1"))
-    monkeypatch.setattr(build.venv, "host_python", lambda _: "3")
-    params = {"site": "shop", "root": str(works.site.root), "parts": {}, "environment_hash": "", "payload": None}
+    monkeypatch.setattr(ensure, "decide", lambda *_: ensure.Decision(False, "as it should be", slot, "r1"))
+    monkeypatch.setattr(ensure.host_python, "python_version", lambda _: "3")
+    site = {"site": "shop", "root": str(works.site.root)}
+    params = {"manifest": site, "parts": {}, "environment_hash": "", "payload": None}
     works.deploy("r1", queue=kept())
-    assert not build.perform(params, check_mode=False)["changed"]
+    assert not ensure.ensure_release(params, check_mode=False)["changed"]
     Supervisor().remove("shop-queue")
-    assert build.perform(params, check_mode=True)["changed"]
+    assert ensure.ensure_release(params, check_mode=True)["changed"]
     assert works.states() == {}
-    done = build.perform(params, check_mode=False)
+    done = ensure.ensure_release(params, check_mode=False)
     assert (done["changed"], done["complaints"]) == (True, [])
     eventually(lambda: works.releases() == ["r1"])
     works.deploy("r2", queue=kept("broken"))
-    assert "does not stay up" in build.perform(params, check_mode=False)["complaints"][0]
-    assert "does not stay up" in choose.perform({"wanted": "r2", **params}, check_mode=False)["complaints"][0]
+    assert "does not stay up" in ensure.ensure_release(params, check_mode=False)["complaints"][0]
+    assert "does not stay up" in release_choose.perform({"wanted": "r2", **site}, check_mode=False)["complaints"][0]
 
 
 def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -> None:
