@@ -1,3 +1,3 @@
-"""What bench/run is made of: one module for each experiment, and what they share."""
+"""The parts of bench/run: one module for each experiment, and their shared code."""
 
-import project  # noqa: F401 - makes the bundle's own modules importable, here as for the tests
+import project  # noqa: F401 - makes the collection's modules importable, as for the tests

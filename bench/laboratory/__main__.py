@@ -1,4 +1,4 @@
-"""Run the experiments, one after the other, and write what they say."""
+"""Run the experiments one after the other, and write the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 
 from measuring.commands import BenchError
 
-from laboratory import page
+from laboratory import report
 from laboratory.bench import opened
 
 EXPERIMENTS = ("blocking", "chain", "growth", "switch", "json_libraries")
@@ -19,14 +19,18 @@ EXPERIMENTS = ("blocking", "chain", "growth", "switch", "json_libraries")
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="bench/run", description="Measure servers, classes and ways of going live.")
-    parser.add_argument("--quick", action="store_true", help="scaled down: shows that all of it runs, measures nothing")
-    parser.add_argument("--only", choices=EXPERIMENTS, action="append", help="one experiment alone; may be repeated")
-    parser.add_argument("--publish", action="store_true", help="write docs/performance.md from the last run")
-    parser.add_argument("--timeout", type=int, help="seconds after which an experiment is given up (quick: 300; 3600)")
-    parser.add_argument("--into", type=Path, help="the folder for what is written (build/bench/laboratory)")
+    parser = argparse.ArgumentParser(prog="bench/run", description="Measure servers, worker classes and deployments.")
+    parser.add_argument(
+        "--quick", action="store_true", help="scaled down, to show that everything runs; the figures mean nothing"
+    )
+    parser.add_argument("--only", choices=EXPERIMENTS, action="append", help="one experiment; may be repeated")
+    parser.add_argument("--publish", action="store_true", help="write docs/performance.md from the last full run")
+    parser.add_argument(
+        "--timeout", type=int, help="seconds after which an experiment is stopped (3600; 300 with --quick)"
+    )
+    parser.add_argument("--into", type=Path, help="the folder of the results (build/bench/laboratory)")
     arguments = parser.parse_args()
-    arguments.into = (arguments.into or page.FOLDERS[arguments.quick]).absolute()
+    arguments.into = (arguments.into or report.FOLDERS[arguments.quick]).absolute()
     arguments.only = [name for name in EXPERIMENTS if name in (arguments.only or EXPERIMENTS)]
     arguments.timeout = arguments.timeout or (300 if arguments.quick else 3600)
     return arguments
@@ -38,8 +42,8 @@ def experiment(name: str) -> ModuleType:
 
 
 def give_up(*_: object) -> None:
-    """It takes too long."""
-    raise BenchError("an experiment took longer than --timeout allows; what was measured before it is written")
+    """Stop an experiment that takes too long."""
+    raise BenchError("an experiment took longer than --timeout allows; the results of those before it are written")
 
 
 def main() -> int:
@@ -49,7 +53,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, give_up)
     try:
-        written = page.publish(arguments.into) if arguments.publish else measure(arguments)
+        written = report.publish(arguments.into) if arguments.publish else measure(arguments)
     except BenchError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
@@ -60,16 +64,16 @@ def main() -> int:
 
 
 def measure(arguments: argparse.Namespace) -> Path:
-    """Run the experiments; the page, which is written anew after each of them."""
+    """Run the experiments; the page is written after each of them, and returned."""
     modules = {name: experiment(name) for name in arguments.only}
-    results = page.begin(arguments.quick)
+    results = report.begin(arguments.quick)
     written = arguments.into
     with opened(arguments.quick, sum(module.steps(arguments.quick) for module in modules.values())) as bench:
         for name, module in modules.items():
             signal.alarm(arguments.timeout)
             results["experiments"][name] = list(module.measure(bench))
             signal.alarm(0)
-            written = page.write(results, arguments.into)
+            written = report.write(results, arguments.into)
     return written
 
 

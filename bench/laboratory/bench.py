@@ -1,4 +1,4 @@
-"""What every experiment is given: how long it may take, and what servers run from."""
+"""What every experiment gets: the scale of the run, and the packages and files of the servers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 SITE = Path(__file__).with_name("site")
 CPUS = len(os.sched_getaffinity(0))
 # The rule of thumb that `workers: auto` follows.
-MANY = 2 * CPUS + 1
+WORKERS = 2 * CPUS + 1
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Bench:
-    """One run of the laboratory.
+    """One run of the experiments.
 
-    :param library: what is installed for the servers, where any user can read it
-    :param python: the one that it was installed for, as a user finds it who cannot look into the project
+    :param library: the packages of the servers, readable for every user
+    :param python: its Python, by a path outside of the project, which other users may not be able to read
     """
 
     quick: bool
@@ -39,21 +39,21 @@ class Bench:
     python: str
 
     def choose(self, full: Any, quick: Any) -> Any:
-        """What to do in full, or scaled down."""
+        """One of these, for a full or a scaled-down run."""
         return quick if self.quick else full
 
     def end(self, text: str, row: Row) -> Row:
-        """A row that is measured."""
+        """Report the end of a measurement, and return its row."""
         self.progress.end(text)
         return row
 
 
 @contextlib.contextmanager
 def opened(quick: bool, steps: int) -> Iterator[Bench]:
-    """A bench, with the servers' packages where their users find them."""
+    """A bench whose packages the servers' users can read."""
     packages = Path(command(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
     python = command(PYTHON, "-c", "import os, sys; print(os.path.join(sys.base_prefix, 'bin', 'python3'))")
-    # Compiled, as a deploy leaves it: a server could not write here, and would compile it all at each start.
+    # Compiled, as after a deploy: a server cannot write here, and would compile everything at each start.
     command(python, "-m", "compileall", "-q", packages, timeout=600)
     with contextlib.ExitStack() as stack:
         if not all(place.stat().st_mode & stat.S_IXOTH for place in packages.parents):
@@ -64,7 +64,7 @@ def opened(quick: bool, steps: int) -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """A folder that a site's user and nginx can reach, and that is gone afterwards."""
+    """A temporary folder that a site's user and nginx can read."""
     made = Path(tempfile.mkdtemp(prefix=name, dir="/tmp"))
     made.chmod(0o755)
     try:
@@ -73,12 +73,12 @@ def folder(name: str) -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-def lay_site(target: Path) -> dict[str, str]:
-    """Put the laboratory's site into a release; what it wants in its environment."""
+def write_site(target: Path) -> dict[str, str]:
+    """Write the measured site into a release; return its environment."""
     shutil.copytree(SITE, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (target / "static").mkdir(exist_ok=True)
     for name, size in FILES.items():
-        # Letters that gzip cannot make much of, as in a picture: both sides send as many bytes.
+        # Random bytes, which gzip cannot compress: both sides send as many.
         (target / "static" / name).write_bytes(os.urandom(size))
     words = target / "words.db"
     with contextlib.closing(sqlite3.connect(words)) as database:

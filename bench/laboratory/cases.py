@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from laboratory.servers import Keys
 
-# gunicorn's own: a worker takes connections while others stand idle, and keeps them.
-AS_IT_COMES = "gunicorn's own connections"
+# gunicorn's defaults: a worker accepts connections while others are idle, and keeps them.
+OWN_CONNECTIONS = "gunicorn's own connections"
 CONNECTIONS = {"worker_connections": 1000, "keepalive": 5}
 DEFAULT = "gunicorn gthread"
 TUTORIAL = "gunicorn sync"
@@ -17,9 +17,9 @@ SERVERS: dict[str, Keys] = {
     "uWSGI, processes": {"server": "uwsgi", "threads": 1},
     "uWSGI, threads": {"server": "uwsgi"},
 }
-# What one setting of the default does; only behind nginx.
+# The default with one setting changed; only behind nginx.
 VARIANTS: dict[str, Keys] = {
     f"{DEFAULT}, 1 thread": {"threads": 1},
     f"{DEFAULT}, parser in C": {"settings": {"http_parser": "fast"}},
-    f"{DEFAULT}, {AS_IT_COMES}": {"settings": CONNECTIONS},
+    f"{DEFAULT}, {OWN_CONNECTIONS}": {"settings": CONNECTIONS},
 }

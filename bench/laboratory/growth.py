@@ -1,4 +1,4 @@
-"""How it grows: with clients, with workers, and how much memory each worker takes."""
+"""Scaling with clients and workers, and the memory of the workers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from measuring.commands import ROOT
 from measuring.tables import spread, table
 
 from laboratory import chart
-from laboratory.bench import CPUS, MANY, Bench, Row
+from laboratory.bench import CPUS, WORKERS, Bench, Row
 from laboratory.blocking import all_at_once
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL
-from laboratory.fronts import by_themselves, chains, ours, tutorials
-from laboratory.load import ask
+from laboratory.load import wrk
+from laboratory.proxies import all_standalone, chains, collection_nginx, tutorial_nginx
 from laboratory.rows import median, unique, values
-from laboratory.servers import await_answer, await_truth, deployed
+from laboratory.servers import deployed, wait_for_answer, wait_until
 
 TITLE = "Scaling with clients and workers"
 TEXT = """First with the number of clients, for a JSON answer. Then with the number of workers and 32 clients, for a
 page from SQLite, which needs a CPU, and for one that waits 20 ms for something else. Then the memory of the sample
 site's workers: what the kernel counts for all processes of a server together, shared pages once (PSS)."""
 
-THEIRS = "the tutorials' chain"
+TUTORIAL_CHAIN = "the tutorials' chain"
 CHAINS = {name: SERVERS[name] for name in (DEFAULT, "gunicorn gevent", "uWSGI, processes")}
 CLASSES: dict[str, dict[str, Any]] = {
     "sync": {"worker_class": "sync"},
@@ -34,7 +34,7 @@ CLASSES: dict[str, dict[str, Any]] = {
 }
 PAGES = {"database": "database", "waiting": "sleep?seconds=0.02"}
 MEMORY: dict[str, dict[str, Any]] = {
-    # Of this class each worker takes only what it answers at once, so that all of them have to answer.
+    # A sync worker accepts one request at a time, so that all of them have to answer.
     "gunicorn": {"worker_class": "sync"},
     "gunicorn, preload": {"worker_class": "sync", "preload": True},
     "uWSGI": {"server": "uwsgi"},
@@ -43,56 +43,56 @@ MEMORY: dict[str, dict[str, Any]] = {
 
 
 def client_counts(quick: bool) -> tuple[int, ...]:
-    """How many ask at a time."""
+    """Numbers of clients."""
     return (1, 512) if quick else tuple(2**power for power in range(10))
 
 
 def worker_counts(quick: bool) -> tuple[int, ...]:
-    """How many workers there are: up to four for each CPU."""
-    return (1, MANY) if quick else tuple(sorted({1, CPUS, CPUS + 1, 2 * CPUS, MANY, 3 * CPUS, 4 * CPUS}))
+    """Numbers of workers: up to four for each CPU."""
+    return (1, WORKERS) if quick else tuple(sorted({1, CPUS, CPUS + 1, 2 * CPUS, WORKERS, 3 * CPUS, 4 * CPUS}))
 
 
 def rounds(quick: bool) -> int:
-    """How often each is measured."""
+    """The number of rounds."""
     return 1 if quick else 3
 
 
 def rows(quick: bool) -> list[str]:
-    """What the report has a row for."""
+    """The rows of the report."""
     return [*map(str, client_counts(quick)), *map(str, worker_counts(quick)), *MEMORY]
 
 
 def steps(quick: bool) -> int:
-    """How many measurements it makes."""
+    """The number of measurements."""
     by_clients = (len(CHAINS) + 1) * len(client_counts(quick))
     by_workers = len(CLASSES) * len(PAGES) * len(worker_counts(quick))
     return rounds(quick) * (by_clients + by_workers) + len(MEMORY)
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """One after the other, since the servers of one would be in the way of the next."""
+    """One part after the other, so that its servers do not slow down the next."""
     yield from with_clients(bench)
     yield from with_workers(bench)
     yield from memory(bench)
 
 
 def with_clients(bench: Bench) -> Iterator[Row]:
-    """More and more clients; all come from one address, of which nginx would let in no more than 400."""
+    """More and more clients, all from one address, which nginx limits to 400 connections by default."""
     names = {f"s{position}": name for position, name in enumerate(CHAINS)}
     tutorial = {"theirs": SERVERS[TUTORIAL]}
     with contextlib.ExitStack() as stack:
         bundle = stack.enter_context(
             chains(bench, {short: CHAINS[name] for short, name in names.items()}, nginx_client_connections=0)
         )
-        alone = stack.enter_context(by_themselves(bench, tutorial))
-        behind = {name: (alone[name], keys) for name, keys in tutorial.items()}
+        standalone = stack.enter_context(all_standalone(bench, tutorial))
+        behind = {name: (standalone[name], keys) for name, keys in tutorial.items()}
         urls = {names[short]: url for short, url in bundle.items()}
-        urls[THEIRS] = stack.enter_context(tutorials(behind, Path("/nonexistent")))["theirs"]
+        urls[TUTORIAL_CHAIN] = stack.enter_context(tutorial_nginx(behind, Path("/nonexistent")))["theirs"]
         for turn in range(rounds(bench.quick)):
             for clients in client_counts(bench.quick):
                 for name, url in urls.items():
                     bench.progress.now(f"{name}: {clients} clients")
-                    seen = ask(f"{url}/json", clients, bench.choose(2.0, 0.2))
+                    seen = wrk(f"{url}/json", clients, bench.choose(2.0, 0.2))
                     row = {"part": "clients", "server": name, "clients": clients, "round": turn, **seen}
                     yield bench.end(f"{name}, {clients} clients: {seen['rate']:,.0f} a second", row)
 
@@ -106,7 +106,7 @@ def with_workers(bench: Bench) -> Iterator[Row]:
                 for page, path in PAGES.items():
                     for count in counts:
                         bench.progress.now(f"{kind}, {count} workers: {page}")
-                        seen = ask(f"{urls[f'w{count}']}/{path}", 32, bench.choose(2.0, 0.2))
+                        seen = wrk(f"{urls[f'w{count}']}/{path}", 32, bench.choose(2.0, 0.2))
                         row = {
                             "part": "workers", "server": kind, "page": page, "workers": count, "round": turn, **seen
                         }  # fmt: skip
@@ -114,37 +114,37 @@ def with_workers(bench: Bench) -> Iterator[Row]:
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """The sample site, once every worker of it has answered."""
+    """The sample site, once each of its workers has answered."""
     for name, keys in MEMORY.items():
         with (
-            deployed(bench, {"threads": 1, **keys}, lay_sample) as host,
-            ours({"sample": (host, keys)}) as urls,
+            deployed(bench, {"threads": 1, **keys}, write_sample) as host,
+            collection_nginx({"sample": (host, keys)}) as urls,
         ):
             seen: set[int] = set()
 
             def all_answered(url: str = urls["sample"], seen: set[int] = seen) -> bool:
-                seen.update(answer["pid"] for answer in all_at_once(f"{url}/probe?seconds=0.1", 2 * MANY)[1])
-                return len(seen) == MANY
+                seen.update(answer["pid"] for answer in all_at_once(f"{url}/probe?seconds=0.1", 2 * WORKERS)[1])
+                return len(seen) == WORKERS
 
-            await_answer(f"{urls['sample']}/healthz")
-            await_truth(all_answered, f"{name}: some worker does not answer")
+            wait_for_answer(f"{urls['sample']}/healthz")
+            wait_until(all_answered, f"{name}: a worker does not answer")
             total = memory_of(host.process.pid)
-            row = {"part": "memory", "server": name, "workers": MANY, "megabytes": round(total, 1)}
-            yield bench.end(f"{name}: {total:.0f} MB for {MANY} workers", row)
+            row = {"part": "memory", "server": name, "workers": WORKERS, "megabytes": round(total, 1)}
+            yield bench.end(f"{name}: {total:.0f} MB for {WORKERS} workers", row)
 
 
-def lay_sample(target: Path) -> dict[str, str]:
-    """Put the sample site into a release."""
+def write_sample(target: Path) -> dict[str, str]:
+    """Write the sample site into a release; return its environment."""
     shutil.copytree(ROOT / "app", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     return {
-        "SECRET_KEY": "known to everybody who reads this line",
+        "SECRET_KEY": "public, for measurements only",
         "PROBE_MAX_SECONDS": "1",
         "DATABASE_URL": f"sqlite:///{target}/words.db",
     }
 
 
 def memory_of(session: int) -> float:
-    """Megabytes of all processes of a session; a page that several share counts once."""
+    """Megabytes of all processes of a session; shared pages count once."""
     total = 0
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -156,7 +156,7 @@ def memory_of(session: int) -> float:
 
 
 def report(rows: list[Row]) -> str:
-    """Three tables, and one for what the rule of thumb says."""
+    """The tables of all parts, and the saturation."""
     by_clients = [row for row in rows if row["part"] == "clients"]
     by_workers = [row for row in rows if row["part"] == "workers"]
     parts = [
@@ -166,7 +166,7 @@ def report(rows: list[Row]) -> str:
     for page in PAGES:
         here = [row for row in by_workers if row["page"] == page]
         parts.append(crossed(here, "workers", f"workers, {page}: requests a second", "rate"))
-    parts.append(knees(by_workers))
+    parts.append(saturation(by_workers))
     lines = [
         [row["server"], str(row["workers"]), f"{row['megabytes']:.0f}", f"{row['megabytes'] / row['workers']:.1f}"]
         for row in rows
@@ -190,8 +190,8 @@ def crossed(rows: list[Row], down: str, head: str, of: str) -> str:
     return table([head, *names], lines)
 
 
-def knees(rows: list[Row]) -> str:
-    """With how few workers nearly all is reached that more would bring, and what 2·CPU+1 reach."""
+def saturation(rows: list[Row]) -> str:
+    """The smallest number of workers with 95 % of the best rate, and the share that 2·CPU+1 reach."""
     lines = []
     for page in PAGES:
         for name in unique(rows, "server"):
@@ -199,9 +199,9 @@ def knees(rows: list[Row]) -> str:
                 count: median(rows, "rate", server=name, page=page, workers=count) for count in unique(rows, "workers")
             }
             best = max(rates.values())
-            knee = min(count for count, rate in rates.items() if rate >= 0.95 * best)
-            lines.append([f"{name}, {page}", str(knee), f"{rates[MANY] / best:.2f}"])
-    head = ["the knee", "workers that reach 95 % of the best", f"what 2·CPU+1 = {MANY} reach of it"]
+            enough = min(count for count, rate in rates.items() if rate >= 0.95 * best)
+            lines.append([f"{name}, {page}", str(enough), f"{rates[WORKERS] / best:.2f}"])
+    head = ["saturation", "workers that reach 95 % of the best", f"share that 2·CPU+1 = {WORKERS} reach"]
     return table(head, lines)
 
 
@@ -218,10 +218,10 @@ def plots(rows: list[Row]) -> dict[str, str]:
 
     drawn = {
         "growth-rate": chart.lines(
-            "More clients: how much is answered", "clients", "requests a second", curves(by_clients, "clients", "rate")
+            "Request rate by clients", "clients", "requests a second", curves(by_clients, "clients", "rate")
         ),
         "growth-p99": chart.lines(
-            "More clients: how long the slowest wait",
+            "p99 by clients",
             "clients",
             "p99 in milliseconds",
             curves(by_clients, "clients", "p99"),
@@ -231,10 +231,10 @@ def plots(rows: list[Row]) -> dict[str, str]:
     for page, words in (("database", "a page that needs a CPU"), ("waiting", "a page that waits 20 ms")):
         here = [row for row in by_workers if row["page"] == page]
         drawn[f"growth-{page}"] = chart.lines(
-            f"More workers: {words}",
+            f"Request rate by workers: {words}",
             f"workers, on {CPUS} CPUs",
             "requests a second",
             curves(here, "workers", "rate"),
-            noted=(MANY, "2·CPU+1"),
+            noted=(WORKERS, "2·CPU+1"),
         )
     return drawn

@@ -1,4 +1,4 @@
-"""JSON: the three libraries that the sample site can use, on its word list."""
+"""JSON libraries of the sample site, measured on its word list."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ TEXT = """The libraries that `JSON_LIBRARY` of the sample site selects: the time
 through the site's own provider (`app/wordbook/json_provider.py`), in one process, the libraries taking turns."""
 
 LIBRARIES = ("json", "simplejson", "orjson")
+OPERATIONS = ("write", "read")
 SIZES = (10, 100, 1000)
 SCRIPT = Path(__file__).with_name("json_timing.py")
 
 
 def rows(quick: bool) -> list[str]:
-    """What the report has a row for."""
+    """The rows of the report."""
     return [f"{library}, {size} words" for size in SIZES for library in LIBRARIES]
 
 
 def steps(quick: bool) -> int:
-    """How many measurements it makes."""
+    """The number of measurements."""
     return len(SIZES)
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Each size in a process of its own, which measures all libraries."""
+    """Each size in a separate process, which measures all libraries."""
     rounds, seconds = bench.choose((7, 0.5), (2, 0.02))
     for size in SIZES:
         bench.progress.now(f"{size} words")
@@ -53,24 +54,26 @@ def report(rows: list[Row]) -> str:
     """A row for each library and size."""
     lines = []
     for size in unique(rows, "words"):
-        usual = {way: median(rows, "micros", library="json", words=size, way=way) for way in ("write", "read")}
         for library in unique(rows, "library"):
             line = [f"{library}, {size} words"]
-            for way in ("write", "read"):
-                found = values(rows, "micros", library=library, words=size, way=way)
-                line += [
-                    spread(found),
-                    f"{usual[way] / median(rows, 'micros', library=library, words=size, way=way):.1f}",
-                ]
+            for operation in OPERATIONS:
+                found = values(rows, "micros", library=library, words=size, operation=operation)
+                speed = micros(rows, "json", size, operation) / micros(rows, library, size, operation)
+                line += [spread(found), f"{speed:.1f}"]
             lines.append(line)
-    return table(["library", "write, µs", "times as fast as json", "read, µs", "times as fast as json"], lines)
+    return table(["library", "write, µs", "speed relative to json", "read, µs", "speed relative to json"], lines)
 
 
 def plots(rows: list[Row]) -> dict[str, str]:
-    """The longest list."""
+    """Times for the longest list."""
     size = max(unique(rows, "words"))
     groups = [
-        (library, [median(rows, "micros", library=library, words=size, way=way) for way in ("write", "read")])
+        (library, [micros(rows, library, size, operation) for operation in OPERATIONS])
         for library in unique(rows, "library")
     ]
-    return {"json": chart.bars(f"JSON of {size} words", "microseconds", ["write", "read"], groups)}
+    return {"json": chart.bars(f"JSON of {size} words", "microseconds", OPERATIONS, groups)}
+
+
+def micros(rows: list[Row], library: str, size: int, operation: str) -> float:
+    """The median time of an operation."""
+    return median(rows, "micros", library=library, words=size, operation=operation)

@@ -1,4 +1,4 @@
-"""Times the sample site's JSON libraries; run with what the site has installed: WORDS ROUNDS SECONDS."""
+"""Times the sample site's JSON libraries, with the packages of that site. Arguments: WORDS ROUNDS SECONDS."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from wordbook.samples import SAMPLES
 
 
 def word_list(size: int) -> list[dict[str, Any]]:
-    """As the API tells of the words."""
-    told = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+    """Words as the API returns them."""
+    added = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
     return [
-        {"id": number, "english": english, "chinese": chinese, "example": example, "meaning": meaning, "added": told}
+        {"id": number, "english": english, "chinese": chinese, "example": example, "meaning": meaning, "added": added}
         for number, (english, chinese, example, meaning) in zip(range(size), itertools.cycle(SAMPLES), strict=False)
     ]
 
 
 def micros(what: Callable[[], object], seconds: float) -> float:
-    """Microseconds of one call, from as many as fit into so many seconds."""
+    """Microseconds of one call: the mean of all calls within these seconds."""
     calls, end, began = 0, time.perf_counter() + seconds, time.perf_counter()
     while time.perf_counter() < end:
         what()
@@ -33,17 +33,17 @@ def micros(what: Callable[[], object], seconds: float) -> float:
 
 
 def main(size: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Every library, both ways, in turn."""
+    """Every library and operation, in turn."""
     words, rows = {"words": word_list(size)}, []
     for turn in range(rounds):
         for name, library in LIBRARIES.items():
             text = library.dumps(words)
-            for way, what in (
+            for operation, what in (
                 ("write", lambda library=library: library.dumps(words)),
                 ("read", lambda library=library, text=text: library.loads(text)),
             ):
                 took = round(micros(what, seconds), 2)
-                rows.append({"library": name, "words": size, "way": way, "round": turn, "micros": took})
+                rows.append({"library": name, "words": size, "operation": operation, "round": turn, "micros": took})
     return rows
 
 

@@ -1,4 +1,4 @@
--- What wrk has seen, as one line of JSON; times in milliseconds.
+-- The results of wrk as one line of JSON; times in milliseconds.
 done = function(summary, latency, requests)
    local errors = summary.errors
    io.write(string.format(

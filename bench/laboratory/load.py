@@ -1,4 +1,4 @@
-"""Load from wrk, which asks faster than any server here answers, and how much of a CPU it took for that."""
+"""Load by wrk, and the CPU time that it used."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from measuring.commands import BenchError
 SCRIPT = Path(__file__).with_name("load.lua")
 
 
-def ask(url: str, clients: int, seconds: float) -> dict[str, float]:
-    """So many clients who ask one page over and over, each over a connection that is kept if the server keeps it.
+def wrk(url: str, clients: int, seconds: float) -> dict[str, float]:
+    """Clients that request one page without pause, each over a connection that stays open if the server allows it.
 
-    :returns: answers a second, the times of half and of 99 % of them in milliseconds, how many failed, and the share
-        of one CPU that wrk itself took
+    :returns: answers a second, p50 and p99 in milliseconds, the number of failed requests, and the share of one CPU
+        that wrk used
     """
     for longer in (1, 4, 16, 64):
         seen = run(url, clients, longer * seconds)
-        # Scaled down and on a busy machine, nobody may have been answered yet.
+        # On a busy machine a scaled-down run may end before the first answer.
         if seen["answers"]:
             break
     else:
-        raise BenchError(f"nobody is answered at {url}")
+        raise BenchError(f"no answer from {url}")
     return {
         "rate": round(seen["answers"] / seen["seconds"], 1),
         "p50": round(seen["p50"], 3),
@@ -38,9 +38,9 @@ def ask(url: str, clients: int, seconds: float) -> dict[str, float]:
 
 
 def run(url: str, clients: int, seconds: float) -> dict[str, float]:
-    """Start wrk for so many seconds: what load.lua tells, and the seconds of a CPU that it used."""
-    # It counts in whole seconds; asked to stop before, it tells what it has seen by then. It can be asked from its
-    # first line on, which it would keep to itself if stdbuf did not forbid that.
+    """Run wrk for some seconds; return the results of load.lua, and the CPU seconds used."""
+    # wrk counts whole seconds; on SIGINT it reports what it has measured so far. It handles SIGINT once its first line
+    # is out, which stdbuf makes it write at once.
     words = ["wrk", "-t1", f"-c{clients}", f"-d{math.ceil(seconds) + 60}s", "--timeout=10s", "-s", str(SCRIPT), url]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(
@@ -55,5 +55,5 @@ def run(url: str, clients: int, seconds: float) -> dict[str, float]:
     try:
         seen = json.loads(said.splitlines()[-1])
     except (ValueError, IndexError):
-        raise BenchError(f"wrk did not measure {url}:\n{said}") from None
+        raise BenchError(f"wrk could not measure {url}:\n{said}") from None
     return seen | {"used": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}

@@ -1,4 +1,4 @@
-"""Real servers: as the bundle deploys them, and as one starts them by hand."""
+"""Real servers, as the collection deploys them and as started by hand."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ from nginx_rig import evaluate, free_port, role_variables
 from supervised import GROUP, USER, Host, eventually, server_files, worker_settings
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import public_files
-from laboratory.bench import MANY, Bench, folder, lay_site
+from laboratory.bench import WORKERS, Bench, folder, write_site
 
 Keys = Mapping[str, Any]
-Lay = Callable[[Path], dict[str, str]]
-# Where a server says what is wrong with it.
+WriteApp = Callable[[Path], dict[str, str]]
 LOG = "server.log"
-# gunicorn takes the parser in C wherever it finds it; a site has it only if its lock names it.
+# gunicorn uses the parser in C wherever it is installed; a site has it only if its lock names it.
 SETTINGS = {"http_parser": "python"}
 RUN_UWSGI = ("-c", "import pyuwsgi; pyuwsgi.run()")
 
 
 def split(keys: Keys) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The site's own keys, and `settings` of gunicorn's for which there is no key."""
+    """The keys of the site, and the `settings` of gunicorn for which there is no key."""
     own = dict(keys)
     return own, SETTINGS | own.pop("settings", {})
 
 
-def page(root: Path, keys: Keys) -> dict[str, Any]:
-    """A site's entry on the operator's page."""
+def site_entry(root: Path, keys: Keys) -> dict[str, Any]:
+    """A site's entry in the site config."""
     own, _ = split(keys)
     return {"server_names": ["127.0.0.1"], "source": {"path": "app"}, "root": str(root), **own}
 
 
-def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = lay_site) -> None:
-    """Lay a release down with the settings that the bundle renders for these keys."""
-    site = page(host.site.root, keys)
+def release(bench: Bench, host: Host, keys: Keys, release_id: str, write: WriteApp = write_site) -> None:
+    """Write a release with the settings that the collection renders for these keys."""
+    site = site_entry(host.site.root, keys)
     uwsgi = site.get("server") == "uwsgi"
     place = host.site.release(release_id)
     run = [*RUN_UWSGI, "--ini", place / "uwsgi.ini"]
@@ -50,12 +49,11 @@ def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = la
     backlog = evaluate("site_entry.backlog", role_variables({"shop": site}, site_name="shop"))
     changes = {**worker_settings(**site), "backlog": backlog, "public": ["app/static"]}
     changes |= {"sockets": ["sock", "uwsgi.sock"]} if uwsgi else {}
-    environment: dict[str, str] = {}
     host.release(
         release_id,
         server=site.get("server", "gunicorn"),
         command=[bench.python, *map(str, run)],
-        environment=environment,
+        environment={},
         **changes,
     )
     for name, text in server_files(**site).items():
@@ -63,17 +61,17 @@ def release(bench: Bench, host: Host, keys: Keys, release_id: str, lay: Lay = la
     if not uwsgi:
         with (place / "gunicorn.conf.py").open("a") as lines:
             lines.writelines(f"{name} = {value!r}\n" for name, value in split(keys)[1].items())
-    given = lay(place / "app")
+    environment = write(place / "app")
     with (place / "environment").open("a") as lines:
-        lines.writelines(f'{name}="{value}"\n' for name, value in given.items())
+        lines.writelines(f'{name}="{value}"\n' for name, value in environment.items())
 
 
 @contextlib.contextmanager
-def deployed(bench: Bench, keys: Keys, lay: Lay = lay_site) -> Iterator[Host]:
-    """A site as the bundle deploys it, started by the launcher; nginx finds it by ROOT/live."""
+def deployed(bench: Bench, keys: Keys, write: WriteApp = write_site) -> Iterator[Host]:
+    """A site as the collection deploys it, started by the launcher; nginx reaches it by ROOT/live."""
     with folder("host") as place:
         host = Host(place, bench.library)
-        release(bench, host, keys, "r1", lay)
+        release(bench, host, keys, "r1", write)
         slot = host.site.slot("blue")
         slot.mkdir()
         (slot / "release").symlink_to("../../releases/r1")
@@ -84,20 +82,20 @@ def deployed(bench: Bench, keys: Keys, lay: Lay = lay_site) -> Iterator[Host]:
 
 
 @contextlib.contextmanager
-def bare(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[tuple[int, int]]:
-    """The same server by itself on TCP, with the settings that everybody gives it and no others.
+def standalone(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[tuple[int, int]]:
+    """The same server by itself on TCP, with the usual settings only.
 
-    :returns: its port for http, and the one for nginx, which is another if that speaks uwsgi
+    Yields its port for HTTP, and the one for nginx, which is another for the uwsgi protocol.
     """
     own, settings = split(keys)
-    workers = MANY if own.get("workers", "auto") == "auto" else own["workers"]
+    workers = WORKERS if own.get("workers", "auto") == "auto" else own["workers"]
     threads = own.get("threads", 4)
     http, uwsgi = (f"127.0.0.1:{port}" for port in (http_port, uwsgi_port))
     if own.get("server") == "uwsgi":
         words = [*RUN_UWSGI, f"--http-socket={http}", f"--uwsgi-socket={uwsgi}", "--master", "--need-app"]
         words += [f"--processes={workers}", f"--threads={threads}", "--enable-threads", "--disable-logging"]
         words += ["--die-on-term", "--wsgi-file=wsgi.py", "--callable=app", "--listen=100"]
-        # It ends each connection, and clients who are not told count that as a failure.
+        # uWSGI closes each connection; clients without this header count that as a failure.
         words += ["--add-header=Connection: close"]
     else:
         uwsgi_port = http_port
@@ -111,21 +109,21 @@ def bare(bench: Bench, keys: Keys, http_port: int, uwsgi_port: int) -> Iterator[
 
 
 @contextlib.contextmanager
-def development(bench: Bench, **how: Any) -> Iterator[int]:
+def development(bench: Bench, **options: Any) -> Iterator[int]:
     """Flask's own server."""
     port = free_port()
-    start = f"from wsgi import app; app.run(port={port}, **{how!r})"
+    start = f"from wsgi import app; app.run(port={port}, **{options!r})"
     with by_hand(bench, ["-c", start]):
         yield port
 
 
 @contextlib.contextmanager
 def by_hand(bench: Bench, words: list[str]) -> Iterator[None]:
-    """A Python program in the folder of the laboratory's site, as a user who is not root."""
+    """A Python program in the folder of the measured site, as a user other than root."""
     with folder("bare") as place:
         (place / "app").mkdir()
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(bench.library), "HOME": str(place)}
-        environment |= lay_site(place / "app")
+        environment |= write_site(place / "app")
         how = {"cwd": place / "app", "env": environment, "user": USER, "group": GROUP, "extra_groups": []}
         with running([bench.python, *words], place, **how):
             yield
@@ -133,7 +131,7 @@ def by_hand(bench: Bench, words: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(words: list[str], place: Path, **how: Any) -> Iterator[subprocess.Popen]:
-    """A server with all its processes, until it is not needed any more."""
+    """A server, which is killed with all its processes afterwards."""
     with (place / LOG).open("wb") as log:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **how
@@ -145,25 +143,25 @@ def running(words: list[str], place: Path, **how: Any) -> Iterator[subprocess.Po
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if ended:  # which then is why whatever else went wrong
-                raise BenchError(f"a server ended by itself:\n{(place / LOG).read_text()[-2000:]}")
+            if ended:  # the cause of any other failure
+                raise BenchError(f"a server has stopped:\n{(place / LOG).read_text()[-2000:]}")
 
 
-def await_answer(url: str) -> None:
+def wait_for_answer(url: str) -> None:
     """Wait until a server answers."""
-    # No proxy: it is on this machine.
+    # Without a proxy: the server is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def answers() -> bool:
         with opener.open(url, timeout=10) as answer:
             return answer.status == 200
 
-    await_truth(answers, f"{url} does not answer")
+    wait_until(answers, f"{url} does not answer")
 
 
-def await_truth(what: Callable[[], object], otherwise: str) -> None:
-    """Wait until something is true, or say what is not."""
+def wait_until(condition: Callable[[], object], failure: str) -> None:
+    """Wait until a condition is true."""
     try:
-        eventually(what, 60)
+        eventually(condition, 60)
     except (OSError, AssertionError) as error:
-        raise BenchError(f"{otherwise}: {error}") from error
+        raise BenchError(f"{failure}: {error}") from error

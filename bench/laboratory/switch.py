@@ -1,4 +1,4 @@
-"""What a switch costs: requests through a deploy, by restart, by HUP, and by the bundle's slots."""
+"""Cost of a switch: requests during a deploy by restart, by HUP and by slots."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases import deploym
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import supervisor
 from laboratory import chart
 from laboratory.bench import Bench, Row
-from laboratory.fronts import nginx
+from laboratory.proxies import nginx
 from laboratory.rows import unique, values
-from laboratory.servers import await_truth, page, release
+from laboratory.servers import release, site_entry, wait_until
 
 TITLE = "Cost of a switch"
 TEXT = """New code goes live while eight clients send requests without pause; half of them keep their connections. The
@@ -40,7 +40,7 @@ RELEASE = 'os.environ["SITE_RELEASE"]'
 
 
 class Shop:
-    """A site under supervisor, with the bundle's nginx in front of it."""
+    """The shop app under supervisor, behind the collection's nginx."""
 
     def __init__(self, bench: Bench, host: Host, port: int) -> None:
         self.bench, self.host, self.port = bench, host, port
@@ -52,48 +52,48 @@ class Shop:
         deploy.switch(host.site, slot, "one", drain=0)
 
     def prepare(self, release_id: str) -> None:
-        """Lay a release down."""
+        """Write a release with this version of the app."""
         release(
-            self.bench, self.host, {"health": {"path": "/healthz"}}, release_id, lambda app: self.lay(app, release_id)
+            self.bench, self.host, {"health": {"path": "/healthz"}}, release_id, lambda app: self.write(app, release_id)
         )
 
-    def lay(self, app: Path, words: str) -> dict[str, str]:
-        """Write the shop app's code, with its version."""
+    def write(self, app: Path, version: str) -> dict[str, str]:
+        """Write the shop app with its version; return its environment."""
         text = SHOP_APP.read_text(encoding="utf-8")
         importing = f"import time\ntime.sleep({self.bench.choose(1.0, 0.2)})\n"
-        (app / "wsgi.py").write_text(text.replace(RELEASE, f'"{words}"') + importing, encoding="utf-8")
+        (app / "wsgi.py").write_text(text.replace(RELEASE, f'"{version}"') + importing, encoding="utf-8")
         return {"SITE_NAME": "shop", "SITE_SHARED": str(self.host.site.root / "shared")}
 
     def code(self) -> str:
-        """Which code answers, if any."""
+        """The version that answers, or an empty string."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
             connection.request("GET", "/healthz")
             answer = connection.getresponse()
             return str(json.load(answer)["release"]) if answer.status == 200 else ""
 
-    def write_over(self) -> None:
-        """The usual way: new code in the place of the old."""
-        self.lay(self.host.site.live / "release" / "app", "two")
+    def overwrite(self) -> None:
+        """Overwrite the running code."""
+        self.write(self.host.site.live / "release" / "app", "two")
 
     def restart(self) -> None:
-        """What the well-known roles do."""
-        self.write_over()
+        """Overwrite the code and restart, as the well-known roles do."""
+        self.overwrite()
         settings = self.host.folder / "supervisorctl.conf"
         settings.write_text(f"[supervisorctl]\nserverurl = unix://{self.host.folder}/sock\n")
         control = Path(str(SUPERVISORD)).with_name("supervisorctl")
         command(control, "-c", settings, "restart", f"shop-{self.host.site.live_slot()}")
 
     def hup(self) -> None:
-        """New workers under the master that runs; it is over when the last of the old ones has ended."""
-        self.write_over()
+        """Overwrite the code and start new workers under the same master, until all old ones have ended."""
+        self.overwrite()
         master = supervisor.Supervisor().info(f"shop-{self.host.site.live_slot()}")["pid"]
         old = children(master)
         os.kill(master, signal.SIGHUP)
-        await_truth(lambda: not old & children(master), "the old workers do not end")
+        wait_until(lambda: not old & children(master), "the old workers do not stop")
 
     def slots(self) -> None:
-        """The bundle's way, all of it: build, start, gate, switch, drain."""
+        """Deploy a release: build, start, health gate, switch, drain."""
         self.prepare("two")
         slot = deploy.start(self.host.site, "two")["slot"]
         deploy.switch(self.host.site, slot, "two")
@@ -104,7 +104,7 @@ def children(parent: int) -> set[int]:
     return set(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
 
 
-WAYS: dict[str, Callable[[Shop], None]] = {
+METHODS: dict[str, Callable[[Shop], None]] = {
     "restart": Shop.restart,
     "HUP": Shop.hup,
     "slots": Shop.slots,
@@ -112,62 +112,62 @@ WAYS: dict[str, Callable[[Shop], None]] = {
 
 
 def rows(quick: bool) -> list[str]:
-    """What the report has a row for."""
-    return list(WAYS)
+    """The rows of the report."""
+    return list(METHODS)
 
 
 def rounds(quick: bool) -> int:
-    """How often each is measured."""
+    """The number of rounds."""
     return 1 if quick else 3
 
 
 def steps(quick: bool) -> int:
-    """How many measurements it makes."""
-    return rounds(quick) * len(WAYS)
+    """The number of measurements."""
+    return rounds(quick) * len(METHODS)
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Each way with a host of its own, in turn."""
+    """Each method on a host of its own, in turn."""
     for turn in range(rounds(bench.quick)):
-        for name, change in WAYS.items():
+        for name, change in METHODS.items():
             bench.progress.now(f"{name}: starting a site")
-            row = {"way": name, "round": turn, **one(bench, name, change, first=turn == 0)}
+            row = {"method": name, "round": turn, **deploy_under_load(bench, name, change, first=turn == 0)}
             yield bench.end(f"{name}: {row['lost']} of {row['requests']} lost", row)
 
 
-def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool) -> Row:
-    """One change under load."""
+def deploy_under_load(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool) -> Row:
+    """One deploy under load."""
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         host = stack.enter_context(made_host(patch, bench.library))
         host.boot()
         port = free_port()
-        site = page(host.site.root, {"http_port": port})
+        site = site_entry(host.site.root, {"http_port": port})
         shop = Shop(bench, host, port)
         stack.enter_context(nginx(*render({"shop": site}), {"shop": site}))
-        await_truth(lambda: shop.code() == "one", "the site does not answer")
+        wait_until(lambda: shop.code() == "one", "the site does not answer")
         around = bench.choose(600, 200)
         generator = LoadGenerator("127.0.0.1", "127.0.0.1", "shop", port=port, clients=8, pause=0.02, seconds=120)
         with generator:
             generator.wait_for(around)
-            begun = time.monotonic()
+            started = time.monotonic()
             bench.progress.now(f"{name}: changing")
             change(shop)
             ended = time.monotonic()
-            await_truth(lambda: shop.code() == "two", f"{name}: the new code does not answer")
+            wait_until(lambda: shop.code() == "two", f"{name}: the new code does not answer")
             generator.wait_for(around)
         stored = (host.site.root / "shared/data/orders").read_text().split()
-        said = generator.report(stored)
-        history = [(at - begun, took, good) for at, took, good in generator.history]
-        during = [took for at, took, good in history if good and 0 <= at <= ended - begun]
-        rest = [took for at, took, good in history if good and not 0 <= at <= ended - begun]
+        counts = generator.report(stored)
+        history = [(at - started, took, good) for at, took, good in generator.history]
+        during = [took for at, took, good in history if good and 0 <= at <= ended - started]
+        rest = [took for at, took, good in history if good and not 0 <= at <= ended - started]
         return {
-            "requests": said.requests,
-            "lost": len(said.failed),
-            "doubled": len(said.duplicated),
-            "idle closes": said.idle_closes,
-            "away": round(said.longest_gap, 3),
-            "change": round(ended - begun, 3),
+            "requests": counts.requests,
+            "lost": len(counts.failed),
+            "duplicated": len(counts.duplicated),
+            "idle closes": counts.idle_closes,
+            "downtime": round(counts.longest_gap, 3),
+            "change": round(ended - started, 3),
             "rest": [round(Times(rest).percentile(share), 2) for share in (0.5, 0.99)],
             "during": [round(Times(during).percentile(share), 2) for share in (0.5, 0.99)],
             "slowest": round(Times(during).percentile(1), 2),
@@ -177,35 +177,35 @@ def one(bench: Bench, name: str, change: Callable[[Shop], None], *, first: bool)
 
 
 def report(rows: list[Row]) -> str:
-    """A row for each way."""
+    """A row for each method."""
     lines = []
-    for way in unique(rows, "way"):
-        here = [row for row in rows if row["way"] == way]
+    for method in unique(rows, "method"):
+        here = [row for row in rows if row["method"] == method]
         lines.append(
             [
-                way,
+                method,
                 spread(values(here, "requests"), "{:,.0f}".format),
-                *(spread(values(here, of), "{:,.0f}".format) for of in ("lost", "doubled", "idle closes")),
-                *(spread(values(here, of)) for of in ("away", "change")),
+                *(spread(values(here, of), "{:,.0f}".format) for of in ("lost", "duplicated", "idle closes")),
+                *(spread(values(here, of)) for of in ("downtime", "change")),
                 *(quantiles(here, of) for of in ("rest", "during")),
                 spread(values(here, "slowest")),
             ]
         )
-    head = ["way", "requests", "lost", "booked twice", "idle closes", "longest without an answer, s"]
+    head = ["method", "requests", "lost", "booked twice", "idle closes", "longest without an answer, s"]
     head += ["the change took, s", "p50 / p99 at rest, ms", "p50 / p99 during it, ms", "slowest, ms"]
     return table(head, lines)
 
 
 def quantiles(rows: list[Row], of: str) -> str:
-    """Half of the answers, and 99 % of them: the median of the rounds."""
+    """p50 and p99, as medians of the rounds."""
     return " / ".join(number(statistics.median(each)) for each in zip(*values(rows, of), strict=True))
 
 
 def plots(rows: list[Row]) -> dict[str, str]:
-    """Each request of the first round."""
+    """Each request of the first round, by method."""
     panels = [
         (
-            f"{row['way']}: {row['lost']:,} lost",
+            f"{row['method']}: {row['lost']:,} lost",
             [(at, took, good) for at, took, good in row["history"] if -2 <= at <= 10],
             (0.0, row["change"]),
         )

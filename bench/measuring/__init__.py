@@ -1,1 +1,1 @@
-"""What bench/deploy is made of: the cases, the hosts, the runs, and the report."""
+"""The parts of bench/deploy: the cases, the hosts, the runs and the report."""

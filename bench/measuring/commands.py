@@ -1,4 +1,4 @@
-"""Run a command, or say why that cannot be."""
+"""Run a command; a failure is a BenchError that shows its output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WORK = ROOT / "build" / "bench"
 
 
 class BenchError(Exception):
-    """A run that can't be measured; the message says what was seen."""
+    """A run that cannot be measured."""
 
 
 def command(*words: str | Path, timeout: float = 60, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
-    """Run a command; its output, or an error that shows what it said."""
+    """Run a command and return its output."""
     try:
         done = subprocess.run(
             [str(word) for word in words], capture_output=True, text=True, timeout=timeout, stdin=stdin, cwd=ROOT
@@ -34,7 +34,7 @@ def command(*words: str | Path, timeout: float = 60, stdin: IO[bytes] | int = su
 
 
 def find_ansible() -> Path:
-    """The ansible-playbook of the environment that runs us, of the project's, or of the path."""
+    """The ansible-playbook of this environment, of the project's, or of PATH."""
     places = [Path(sys.executable).parent, ROOT / ".venv-test" / "bin", ROOT / ".venv" / "bin"]
     found = shutil.which("ansible-playbook", path=os.pathsep.join([*map(str, places), os.environ.get("PATH", "")]))
     if not found:

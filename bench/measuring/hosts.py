@@ -14,7 +14,7 @@ from pathlib import Path
 from measuring.commands import ROOT, BenchError, command, find_ansible
 
 CERTIFICATES = sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))
-# What a host with extra certificates needs before the usual way can fetch anything. The bundle does this itself.
+# The baseline needs it on hosts behind a proxy with a CA of its own; role `host` installs such certificates itself.
 SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -28,7 +28,7 @@ class Host:
 
 
 def prepare(release: str) -> str:
-    """Make what the tests make, by their own recipes: podman's settings and the image; the image's name."""
+    """Configure podman and build the image by the tests' own recipes; return the image's name."""
     shared = ROOT / "molecule" / "shared"
     if "CONTAINERS_CONF" not in os.environ:
         os.environ["CONTAINERS_CONF"] = str(ROOT / "build" / "containers.conf")
@@ -49,8 +49,8 @@ def prepare(release: str) -> str:
 
 @contextlib.contextmanager
 def host(name: str, image: str, key: Path, longest: int) -> Iterator[Host]:
-    """Start a bare container with this SSH key; it is gone afterwards, whatever happens."""
-    # --timeout ends it even if this script is killed and can't.
+    """Start a bare container with this SSH key, and remove it afterwards."""
+    # --timeout ends it even if this script is killed.
     command(
         "podman",
         "run",
@@ -77,15 +77,15 @@ def host(name: str, image: str, key: Path, longest: int) -> Iterator[Host]:
         subprocess.run(["podman", "rm", "--force", "--time", "0", name], capture_output=True, timeout=60, check=False)
 
 
-def wait_for_ssh(address: str, patience: float = 60) -> None:
-    """Wait until SSH greets, so that no run's time includes the container's start."""
-    end = time.monotonic() + patience
+def wait_for_ssh(address: str, timeout: float = 60) -> None:
+    """Wait for SSH, so that no run's time includes the start of the container."""
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection((address, 22), timeout=2) as connection:
             if connection.recv(8).startswith(b"SSH-"):
                 return
         time.sleep(0.2)
-    raise BenchError(f"nothing answers SSH at {address} within {patience:.0f} s")
+    raise BenchError(f"SSH at {address} does not answer within {timeout:.0f} s")
 
 
 def inside(name: str, script: str, stdin: Path = Path(os.devnull)) -> str:
@@ -95,8 +95,8 @@ def inside(name: str, script: str, stdin: Path = Path(os.devnull)) -> str:
 
 
 def trust(name: str) -> None:
-    """Let pip of a baseline host trust the certificates that the bundle takes from `host_ca_certificates`."""
-    # A file of its own: the package ca-certificates, which comes along with pip, writes the system's bundle anew.
+    """Make pip of a baseline host trust the certificates that the bundle reads from `host_ca_certificates`."""
+    # A separate file: the package ca-certificates, a dependency of pip, rewrites the system's bundle.
     inside(
         name,
         "cat > /etc/bench-ca.pem && printf '[global]\\ncert = /etc/bench-ca.pem\\n' > /etc/pip.conf",

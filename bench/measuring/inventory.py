@@ -1,4 +1,4 @@
-"""What each side is told of its host."""
+"""The inventory of each side."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(side: str, target: Host, extra: dict[str, Any]) -> Path:
     else:
         variables["archive"] = str(ARCHIVE)
         variables["secret_key"] = os.urandom(24).hex()
-        # The rule that the bundle follows too, so that both start as many processes.
+        # The rule of `workers: auto`, so that both sides start as many processes.
         variables["workers"] = 2 * len(os.sched_getaffinity(0)) + 1
     inventory = folder / "hosts.yml"
     inventory.write_text(json.dumps({"all": {"hosts": {target.name: variables | extra}}}, indent=2), encoding="utf-8")

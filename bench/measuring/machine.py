@@ -1,4 +1,4 @@
-"""The machine and the command: what somebody needs to see the same."""
+"""The machine, the versions and the command of a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from measuring.commands import ROOT, BenchError, command
 
 
 def facts(program: str) -> dict[str, str]:
-    """What every measurement tells of where and how it was made."""
+    """Where and how a measurement was made."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
@@ -36,6 +36,6 @@ def facts(program: str) -> dict[str, str]:
     }
 
 
-def told(about: dict[str, str]) -> list[str]:
-    """The same as lines of Markdown."""
+def described(about: dict[str, str]) -> list[str]:
+    """These facts as a Markdown list."""
     return [f"- {name}: {f'`{value}`' if name == 'command' else value}" for name, value in about.items()]

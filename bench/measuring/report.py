@@ -1,4 +1,4 @@
-"""The figures as a table to paste, and all of them as JSON."""
+"""The report: a Markdown table to paste, and all figures as JSON."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 
 from measuring.cases import CASES, SIDES, drain
 from measuring.commands import WORK, command, find_ansible
-from measuring.machine import facts, told
+from measuring.machine import described, facts
 from measuring.runs import Run
 from measuring.tables import NONE, spread, table
 
 
 def own_work(runs: Sequence[Run], case: str) -> list[float]:
-    """The seconds of each of the bundle's runs that are neither the drain nor Ansible's own nor the site's start."""
-    floor = seconds(runs, "bundle", "floor")
-    if case == "floor" or not floor:
+    """Seconds of each run of the bundle without the drain, Ansible alone and the start of the site's server."""
+    alone = seconds(runs, "bundle", "ansible")
+    if case == "ansible" or not alone:
         return []
-    rest = statistics.median(floor) + (drain() if CASES[case].drains else 0.0)
-    return [run.seconds - run.start - rest for run in chosen(runs, "bundle", case)]
+    other = statistics.median(alone) + (drain() if CASES[case].drains else 0.0)
+    return [run.seconds - run.start - other for run in chosen(runs, "bundle", case)]
 
 
 def seconds(runs: Sequence[Run], side: str, case: str) -> list[float]:
-    """How long each run of a case took on one side."""
+    """Seconds of each run of a case on one side."""
     return [run.seconds for run in chosen(runs, side, case)]
 
 
@@ -53,7 +53,7 @@ def comparison(runs: Sequence[Run]) -> str:
     sides = [side for side in SIDES if any(run.side == side for run in runs)]
     head = ["run"]
     for side in sides:
-        head += [SIDES[side], "tasks", *(["its server's start", "own work"] if side == "bundle" else [])]
+        head += [SIDES[side], "tasks", *(["start of its server", "own work"] if side == "bundle" else [])]
     head += [*(["ratio"] if len(sides) == len(SIDES) else []), "best-known roles"]
     rows = []
     for name, case in CASES.items():
@@ -71,17 +71,17 @@ def comparison(runs: Sequence[Run]) -> str:
 
 
 def starts(runs: Sequence[Run], case: str) -> str:
-    """What the site's own server took, where one was started."""
+    """Seconds until the site's own server was healthy, where one was started."""
     return spread([run.start for run in chosen(runs, "bundle", case) if run.start], tenths)
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """How much of the other's time."""
-    return f"{statistics.median(ours) / statistics.median(theirs):.2f}" if ours and theirs else NONE
+def ratio(bundle: Sequence[float], baseline: Sequence[float]) -> str:
+    """The bundle's time as a share of the baseline's."""
+    return f"{statistics.median(bundle) / statistics.median(baseline):.2f}" if bundle and baseline else NONE
 
 
 def slowest(runs: Sequence[Run], side: str, case: str) -> str:
-    """Where the time of one side's case went, in the last such run."""
+    """The slowest tasks of one side's last run of a case."""
     tasks = chosen(runs, side, case)[-1].tasks
     return ", ".join(
         f"{name} {seconds:.1f} s" for seconds, name, _ in sorted(tasks, reverse=True)[:4] if seconds >= 0.1
@@ -102,11 +102,11 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
 def report(runs: Sequence[Run], about: dict[str, Any], arguments: argparse.Namespace) -> str:
     """Write the Markdown and the JSON; the Markdown's text."""
     lines = [
-        "# What a deploy costs",
+        "# Duration of a deploy",
         "",
-        f"Medians, with the range, of {arguments.rounds} round(s) on fresh containers, the sides taking turns.",
-        "Seconds, and tasks that ran. Own work is what is left without Ansible alone, without the start of the site's",
-        f"server, and without the {drain():g} s in which the old release ends its requests. Best-known roles: measured",
+        f"Medians, with the range, of {arguments.rounds} round(s) on fresh containers; the sides take turns.",
+        "Seconds, and tasks that ran. Own work excludes Ansible alone, the start of the site's server, and the",
+        f"{drain():g} s in which the old release finishes its requests. Best-known roles: measured",
         "earlier on a 2-core machine.",
         "",
         comparison(runs),
@@ -120,7 +120,7 @@ def report(runs: Sequence[Run], about: dict[str, Any], arguments: argparse.Names
             if case.playbook(side)
         ),
         "",
-        *told(about),
+        *described(about),
         "",
     ]
     text = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Make all runs, the sides taking turns."""
+"""Make all runs; the sides take turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from measuring.runs import Run, play
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Run]:
-    """Make all runs, and yield each as it ends."""
+    """Yield each run as it ends."""
     plan = list(steps(arguments.repeat))
     runs = [side for step in plan for side in arguments.sides if CASES[step.case].playbook(side)]
     progress = Progress(arguments.rounds * len(runs))
@@ -27,7 +27,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Run]:
         key = Path(keys) / "id"
         command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", key)
         for number in range(1, arguments.rounds + 1):
-            # Who goes first changes from round to round: caches and a warm machine favour the second.
+            # The first side changes from round to round: caches and a warm machine favour the second.
             sides = arguments.sides if number % 2 else arguments.sides[::-1]
             with contextlib.ExitStack() as stack:
                 hosts, inventories = {}, {}
@@ -39,19 +39,19 @@ def measure(arguments: argparse.Namespace) -> Iterator[Run]:
                     if side == "baseline" and CERTIFICATES:
                         trust(name)
                 pages: dict[str, dict] = {side: {} for side in sides}
-                laid_down = None
+                written = None
                 for step in plan:
-                    # Not anew for nothing: the usual way goes by the files' times.
-                    if laid_down != (step.revision, step.package):
-                        source.lay_down(step)
-                        laid_down = step.revision, step.package
+                    # Only if it changes: the baseline compares the files' times.
+                    if written != (step.revision, step.package):
+                        source.write(step)
+                        written = step.revision, step.package
                     title = CASES[step.case].title
                     for side in sides:
                         if not CASES[step.case].playbook(side):
                             continue
                         run = Run(side, step.case, number)
                         play(run, inventories[side], arguments.timeout, progress)
-                        page = source.ask(hosts[side])
+                        page = source.health(hosts[side])
                         source.check(hosts[side].name, step, pages[side], page, run.changed)
                         pages[side] = page
                         progress.end(f"{side}, {title}: {run.seconds:.1f} s, {run.ran} tasks, {run.changed} changed")

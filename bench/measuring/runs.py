@@ -1,4 +1,4 @@
-"""Run a playbook, and write down what it took."""
+"""Run a playbook and record its tasks and times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Run:
     case: str
     round: int
     seconds: float = 0.0
-    # What the site's own server took of it, from its start until it was healthy.
+    # Seconds of it until the site's own server was healthy.
     start: float = 0.0
     ran: int = 0
     changed: int = 0
@@ -37,8 +37,8 @@ class Run:
 
 
 def play(run: Run, inventory: Path, timeout: int, progress: Progress) -> None:
-    """Run a playbook, and fill in what it took."""
-    # A new directory for SSH's master connections: each run pays for its own, as an operator's does.
+    """Run a playbook, and fill in its figures."""
+    # A new directory for SSH's master connections: each run opens its own, as an operator's does.
     with tempfile.TemporaryDirectory(prefix="bench-") as control:
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -76,7 +76,7 @@ def play(run: Run, inventory: Path, timeout: int, progress: Progress) -> None:
 
 
 def read(process: subprocess.Popen[str], run: Run, progress: Progress) -> Iterator[str]:
-    """Follow the events of a run: count tasks and their time; yield what is worth showing if it fails."""
+    """Count tasks and their time from the events of a run; yield lines to show if it fails."""
     for line in process.stdout or ():
         try:
             event = json.loads(line)
@@ -106,7 +106,7 @@ def read(process: subprocess.Popen[str], run: Run, progress: Progress) -> Iterat
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End a run with everything that it started."""
+    """Kill a run with all its processes."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -114,7 +114,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def close_masters(folder: str) -> None:
-    """Close the master connections that SSH left open for a next run."""
+    """Close the master connections that SSH keeps open."""
     for master in Path(folder).iterdir():
         subprocess.run(
             ["ssh", "-o", f"ControlPath={master}", "-O", "exit", "-"], capture_output=True, timeout=10, check=False

@@ -1,4 +1,4 @@
-"""The sample site in revisions that its page tells apart."""
+"""The sample site in revisions that its health page identifies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from measuring.hosts import Host
 SOURCE = WORK / "app"
 ARCHIVE = WORK / "app.tar.gz"
 NAME = "wordbook.test"
-# What the health page says besides: its revision, which of the packages are there, and which process is its server.
+# Added to the health page: the revision, the server's process, and the installed packages.
 MARKS = """{{"status": "ok", "revision": {revision}, "server": __import__("os").getppid(), "packages": [
         name for name in {packages} if __import__("importlib.util").util.find_spec(name)], """
 
 
-def lay_down(step: Step) -> None:
+def write(step: Step) -> None:
     """Write the sample site as this step deploys it."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(ROOT / "app", SOURCE, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -29,19 +29,19 @@ def lay_down(step: Step) -> None:
     before = health.read_text(encoding="utf-8")
     after = before.replace('{"status": "ok", ', MARKS.format(revision=step.revision, packages=PACKAGES))
     if after == before:
-        raise BenchError("app/wordbook/health/routes.py has no longer the answer that this script changes")
+        raise BenchError("app/wordbook/health/routes.py no longer has the answer that this script changes")
     health.write_text(after, encoding="utf-8")
     if step.package:
         with (SOURCE / "requirements.txt").open("a", encoding="utf-8") as lock:
             lock.write(locked(step.package))
-    # For the baseline, and not in its time: a build server would have made it.
+    # For the baseline, and not part of its time: a build server would make it.
     with tarfile.open(ARCHIVE, "w:gz") as archive:
         for path in sorted(SOURCE.iterdir()):
             archive.add(path, path.name, filter=owned_by_root)
 
 
 def locked(package: str) -> str:
-    """A package's lines of the tests' own lock: its version and its hashes."""
+    """A package's lines in the tests' lock: version and hashes."""
     lock = (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8")
     found = re.search(rf"^{package}==.*\n(?: +--hash=.*\n)+", lock, re.MULTILINE)
     if found is None:
@@ -50,14 +50,14 @@ def locked(package: str) -> str:
 
 
 def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Whoever runs this is nobody on the host."""
+    """The owner on this machine does not exist on the host."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     return entry
 
 
-def ask(target: Host) -> dict[str, Any]:
-    """What the host's health page says."""
+def health(target: Host) -> dict[str, Any]:
+    """The content of the host's health page."""
     request = urllib.request.Request(f"http://{target.address}/healthz", headers={"Host": NAME})
     try:
         # No proxy: the container is on this machine.
@@ -68,10 +68,10 @@ def ask(target: Host) -> dict[str, Any]:
 
 
 def check(host: str, step: Step, before: dict[str, Any], page: dict[str, Any], changed: int) -> None:
-    """Make sure that a host did what was timed and no more: a fast run that did nothing would be no result.
+    """Make sure that the run had the effect that is timed, and no other.
 
-    :param before: what the page said before the run
-    :param changed: how many tasks changed something
+    :param before: the page before the run
+    :param changed: the number of tasks that changed something
     """
     if changed and not CASES[step.case].changes:
         raise BenchError(f"{host} was changed ({changed} tasks) where there was nothing to do")

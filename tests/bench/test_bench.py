@@ -1,4 +1,4 @@
-"""The measuring script: what it runs, what it counts, and how its table reads. No measurement is made here."""
+"""bench/deploy: its cases, its counts and its table. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ended(kind: str, name: str, result: dict) -> dict:
     return {"_event": kind, "task": {"name": name, "duration": duration}, "hosts": {"web1": result}}
 
 
-def test_tasks_are_counted_if_they_ran() -> None:
+def test_only_tasks_that_ran_are_counted() -> None:
     run = Run("bundle", "bare", 1)
     hosts = {"web1": {"ok": 9, "changed": 4, "skipped": 3, "failures": 0}}
     hosts["web2"] = {"ok": 1, "changed": 0, "skipped": 0, "failures": 0}
@@ -48,7 +48,7 @@ def test_tasks_are_counted_if_they_ran() -> None:
     assert run.start == 1.25
 
 
-def test_a_failed_run_shows_what_failed_but_no_other_result() -> None:
+def test_a_failed_run_shows_the_failed_task_but_no_other_result() -> None:
     failed = ended(
         "v2_runner_on_failed", "Build the release", {"msg": "no space left", "invocation": {"key": "secret"}}
     )
@@ -70,7 +70,7 @@ def made(case: str, *seconds: float, side: str = "bundle", start: float = 0.0) -
 
 def test_the_table_compares_medians() -> None:
     runs = [
-        *made("floor", 1.0, 1.5, 1.2),
+        *made("ansible", 1.0, 1.5, 1.2),
         *made("nothing", 2.0, 3.0, 4.0),
         *made("nothing", 7.0, 8.0, 9.0, side="baseline"),
         *made("restart", 6.7, start=1.1),
@@ -83,11 +83,11 @@ def test_the_table_compares_medians() -> None:
     assert "| Ansible alone | 1.2 (1.0-1.5) | 12 | - | - | - | - | - | - |" in rows
 
 
-def test_the_drain_is_the_roles_own() -> None:
+def test_the_drain_is_the_default_of_the_role() -> None:
     assert cases.drain() == 2.5
 
 
-def test_one_side_alone_has_nothing_to_compare() -> None:
+def test_one_side_alone_has_no_ratio() -> None:
     assert "ratio" not in report.comparison(made("bare", 2.0, side="baseline"))
 
 
@@ -98,9 +98,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_only_what_a_step_names_changes_in_the_source(folder: Path) -> None:
+def test_a_step_changes_only_its_own_part_of_the_source(folder: Path) -> None:
     def files(step: cases.Step) -> dict[str, bytes]:
-        source.lay_down(step)
+        source.write(step)
         with tarfile.open(folder / "app.tar.gz") as archive:
             assert "wsgi.py" in archive.getnames()
         app = folder / "app"
@@ -123,7 +123,7 @@ def test_only_what_a_step_names_changes_in_the_source(folder: Path) -> None:
     (cases.Step("nothing", 2, "pluggy"), "1 tasks"),
     (cases.Step("rollback", 2, "pluggy"), None),
 ])  # fmt: skip
-def test_a_run_that_did_not_do_what_is_timed_is_no_result(step: cases.Step, words: str | None) -> None:
+def test_a_run_without_the_timed_effect_is_no_result(step: cases.Step, words: str | None) -> None:
     page = {"revision": 2, "packages": ["pluggy"], "server": 7}
     if words is None:
         source.check("web1", step, page, page, changed=1)

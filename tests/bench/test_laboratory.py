@@ -1,4 +1,4 @@
-"""The laboratory: how its tables and plots read. What it measures is run by test_laboratory_runs.py."""
+"""Tables and plots of bench/run. test_laboratory_runs.py runs the experiments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from laboratory import blocking, chain, chart, growth, page  # noqa: E402
-from laboratory.bench import MANY  # noqa: E402
+from laboratory import blocking, chain, chart, growth, report  # noqa: E402
+from laboratory.bench import WORKERS  # noqa: E402
 from laboratory.cases import DEFAULT, SERVERS, TUTORIAL, VARIANTS  # noqa: E402
 from measuring import tables  # noqa: E402
 from measuring.commands import BenchError  # noqa: E402
@@ -36,7 +36,7 @@ def words(svg: str) -> list[str]:
     ([12.34, 5.0, 100.4], "12.3 (5.00-100)"),
     ([0.5, 0.25], "0.38 (0.25-0.50)"),
 ])  # fmt: skip
-def test_several_rounds_read_as_a_median_and_a_range(found: list[float], text: str) -> None:
+def test_several_rounds_are_shown_as_a_median_and_a_range(found: list[float], text: str) -> None:
     assert tables.spread(found) == text
 
 
@@ -91,10 +91,10 @@ def test_a_new_figure_changes_little_of_a_plot() -> None:
     assert 0 < len(changed) < len(before) / 10
 
 
-def test_expected_is_what_has_to_stand_in_line() -> None:
+def test_the_expected_time_follows_from_the_capacity() -> None:
     cases = {case.title: case for case in blocking.CASES}
     assert cases["development, unthreaded"].at_once == 1
-    assert cases[f"gunicorn gthread, {MANY} workers × 4 threads"].at_once == 4 * MANY
+    assert cases[f"gunicorn gthread, {WORKERS} workers × 4 threads"].at_once == 4 * WORKERS
     assert blocking.loads(quick=False)[:2] == ((10, 5.0), (3, 10.0))
 
 
@@ -102,38 +102,40 @@ def squeezed(table: str) -> str:
     return re.sub(" +", " ", table)
 
 
-def seen(server: str, way: str, page: str, rate: float, p99: float = 10.0) -> dict:
+def measured(server: str, setup: str, page: str, rate: float, p99: float = 10.0) -> dict:
     return {
-        "server": server, "way": way, "page": page, "round": 0, "rate": rate, "p50": 5.0, "p99": p99, "failed": 0,
+        "server": server, "setup": setup, "page": page, "round": 0, "rate": rate, "p50": 5.0, "p99": p99, "failed": 0,
         "wrk": 0.2,
     }  # fmt: skip
 
 
-def test_the_aims_compare_the_default_chain_with_the_tutorials() -> None:
+def test_the_targets_compare_the_default_chain_with_the_tutorials() -> None:
     rows = [
-        seen(name, way, asked, 100)
-        for asked in chain.PAGES
+        measured(name, setup, page, 100)
+        for page in chain.PAGES
         for name in [*SERVERS, *VARIANTS]
-        for way in (chain.WAYS if name in SERVERS else [chain.OURS])
-        if (name, way) not in {(DEFAULT, chain.OURS), (DEFAULT, chain.BARE), (TUTORIAL, chain.TUTORIALS)}
+        for setup in (chain.SETUPS if name in SERVERS else [chain.COLLECTION])
+        if (name, setup) not in {(DEFAULT, chain.COLLECTION), (DEFAULT, chain.STANDALONE), (TUTORIAL, chain.TUTORIALS)}
     ]
-    for asked in chain.PAGES:
-        rows += [seen(DEFAULT, chain.OURS, asked, 900, 8.0), seen(DEFAULT, chain.BARE, asked, 1000)]
-        rows.append(seen(TUTORIAL, chain.TUTORIALS, asked, 600, 16.0))
-    rows += [seen("files", way, file, 50) for file in chain.FILES for way in (chain.OURS, chain.TUTORIALS)]
+    for page in chain.PAGES:
+        rows += [measured(DEFAULT, chain.COLLECTION, page, 900, 8.0), measured(DEFAULT, chain.STANDALONE, page, 1000)]
+        rows.append(measured(TUTORIAL, chain.TUTORIALS, page, 600, 16.0))
+    rows += [
+        measured("files", setup, file, 50) for file in chain.FILES for setup in (chain.COLLECTION, chain.TUTORIALS)
+    ]
     text = squeezed(chain.report(rows))
     assert "| tiny | 1.50 | 0.50 | 0.90 |" in text
     assert "Failed requests: none." in text
 
 
-def test_the_knee_is_where_more_workers_bring_next_to_nothing() -> None:
-    rates = {1: 100, MANY: 240, 2 * MANY: 250}
+def test_saturation_is_where_more_workers_add_less_than_5_percent() -> None:
+    rates = {1: 100, WORKERS: 240, 2 * WORKERS: 250}
     rows = [
-        {"server": "sync", "page": asked, "workers": count, "rate": rate}
-        for asked in growth.PAGES
+        {"server": "sync", "page": page, "workers": count, "rate": rate}
+        for page in growth.PAGES
         for count, rate in rates.items()
     ]
-    assert f"| sync, database | {MANY} | 0.96 |" in squeezed(growth.knees(rows))
+    assert f"| sync, database | {WORKERS} | 0.96 |" in squeezed(growth.saturation(rows))
 
 
 @pytest.fixture
@@ -146,17 +148,17 @@ def results() -> dict:
     return {"about": {"command": "bench/run"}, "quick": False, "experiments": {"blocking": rows}}
 
 
-def test_the_projects_page_is_made_from_the_figures_alone(results: dict, tmp_path: Path) -> None:
-    page.write(results, tmp_path / "run")
-    assert json.loads((tmp_path / "run" / page.JSON).read_text()) == results
-    written = page.publish(tmp_path / "run", tmp_path / "docs")
+def test_the_published_page_is_made_from_the_json_alone(results: dict, tmp_path: Path) -> None:
+    report.write(results, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / report.JSON).read_text()) == results
+    written = report.publish(tmp_path / "run", tmp_path / "docs")
     assert "![Blocking requests](performance/blocking.svg)" in written.read_text()
     assert (tmp_path / "docs/performance/blocking.svg").exists()
-    assert (tmp_path / "docs/performance" / page.JSON).read_text() == (tmp_path / "run" / page.JSON).read_text()
+    assert (tmp_path / "docs/performance" / report.JSON).read_text() == (tmp_path / "run" / report.JSON).read_text()
 
 
 def test_a_scaled_down_run_is_not_published(results: dict, tmp_path: Path) -> None:
-    page.write(results | {"quick": True}, tmp_path / "run")
+    report.write(results | {"quick": True}, tmp_path / "run")
     with pytest.raises(BenchError, match="scaled down"):
-        page.publish(tmp_path / "run", tmp_path / "docs")
+        report.publish(tmp_path / "run", tmp_path / "docs")
     assert not (tmp_path / "docs").exists()

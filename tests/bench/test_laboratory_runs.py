@@ -1,4 +1,4 @@
-"""Each experiment of the laboratory runs, scaled down, and its report has every row. No figure is judged."""
+"""Each experiment of bench/run runs, scaled down, and its report has every row. No figure is checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_experiment_runs_and_reports_every_row(name: str, tmp_path: Path) -> 
     module = importlib.import_module(f"laboratory.{name}")
     report = (tmp_path / "performance.md").read_text()
     assert [row for row in module.rows(quick=True) if not re.search(rf"(?m)^\| {re.escape(row)} +\|", report)] == []
-    # As many as the progress promised, each told as it ended.
+    # As many measurements as announced, each with a line at its end.
     total = module.steps(quick=True)
     assert f"[{total}/{total}, " in done.stderr
     assert f"[{total + 1}/" not in done.stderr

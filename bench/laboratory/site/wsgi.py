@@ -1,4 +1,4 @@
-"""The site that the laboratory asks: pages that cost next to nothing, so that what serves them shows."""
+"""The measured site: pages that cost next to nothing, so that the cost of the servers shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = Flask(__name__)
 
 @app.get("/tiny")
 def tiny() -> str:
-    """The least that there is to answer."""
+    """The smallest answer."""
     return "ok"
 
 
@@ -43,6 +43,6 @@ def database() -> str:
 
 @app.get("/sleep")
 def sleep() -> dict[str, int]:
-    """Answer late, as one does that waits for others, and tell who did."""
+    """Answer late, as with a slow service, with the process and thread that answers."""
     time.sleep(request.args.get("seconds", 0.0, type=float))
     return {"pid": os.getpid(), "thread": threading.get_ident()}

@@ -1,4 +1,4 @@
-"""The results as JSON, and the page made from it: tables, plots, machine, versions and command."""
+"""The results as JSON, and the page made from them: tables, plots, machine, versions and command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring.commands import ROOT, WORK, BenchError, command
-from measuring.machine import facts, told
+from measuring.machine import described, facts
 
 from laboratory.bench import PYTHON
 
@@ -27,8 +27,8 @@ Results = dict[str, Any]
 
 
 def begin(quick: bool) -> Results:
-    """Results of which there are none yet."""
-    # It says its version on stderr.
+    """Results without experiments."""
+    # nginx writes its version to stderr.
     nginx = command("sh", "-c", "nginx -v 2>&1").rpartition("/")[2]
     wrk = command("sh", "-c", "wrk -v 2>&1 || true").splitlines()[0].partition(" [")[0]
     about = facts("bench/run") | {"versions": f"{command(PYTHON, '-c', ASK_VERSIONS)}, nginx {nginx}, {wrk}"}
@@ -36,16 +36,16 @@ def begin(quick: bool) -> Results:
 
 
 def write(results: Results, folder: Path) -> Path:
-    """The JSON, the page and its plots, as far as there are results; the page."""
+    """Write the JSON, the page and its plots, as far as there are results; return the page."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (folder / JSON, folder / MARKDOWN, *folder.glob("*.svg")):
         old.unlink(missing_ok=True)
     (folder / JSON).write_text(as_json(results), encoding="utf-8")
-    return lay(results, folder, folder)
+    return write_page(results, folder, folder)
 
 
 def as_json(results: Results) -> str:
-    """JSON with a line for each row, so that a difference can be read."""
+    """JSON with a line for each row, so that diffs are readable."""
     text = json.dumps(results | {"experiments": {}}, indent=1, ensure_ascii=False)
     parts = []
     for name, rows in results["experiments"].items():
@@ -54,12 +54,12 @@ def as_json(results: Results) -> str:
     return text.replace('"experiments": {}', '"experiments": {\n' + ",\n".join(parts) + "\n }") + "\n"
 
 
-def lay(results: Results, folder: Path, plots: Path) -> Path:
-    """Write the page into one folder and its plots into another; the page."""
+def write_page(results: Results, folder: Path, plots: Path) -> Path:
+    """Write the page into one folder and its plots into another; return the page."""
     parts = ["# Performance", ""]
     if results["quick"]:
         parts += ["**Scaled down, to show that everything runs. The figures mean nothing.**", ""]
-    parts += [INTRODUCTION, "", *told(results["about"]), ""]
+    parts += [INTRODUCTION, "", *described(results["about"]), ""]
     for name, rows in results["experiments"].items():
         module = importlib.import_module(f"laboratory.{name}")
         parts += [f"## {module.TITLE}", "", module.TEXT, ""]
@@ -74,18 +74,18 @@ def lay(results: Results, folder: Path, plots: Path) -> Path:
 
 
 def publish(folder: Path, docs: Path = DOCS) -> Path:
-    """The project's page, from a full run's JSON, which goes beside its plots."""
+    """Write docs/performance.md and its plots from the JSON of a full run; return the page."""
     try:
         results = json.loads((folder / JSON).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BenchError(f"nothing was measured in {folder} yet; run bench/run first") from None
+        raise BenchError(f"{folder} has no results; run bench/run first") from None
     if results["quick"]:
-        raise BenchError("that run was scaled down, and its figures mean nothing; run bench/run first")
+        raise BenchError("the last run was scaled down, and its figures mean nothing; run bench/run first")
     plots = docs / "performance"
     shutil.rmtree(plots, ignore_errors=True)
     plots.mkdir(parents=True)
     (plots / JSON).write_text(as_json(results), encoding="utf-8")
-    return lay(results, docs, plots)
+    return write_page(results, docs, plots)
 
 
 INTRODUCTION = """Made by `bench/run` from its figures (`performance.json`); see `bench/README.md`. Everything runs on
