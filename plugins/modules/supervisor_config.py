@@ -88,7 +88,7 @@ try:
     options.exists, options.open = (lambda path: True), (lambda *words: text)
     options.realize(["-c", sys.argv[1]])
 except Exception as error:
-    sys.exit("Error: %s" % error)
+    raise SystemExit("Error: %s" % error)
 """
 # It stops every program first, and each may take as long as its `stopwaitsecs` says.
 PATIENCE = 300.0
