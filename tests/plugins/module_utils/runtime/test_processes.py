@@ -269,8 +269,13 @@ def test_a_run_that_finds_nothing_to_build_mends_them(works: Works, monkeypatch:
     assert (done["changed"], done["complaints"]) == (True, [])
     eventually(lambda: works.releases() == ["r1"])
     works.deploy("r2", queue=kept("broken"))
-    assert "does not stay up" in ensure.ensure_release(params, check_mode=False)["complaints"][0]
-    assert "does not stay up" in release_choose.perform({"wanted": "r2", **site}, check_mode=False)["complaints"][0]
+
+    def told(result: dict) -> bool:
+        return any("does not stay up" in complaint for complaint in result["complaints"])
+
+    # On a busy machine a broken process may take so long to end that supervisor calls it up for a moment.
+    eventually(lambda: told(ensure.ensure_release(params, check_mode=False)))
+    eventually(lambda: told(release_choose.perform({"wanted": "r2", **site}, check_mode=False)))
 
 
 def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -> None:
