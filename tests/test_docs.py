@@ -57,7 +57,7 @@ def test_every_link_of_a_manual_leads_to_a_file(file: str):
     assert [link for link in links if not ((PROJECT / file).parent / link).exists()] == []
 
 
-def test_each_walk_of_the_architecture_has_five_hops_that_exist():
+def test_each_walk_of_the_architecture_has_five_existing_hops():
     walks = re.split(r"(?m)^### ", (PROJECT / "docs/architecture.md").read_text())[1:]
     assert len(walks) == 3
     for walk in walks:

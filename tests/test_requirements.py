@@ -31,11 +31,11 @@ def used_collections() -> set[str]:
     return words & known
 
 
-def test_it_names_exactly_the_collections_that_the_bundle_uses():
+def test_it_names_exactly_the_collections_that_are_used():
     assert set(NAMED) == used_collections()
 
 
-def test_their_versions_are_those_that_the_locked_ansible_package_brings():
+def test_their_versions_are_those_of_the_locked_ansible_package():
     bundled = {
         name: json.loads((BUNDLED.joinpath(*name.split(".")) / "MANIFEST.json").read_text())["collection_info"][
             "version"
@@ -45,7 +45,7 @@ def test_their_versions_are_those_that_the_locked_ansible_package_brings():
     assert bundled == NAMED
 
 
-def test_the_tests_run_with_the_ansible_that_operators_get():
+def test_the_tests_run_with_the_ansible_release_of_operators():
     def pinned(lock: str) -> dict[str, str]:
         text = (PROJECT / "requirements" / lock).read_text()
         return dict(re.findall(r"^(ansible|ansible-core)==([0-9.]+)", text, re.MULTILINE))

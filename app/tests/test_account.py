@@ -71,13 +71,13 @@ def test_passwords_are_kept_as_hashes(app: Flask, client: FlaskClient) -> None:
         {"again": "another"},
     ],
 )
-def test_what_is_no_account_is_refused(app: Flask, client: FlaskClient, change: dict[str, str]) -> None:
+def test_an_invalid_registration_is_refused(app: Flask, client: FlaskClient, change: dict[str, str]) -> None:
     assert client.post("/account/register", data=NEW | change).status_code == 422
     with app.app_context():
         assert db.session.scalar(select(func.count(User.id))) == 0
 
 
-def test_registering_tells_nobody_who_has_an_account(app: Flask, client: FlaskClient) -> None:
+def test_registering_does_not_reveal_accounts(app: Flask, client: FlaskClient) -> None:
     with mails(app) as outbox:
         first = client.post("/account/register", data=NEW, follow_redirects=True)
         stolen = {"password": "stolen!!", "again": "stolen!!"}
@@ -87,7 +87,7 @@ def test_registering_tells_nobody_who_has_an_account(app: Flask, client: FlaskCl
     log_in(app, NEW["email"], "a new one!")
 
 
-def test_a_strangers_link_confirms_nothing(app: Flask, anna: FlaskClient, client: FlaskClient) -> None:
+def test_a_link_of_another_account_confirms_nothing(app: Flask, anna: FlaskClient, client: FlaskClient) -> None:
     with mails(app) as outbox:
         client.post("/account/register", data=NEW)
     assert client.post(link(outbox[0])).location.startswith("/account/login")
@@ -112,7 +112,7 @@ def test_a_bad_token_confirms_nothing(app: Flask, damage: str, monkeypatch: pyte
     assert user(app, "new@example.com").confirmed_at is None
 
 
-def test_the_mail_can_be_asked_for_again(app: Flask) -> None:
+def test_the_mail_can_be_requested_again(app: Flask) -> None:
     add_user(app, "new@example.com", confirmed=False)
     with mails(app) as outbox:
         log_in(app, "new@example.com").post("/account/confirm")
@@ -126,7 +126,7 @@ def test_log_in_and_out(app: Flask, anna: FlaskClient) -> None:
     assert "anna@example.com" not in anna.get("/").text
 
 
-def test_the_answer_does_not_tell_which_was_wrong(app: Flask, anna_id: int, client: FlaskClient) -> None:
+def test_a_failed_login_does_not_reveal_which_field_was_wrong(app: Flask, anna_id: int, client: FlaskClient) -> None:
     texts = set()
     for email in ("anna@example.com", "nobody@example.com"):
         answer = client.post("/account/login", data={"email": email, "password": "wrong"})
@@ -158,14 +158,14 @@ def test_an_unknown_address_costs_one_hash_as_a_known_one_does(anna_id: int, cli
         ("", "/"),
     ],
 )
-def test_after_logging_in_one_stays_on_this_site(
+def test_the_redirect_after_login_stays_on_this_site(
     app: Flask, anna_id: int, client: FlaskClient, target, location
 ) -> None:
     data = {"email": "anna@example.com", "password": PASSWORD}
     assert client.post("/account/login", query_string={"next": target}, data=data).location == location
 
 
-def test_nothing_planted_in_the_session_survives_logging_in(app: Flask, anna_id: int, client: FlaskClient) -> None:
+def test_the_session_is_renewed_at_login(app: Flask, anna_id: int, client: FlaskClient) -> None:
     with client.session_transaction() as session:
         session["planted"] = "by somebody else"
     client.post("/account/login", data={"email": "anna@example.com", "password": PASSWORD})
@@ -174,7 +174,7 @@ def test_nothing_planted_in_the_session_survives_logging_in(app: Flask, anna_id:
         assert session["_fresh"] is True
 
 
-def test_a_forgotten_password(app: Flask, anna: FlaskClient, client: FlaskClient) -> None:
+def test_a_forgotten_password_can_be_reset(app: Flask, anna: FlaskClient, client: FlaskClient) -> None:
     remembered = log_in(app, "anna@example.com", remember="y")
     with mails(app) as outbox:
         client.post("/account/reset", data={"email": "ANNA@example.com"})
@@ -186,7 +186,7 @@ def test_a_forgotten_password(app: Flask, anna: FlaskClient, client: FlaskClient
         assert "anna@example.com" not in other.get("/").text, "other sessions end too"
 
 
-def test_a_reset_link_gets_old(app: Flask, anna_id: int, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reset_link_expires(app: Flask, anna_id: int, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     with mails(app) as outbox:
         client.post("/account/reset", data={"email": "anna@example.com"})
     later(monkeypatch, app.config["RESET_SECONDS"] + 1)
@@ -195,7 +195,7 @@ def test_a_reset_link_gets_old(app: Flask, anna_id: int, client: FlaskClient, mo
     assert user(app, "anna@example.com").password_hash == before
 
 
-def test_asking_for_a_reset_tells_nobody_who_has_an_account(app: Flask, anna_id: int, client: FlaskClient) -> None:
+def test_requesting_a_reset_does_not_reveal_accounts(app: Flask, anna_id: int, client: FlaskClient) -> None:
     with mails(app) as outbox:
         answers = {
             client.post("/account/reset", data={"email": email}, follow_redirects=True).text
@@ -205,7 +205,7 @@ def test_asking_for_a_reset_tells_nobody_who_has_an_account(app: Flask, anna_id:
     assert len(outbox) == 1
 
 
-def test_a_log_in_that_was_only_remembered_changes_no_password(app: Flask, anna_id: int) -> None:
+def test_a_remembered_login_cannot_change_the_password(app: Flask, anna_id: int) -> None:
     client = log_in(app, "anna@example.com", remember="y")
     client.delete_cookie("session")
     assert "anna@example.com" in client.get("/").text
@@ -218,7 +218,7 @@ def test_a_log_in_that_was_only_remembered_changes_no_password(app: Flask, anna_
 
 
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
-def test_cookies_are_as_safe_as_the_scheme_allows(app: Flask, anna_id: int, scheme: str, secure: bool) -> None:
+def test_cookies_have_the_flags_that_the_scheme_allows(app: Flask, anna_id: int, scheme: str, secure: bool) -> None:
     data = {"email": "anna@example.com", "password": PASSWORD, "remember": "y"}
     answer = app.test_client().post("/account/login", data=data, base_url=f"{scheme}://localhost")
     cookies = answer.headers.getlist("Set-Cookie")
@@ -237,7 +237,9 @@ def silent_server():
 
 @pytest.mark.parametrize("down", ["refused", "silent"])
 @pytest.mark.parametrize("path", ["/account/register", "/account/reset"])
-def test_a_mail_server_that_is_down_is_told_and_no_fault(make, silent_server: int, down: str, path: str) -> None:
+def test_a_mail_server_that_is_down_is_reported_without_an_internal_error(
+    make, silent_server: int, down: str, path: str
+) -> None:
     port = silent_server if down == "silent" else 9
     app = make(MAIL_SERVER="127.0.0.1", MAIL_PORT=port, MAIL_SUPPRESS_SEND=False, MAIL_TIMEOUT=0.2)
     started = time.monotonic()
@@ -247,7 +249,7 @@ def test_a_mail_server_that_is_down_is_told_and_no_fault(make, silent_server: in
     assert "The mail could not be sent" in page.text
 
 
-def test_a_mail_goes_over_tls_with_the_password(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mail_is_sent_over_tls_with_the_password(make, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     class Server:
@@ -305,7 +307,7 @@ def mail_server():
         ("é@example.com", None),
     ],
 )
-def test_an_address_is_one_that_mails_reach(make, mail_server, email: str, recipient: str | None) -> None:
+def test_an_undeliverable_address_is_refused(make, mail_server, email: str, recipient: str | None) -> None:
     app = make(MAIL_SERVER="127.0.0.1", MAIL_PORT=mail_server.server_address[1], MAIL_SUPPRESS_SEND=False)
     add_user(app, email)
     for path in ("/account/register", "/account/reset"):
@@ -316,7 +318,7 @@ def test_an_address_is_one_that_mails_reach(make, mail_server, email: str, recip
 
 
 @pytest.mark.parametrize("path", ["/account/register", "/account/reset"])
-def test_production_without_a_mail_server_says_so(make, path: str) -> None:
+def test_production_without_a_mail_server_is_reported(make, path: str) -> None:
     app = make(TESTING=False, SECRET_KEY="Yd2fGq0vZk3sVtqXo8LcUw")
     client = app.test_client()
     for page in (client.get(path), client.post(path, data=NEW)):
@@ -326,7 +328,7 @@ def test_production_without_a_mail_server_says_so(make, path: str) -> None:
     assert user(app, NEW["email"]) is None
 
 
-def test_while_you_develop_mails_go_to_the_console(make, monkeypatch, capsys) -> None:
+def test_in_development_mail_is_printed_to_the_console(make, monkeypatch, capsys) -> None:
     monkeypatch.setenv("FLASK_DEBUG", "1")
     make(TESTING=False).test_client().post("/account/register", data=NEW)
     assert "/account/confirm/" in capsys.readouterr().out

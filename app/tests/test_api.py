@@ -10,7 +10,7 @@ from wordbook.json_provider import LIBRARIES
 
 
 @pytest.mark.parametrize(("a", "b", "total"), [(1, 2, 3), (-1, 0.5, -0.5), (2**53, 0, 2**53)])
-def test_two_numbers(client: FlaskClient, a: float, b: float, total: float) -> None:
+def test_two_numbers_are_added(client: FlaskClient, a: float, b: float, total: float) -> None:
     assert client.post("/api/add", json={"a": a, "b": b}).json == {"sum": total}
 
 
@@ -48,18 +48,18 @@ def test_a_malformed_body_gets_400_and_the_reason(make, library: str, body: str,
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("number", ["1e400", "9" * 5000])
-def test_numbers_beyond_all_bounds(make, library: str, number: str) -> None:
+def test_numbers_beyond_the_limits_are_refused(make, library: str, number: str) -> None:
     answer = make(JSON_LIBRARY=library).test_client().post("/api/add", data=f'{{"a": {number}, "b": 1}}')
     assert answer.status_code == 400
 
 
-def test_a_body_that_is_too_long(client: FlaskClient) -> None:
+def test_a_body_that_is_too_long_is_refused(client: FlaskClient) -> None:
     answer = client.post("/api/add", data=b" " * 10_001)
     assert answer.status_code == 413
     assert answer.is_json
 
 
-def test_words_page_by_page(app: Flask, client: FlaskClient) -> None:
+def test_words_are_listed_in_pages(app: Flask, client: FlaskClient) -> None:
     for number in range(3):
         add_word(app, f"word{number}", "字")
     add_word(app, "tea", "茶", picture="a-茶.png")
@@ -76,7 +76,7 @@ def test_words_page_by_page(app: Flask, client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "query", ["page=0", "page=x", "page=", "per_page=101", "per_page=-1", "page=" + "9" * 30, "page=²"]
 )
-def test_a_page_that_makes_no_sense(client: FlaskClient, query: str) -> None:
+def test_an_invalid_page_number_is_refused(client: FlaskClient, query: str) -> None:
     answer = client.get(f"/api/words?{query}")
     assert answer.status_code == 400
     assert "is not a number from 1 to" in answer.json["error"]
@@ -101,7 +101,7 @@ def test_errors_are_json(app: Flask, client: FlaskClient, method: str, path: str
     assert all_words(app) == []
 
 
-def test_a_fault_is_json_too_and_tells_nothing(make) -> None:
+def test_an_internal_error_is_json_without_details(make) -> None:
     app = make(PROPAGATE_EXCEPTIONS=False)
     app.view_functions["api.words"] = lambda: 1 / 0
     answer = app.test_client().get("/api/words")
@@ -110,6 +110,6 @@ def test_a_fault_is_json_too_and_tells_nothing(make) -> None:
     assert answer.json["status"] == 500
 
 
-def test_no_token_is_asked_for(make) -> None:
+def test_the_api_needs_no_csrf_token(make) -> None:
     client = make(WTF_CSRF_ENABLED=True).test_client()
     assert client.post("/api/add", json={"a": 1, "b": 2}).json == {"sum": 3}

@@ -24,7 +24,7 @@ def run(app: Flask, *arguments: str, status: int = 0, **options) -> str:
     return result.output
 
 
-def test_the_first_admin(app: Flask) -> None:
+def test_the_first_admin_is_created(app: Flask) -> None:
     out = run(app, "create-admin", "Boss@example.com", input="a long one\na long one\n")
     assert "boss@example.com is an admin" in out
     assert "a long one" not in out
@@ -32,7 +32,7 @@ def test_the_first_admin(app: Flask) -> None:
     assert client.get(f"/words/{add_word(app)}/edit").status_code == 200
 
 
-def test_an_admins_password_from_the_environment(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_admins_password_can_come_from_the_environment(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_PASSWORD", "short")
     assert "shorter than" in run(app, "create-admin", "boss@example.com", status=1)
     monkeypatch.setenv("ADMIN_PASSWORD", "from the environment")
@@ -42,7 +42,7 @@ def test_an_admins_password_from_the_environment(app: Flask, monkeypatch: pytest
     run(app, "create-admin", "用户@example.com", status=2)
 
 
-def test_a_password_that_no_form_would_take(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_the_form_would_refuse_is_refused(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_PASSWORD", "x" * (LONGEST_PASSWORD + 1))
     assert "longer than 200" in run(app, "create-admin", "boss@example.com", status=1)
 
@@ -53,7 +53,7 @@ def test_a_confirmed_account_becomes_an_admin_and_keeps_its_password(app: Flask)
     assert log_in(app, "anna@example.com").get(f"/words/{add_word(app)}/edit").status_code == 200
 
 
-def test_who_only_registered_an_admins_address_gets_nothing(app: Flask) -> None:
+def test_an_unconfirmed_account_with_an_admins_address_gets_no_rights(app: Flask) -> None:
     add_user(app, "boss@example.com", confirmed=False)
     stranger = log_in(app, "boss@example.com", remember="y")
     out = run(app, "create-admin", "boss@example.com", input="the operator's\nthe operator's\n")
@@ -66,14 +66,14 @@ def test_who_only_registered_an_admins_address_gets_nothing(app: Flask) -> None:
     assert operator.get(f"/words/{number}/edit").status_code == 200
 
 
-def test_seed_fills_only_an_empty_book(app: Flask) -> None:
+def test_seed_fills_an_empty_database_only(app: Flask) -> None:
     run(app, "seed")
     assert len(all_words(app)) == len(SAMPLES)
     assert "There are words already" in run(app, "seed")
     assert len(all_words(app)) == len(SAMPLES)
 
 
-def test_export_and_import_again(app: Flask, tmp_path: Path) -> None:
+def test_an_export_can_be_imported_again(app: Flask, tmp_path: Path) -> None:
     file = str(tmp_path / "words.csv")
     add_word(app, 'a "quoted", word', "茶\u3000叶", english_example="=1+1")
     run(app, "words", "export", file)
@@ -89,7 +89,7 @@ def test_export_and_import_again(app: Flask, tmp_path: Path) -> None:
     assert "0 words added, 1 were there already" in run(app, "words", "import", file)
 
 
-def test_export_to_the_terminal(app: Flask) -> None:
+def test_an_export_can_go_to_the_terminal(app: Flask) -> None:
     add_word(app)
     result = app.test_cli_runner().invoke(args=["words", "export"])
     rows = list(csv.reader(result.stdout.lstrip("\ufeff").splitlines()))
@@ -109,7 +109,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(app: Flask, tmp_path: Pa
 FORMULAS = ["=1+1", "+1", "-1", "@x", "'=1", "''+", "\uff1d1", "\t2", "\r3"]
 
 
-def test_excel_calculates_nothing_and_each_text_comes_back(app: Flask, tmp_path: Path) -> None:
+def test_no_cell_is_a_formula_in_excel_and_each_text_reads_back(app: Flask, tmp_path: Path) -> None:
     file = tmp_path / "words.csv"
     for text in [*FORMULAS, "'tis", "a=b"]:
         add_word(app, text, "字")
@@ -126,14 +126,14 @@ def test_excel_calculates_nothing_and_each_text_comes_back(app: Flask, tmp_path:
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_import_takes_files_with_and_without_the_mark(app: Flask, tmp_path: Path, start: str) -> None:
+def test_import_accepts_files_with_and_without_a_byte_order_mark(app: Flask, tmp_path: Path, start: str) -> None:
     file = tmp_path / "words.csv"
     file.write_text(f"{start}chinese,english\n茶,tea\n", encoding="utf-8")
     run(app, "words", "import", str(file))
     assert [word.english for word in all_words(app)] == ["tea"]
 
 
-def test_bad_rows_are_named_and_nothing_is_half_done(app: Flask, tmp_path: Path) -> None:
+def test_bad_rows_are_named_and_nothing_is_imported(app: Flask, tmp_path: Path) -> None:
     file = tmp_path / "words.csv"
     rows = ["tea,茶,,", ",风,,", "wind,,,", f"{'x' * 101},字,,", "a,b,c,d,e", "book,书,,"]
     file.write_text(HEAD + "\n".join(rows), encoding="utf-8")
@@ -158,13 +158,13 @@ def test_bad_rows_are_named_and_nothing_is_half_done(app: Flask, tmp_path: Path)
         (b'"english,chinese\n', "line 1: unexpected end of data"),
     ],
 )
-def test_a_file_that_is_none(app: Flask, tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_missing_or_invalid_file_is_reported(app: Flask, tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "words.csv"
     file.write_bytes(content)
     assert reason in run(app, "words", "import", str(file), status=1)
 
 
-def test_an_owner_who_does_not_exist(app: Flask, tmp_path: Path) -> None:
+def test_a_missing_owner_is_reported(app: Flask, tmp_path: Path) -> None:
     file = tmp_path / "words.csv"
     file.write_text(HEAD + "tea,茶,,", encoding="utf-8")
     assert "no account nobody@example.com" in run(
@@ -198,7 +198,7 @@ def test_a_long_import_is_one_transaction(app: Flask, tmp_path: Path, listen_for
     assert len(all_words(app)) == 2000
 
 
-def test_the_tests_are_a_command(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tests_can_be_run_by_a_command(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr("subprocess.call", lambda command, **_: calls.append(command) or 3)
     run(app, "test", "-k", "cli", status=3)

@@ -29,7 +29,7 @@ def add_many(settings: dict, worker: int, start) -> None:
             db.session.commit()
 
 
-def test_many_processes_write_at_once(app: Flask, database: str) -> None:
+def test_many_processes_can_write_at_once(app: Flask, database: str) -> None:
     fork = multiprocessing.get_context("fork")
     start = fork.Barrier(WORKERS)
     settings = {"TESTING": True, "DATABASE_URL": database}
@@ -75,7 +75,7 @@ def test_no_migration_runs_without_mysqls_lock(tmp_path, monkeypatch: pytest.Mon
         db.engine.dispose()
 
 
-def test_who_leaves_leaves_the_words(app: Flask) -> None:
+def test_a_deleted_accounts_words_remain(app: Flask) -> None:
     with app.app_context():
         user = User(email="gone@example.com", password_hash="x")
         db.session.add(Word(english="tea", chinese="茶", owner=user))

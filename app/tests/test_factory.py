@@ -62,7 +62,7 @@ def test_the_development_server_starts_without_a_secret_key(monkeypatch: pytest.
         ("DATABASE_URL", "postgresql://me:p@ss@db:hunter2/x", "DATABASE_URL is no address"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name, value, refusal) -> None:
+def test_an_invalid_setting_is_named(monkeypatch: pytest.MonkeyPatch, name, value, refusal) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(RuntimeError) as refused:
         create_app({"TESTING": True})
@@ -71,12 +71,12 @@ def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(("value", "use"), [("", False), ("no", False), ("0", False), ("Yes", True), ("on", True)])
-def test_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, use: bool) -> None:
+def test_boolean_settings_accept_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, use: bool) -> None:
     monkeypatch.setenv("MAIL_USE_TLS", value)
     assert create_app({"TESTING": True}).config["MAIL_USE_TLS"] is use
 
 
-def test_given_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_settings_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_NAME", "from_environment")
     assert create_app({"TESTING": True, "SITE_NAME": "given"}).config["SITE_NAME"] == "given"
 

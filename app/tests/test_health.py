@@ -14,11 +14,11 @@ from wordbook import create_app
 from wordbook.extensions import db
 
 
-def test_healthz_says_which_release_answers(client: FlaskClient) -> None:
+def test_healthz_shows_the_release(client: FlaskClient) -> None:
     assert client.get("/healthz").json == {"status": "ok", "site": "wordbook", "release": "development"}
 
 
-def test_names_come_as_they_are(make) -> None:
+def test_the_sites_name_is_reported_unchanged(make) -> None:
     answer = make(SITE_NAME="单词本", SITE_RELEASE="20260102T030405Z-01234567").test_client().get("/healthz")
     assert answer.json == {"status": "ok", "site": "单词本", "release": "20260102T030405Z-01234567"}
     assert "单词本" in answer.text
@@ -43,7 +43,7 @@ def test_not_ready_before_the_migrations(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("made", "status"), [(upgrade, 200), (stamp, 503)], ids=["newer", "another's"])
-def test_an_older_release_stays_ready_on_a_newer_database_but_not_on_anothers(tmp_path, made, status: int) -> None:
+def test_an_older_release_is_ready_on_a_newer_database_but_not_on_a_foreign_one(tmp_path, made, status: int) -> None:
     app = create_app({"TESTING": True, "DATABASE_URL": f"sqlite:///{tmp_path}/unknown.db"})
     with app.app_context():
         made()
@@ -64,7 +64,7 @@ def test_an_older_release_stays_ready_on_a_newer_database_but_not_on_anothers(tm
         "mysql://somebody:hunter2@127.0.0.1:9/words",
     ],
 )
-def test_not_ready_without_a_database_and_no_secret_told(url: str, capsys) -> None:
+def test_not_ready_without_a_database_and_no_secret_shown(url: str, capsys) -> None:
     app = create_app({"TESTING": True, "DATABASE_URL": url})
     started = time.monotonic()
     answer = app.test_client().get("/readyz")
@@ -75,7 +75,7 @@ def test_not_ready_without_a_database_and_no_secret_told(url: str, capsys) -> No
     assert "hunter2" not in answer.text + capsys.readouterr().err
 
 
-def test_the_migrations_make_what_the_models_say(app: Flask) -> None:
+def test_the_migrations_match_the_models(app: Flask) -> None:
     """So that nobody changes a model and forgets the migration."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -85,13 +85,13 @@ def test_the_migrations_make_what_the_models_say(app: Flask) -> None:
         assert compare_metadata(context, db.metadata) == []
 
 
-def test_making_the_app_asks_nothing_of_the_database(tmp_path) -> None:
+def test_creating_the_app_uses_no_database(tmp_path) -> None:
     create_app({"TESTING": True, "DATABASE_URL": f"sqlite:///{tmp_path}/untouched.db"})
     create_app({"TESTING": True, "DATABASE_URL": "postgresql://u:p@127.0.0.1:9/words"})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plain_addresses_get_the_drivers_that_are_installed(make) -> None:
+def test_plain_database_urls_get_the_installed_drivers(make) -> None:
     for given, driver in (
         ("postgres://u:p@h/words", "psycopg"),
         ("postgresql://u:p@h/words", "psycopg"),
@@ -104,7 +104,7 @@ def test_plain_addresses_get_the_drivers_that_are_installed(make) -> None:
         assert re.search(r"charset=utf8mb4", str(url)) or driver == "psycopg"
 
 
-def test_where_the_database_is_by_default(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_database_url(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_SHARED", str(tmp_path))
     app = create_app({"TESTING": True})
     assert app.config["SQLALCHEMY_DATABASE_URI"].database == f"{tmp_path}/data/wordbook.db"

@@ -40,7 +40,7 @@ TEXT = (
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_all_libraries_write_what_a_site_has_the_same(make, library: str) -> None:
+def test_all_libraries_write_the_same_json(make, library: str) -> None:
     app = make(JSON_LIBRARY=library)
     with app.test_request_context():
         answer = jsonify(VALUE)
@@ -53,7 +53,7 @@ def test_all_libraries_write_what_a_site_has_the_same(make, library: str) -> Non
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_session_goes_through_it_too(make, library: str) -> None:
+def test_the_session_uses_the_chosen_library(make, library: str) -> None:
     app = make(JSON_LIBRARY=library)
     app.add_url_rule("/put", "put", lambda: session.update(word="茶", pair=(1, 2)) or "")
     app.add_url_rule("/get", "get", lambda: f"{session['word']} {session['pair']}")
@@ -72,7 +72,7 @@ def test_the_session_goes_through_it_too(make, library: str) -> None:
         ({1: 0, "a": 0}, [TypeError, '{"1":0,"a":0}', '{"1":0,"a":0}']),
     ],
 )
-def test_where_they_differ(make, value, texts) -> None:
+def test_the_libraries_differ_in_known_cases(make, value, texts) -> None:
     for library, text in zip(("json", "simplejson", "orjson"), texts, strict=True):
         provider = make(JSON_LIBRARY=library).json
         if isinstance(text, str):
@@ -82,7 +82,7 @@ def test_where_they_differ(make, value, texts) -> None:
                 provider.dumps(value)
 
 
-def test_an_unknown_library_is_named_at_the_start(make) -> None:
+def test_an_unknown_library_is_refused_at_startup(make) -> None:
     with pytest.raises(RuntimeError, match="'ujson'; it can be json, simplejson, orjson"):
         make(JSON_LIBRARY="ujson")
 
@@ -102,7 +102,7 @@ with app.test_request_context():
 """
 
 
-def test_the_trap_of_replacing_the_module_for_all(make) -> None:
+def test_replacing_the_json_module_globally_breaks_other_code(make) -> None:
     """`sys.modules["json"] = ujson` changes answers without a word, and stumbles over `indent=None`."""
     done = subprocess.run([sys.executable, "-c", TRAP], capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from wordbook.lab.proxies import proxy_kind
 
 
-def test_echo_shows_what_came(client: FlaskClient) -> None:
+def test_echo_shows_the_request(client: FlaskClient) -> None:
     answer = client.post("/echo?a=1&a=二&b=3", data={"text": "你好"}, headers={"Accept": "application/json"}).json
     assert answer["query"] == {"a": ["1", "二"], "b": ["3"]}
     assert answer["query_first"] == {"a": "1", "b": "3"}
@@ -37,7 +37,7 @@ def test_echo_is_bounded_and_runs_nothing(client: FlaskClient) -> None:
     assert "<script>" not in page.text
 
 
-def test_cookies_come_and_go(client: FlaskClient) -> None:
+def test_cookies_are_set_and_deleted(client: FlaskClient) -> None:
     answer = client.post("/cookies", data={"name": "greeting", "value": "你好; a=b", "days": "3"})
     header = answer.headers["Set-Cookie"]
     assert header.startswith("demo_greeting=%E4%BD%A0%E5%A5%BD%3B%20a%3Db;")
@@ -49,19 +49,19 @@ def test_cookies_come_and_go(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("change", [{"name": "a=b"}, {"name": "a\r\nSet-Cookie: x"}, {"name": "茶"}, {"days": "999"}])
-def test_what_is_no_cookie_is_refused(client: FlaskClient, change: dict[str, str]) -> None:
+def test_an_invalid_cookie_is_refused(client: FlaskClient, change: dict[str, str]) -> None:
     answer = client.post("/cookies", data={"name": "a", "value": "b", "days": "1"} | change)
     assert answer.status_code == 422
     assert "Set-Cookie" not in answer.headers
 
 
-def test_the_sessions_cookie_is_out_of_reach(client: FlaskClient) -> None:
+def test_the_session_cookie_cannot_be_changed(client: FlaskClient) -> None:
     client.get("/cookies")
     client.post("/cookies/session/delete")
     assert "You have seen this page 2 times" in client.get("/cookies").text
 
 
-def test_the_session_lives_on_in_other_workers_and_releases(make) -> None:
+def test_the_session_works_in_other_workers_and_releases(make) -> None:
     first = make(SECRET_KEY="the same in every worker", SITE_RELEASE="one").test_client()
     first.get("/cookies")
     cookie = first.get_cookie("session").value
@@ -98,11 +98,11 @@ def test_the_session_lives_on_in_other_workers_and_releases(make) -> None:
         ("anonymous", "1.1 squid", "unknown", "192.0.2.7"),
     ],
 )
-def test_the_kind_of_proxy(kind: str, via: str, told: str, mine: str | None) -> None:
+def test_the_kind_of_proxy_is_detected(kind: str, via: str, told: str, mine: str | None) -> None:
     assert proxy_kind("198.51.100.1", via, told, mine) == kind
 
 
-def test_whoami_says_what_the_app_sees(client: FlaskClient) -> None:
+def test_whoami_shows_the_environment_of_the_app(client: FlaskClient) -> None:
     answer = client.get("/whoami", base_url="https://words.example.com", environ_base={"REMOTE_ADDR": "192.0.2.7"})
     assert answer.json == {
         "remote_addr": "192.0.2.7",
@@ -115,7 +115,7 @@ def test_whoami_says_what_the_app_sees(client: FlaskClient) -> None:
     }
 
 
-def test_whoami_reports_forwarded_headers_but_does_not_believe_them(client: FlaskClient) -> None:
+def test_whoami_reports_forwarded_headers_but_does_not_trust_them(client: FlaskClient) -> None:
     forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
     answer = client.get("/whoami", headers=forged).json
     assert answer["forwarded_for"] == "203.0.113.9"
@@ -142,7 +142,7 @@ def test_whoami_names_the_kind_of_proxy(client: FlaskClient, headers: dict[str, 
     assert client.get(f"/whoami{query}", headers=headers).json["proxy"] == kind
 
 
-def test_an_address_that_is_none(client: FlaskClient) -> None:
+def test_an_invalid_address_is_refused(client: FlaskClient) -> None:
     assert client.get("/whoami?my_address=here").status_code == 400
 
 
@@ -157,7 +157,7 @@ def test_the_probe_is_off_by_default_and_bounded(app: Flask, make) -> None:
         assert client.get(f"/probe?seconds={seconds}").status_code == 400
 
 
-def test_the_probe_tells_how_many_a_process_is_at(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_counts_the_running_requests_of_a_process(make, monkeypatch: pytest.MonkeyPatch) -> None:
     app, counts = make(PROBE_MAX_SECONDS=1), []
 
     def meanwhile(seconds: float) -> None:

@@ -36,14 +36,14 @@ def test_a_request_is_one_line_of_json(make) -> None:
     }
 
 
-def test_or_one_line_of_text(make) -> None:
+def test_a_request_can_be_one_line_of_text(make) -> None:
     client = make(LOG_FORMAT="text", SITE_NAME="shop", SITE_RELEASE="R1").test_client()
     (line,) = lines(client, "/?q=secret", headers={"X-Request-ID": "abc-123"})
     assert re.search(r"INFO shop R1 abc-123 GET / 200 [\d.]+ ms$", line)
 
 
 @pytest.mark.parametrize("given", ["", "with blanks", "x" * 65, "new\x0bline", "{injection}", "茶"])
-def test_a_request_id_that_is_none_is_replaced(app: Flask, given: str) -> None:
+def test_an_invalid_request_id_is_replaced(app: Flask, given: str) -> None:
     answer = app.test_client().get("/healthz", headers={"X-Request-ID": given})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
@@ -54,7 +54,7 @@ def test_the_client_gets_the_request_id_also_with_an_error(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("kind", ["json", "text"])
-def test_nobody_writes_lines_of_his_own(make, kind: str) -> None:
+def test_clients_cannot_forge_log_lines(make, kind: str) -> None:
     client = make(LOG_FORMAT=kind).test_client()
     assert len(lines(client, "/a%0A2026-01-01T00:00:00 INFO all is well%0D%1b[31m")) == 1
 
@@ -64,7 +64,7 @@ def test_the_level_comes_from_the_environment(make, monkeypatch: pytest.MonkeyPa
     assert lines(make().test_client(), "/healthz") == []
 
 
-def test_an_unknown_format_is_named_at_the_start(make) -> None:
+def test_an_unknown_format_is_refused_at_startup(make) -> None:
     with pytest.raises(RuntimeError, match="json or text"):
         make(LOG_FORMAT="xml")
 

@@ -35,7 +35,7 @@ def files(app: Flask) -> list[Path]:
     ("kind", "name"),
     [("PNG", "tea.png"), ("PNG", "TEA.PNG"), ("JPEG", "tea.jpg"), ("JPEG", "tea.JpEg"), ("GIF", "tea.gif")],
 )
-def test_a_picture_is_kept_and_shown(app: Flask, anna: FlaskClient, kind: str, name: str) -> None:
+def test_a_picture_is_stored_and_shown(app: Flask, anna: FlaskClient, kind: str, name: str) -> None:
     assert upload(anna, image(kind), name).status_code == 302
     (word,) = all_words(app)
     with anna.get(f"/media/{word.picture}") as answer:
@@ -46,7 +46,9 @@ def test_a_picture_is_kept_and_shown(app: Flask, anna: FlaskClient, kind: str, n
     assert f'src="/media/{word.picture}"' in anna.get(f"/words/{word.id}").text
 
 
-def test_only_the_owner_writes_and_only_the_web_servers_group_reads(app: Flask, anna: FlaskClient) -> None:
+def test_pictures_are_writable_by_the_owner_and_readable_by_the_web_servers_group(
+    app: Flask, anna: FlaskClient
+) -> None:
     before = os.umask(0o077)
     try:
         upload(anna, image(), "tea.png")
@@ -76,7 +78,7 @@ def test_names_are_made_safe_and_keep_their_chinese(app: Flask, anna: FlaskClien
         assert answer.status_code == 200
 
 
-def test_two_of_one_name_live_side_by_side(app: Flask, anna: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_pictures_of_one_name_are_kept(app: Flask, anna: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     upload(anna, image(), "tea.png")
     upload(anna, image(), "tea.png")
     assert len(files(app)) == 2
@@ -99,7 +101,7 @@ def test_two_of_one_name_live_side_by_side(app: Flask, anna: FlaskClient, monkey
         (b"\xff\xd8\xff\xe0" + bytes(100), "broken.jpg"),
     ],
 )
-def test_what_is_no_picture_is_refused(app: Flask, anna: FlaskClient, content: bytes, name: str) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(app: Flask, anna: FlaskClient, content: bytes, name: str) -> None:
     assert upload(anna, content, name).status_code == 422
     assert all_words(app) == []
     assert files(app) == []
@@ -117,7 +119,7 @@ def test_a_decompression_bomb_is_not_unpacked(app: Flask, anna: FlaskClient, mon
     assert unpacked == []
 
 
-def test_what_hides_behind_the_pixels_is_gone(app: Flask, anna: FlaskClient) -> None:
+def test_metadata_of_a_picture_is_removed(app: Flask, anna: FlaskClient) -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     upload(anna, image("JPEG", exif=exif, comment=b"by Anna") + b"<script>alert(1)</script>", "photo.jpg")
@@ -173,7 +175,7 @@ def test_the_limit_comes_from_the_environment(make, monkeypatch: pytest.MonkeyPa
     assert make().config["MAX_CONTENT_LENGTH"] == 1000
 
 
-def test_zero_is_no_limit_as_it_is_to_nginx(make, anna_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_means_no_limit_as_in_nginx(make, anna_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_MAX_BODY", "0")
     app = make()
     assert app.config["MAX_CONTENT_LENGTH"] is None
@@ -184,7 +186,7 @@ def test_zero_is_no_limit_as_it_is_to_nginx(make, anna_id: int, monkeypatch: pyt
     assert body.read() == b"", "all was read before the answer"
 
 
-def test_a_picture_goes_with_its_word(app: Flask, anna: FlaskClient) -> None:
+def test_a_picture_is_deleted_with_its_word(app: Flask, anna: FlaskClient) -> None:
     upload(anna, image(), "tea.png")
     assert anna.post(f"/words/{all_words(app)[0].id}/delete").status_code == 302
     assert files(app) == []
@@ -202,7 +204,7 @@ def test_a_new_picture_replaces_the_old_one_and_one_can_be_removed(app: Flask, a
     assert all_words(app)[0].picture is None
 
 
-def test_a_picture_does_not_stay_when_its_word_can_not_be_saved(make, anna_id: int, monkeypatch) -> None:
+def test_a_picture_is_removed_when_its_word_cannot_be_saved(make, anna_id: int, monkeypatch) -> None:
     app = make(PROPAGATE_EXCEPTIONS=False)
     anna = log_in(app, "anna@example.com")
     monkeypatch.setattr("wordbook.words.routes.Word.TEXTS", ())  # A word without texts breaks the database's rules.
@@ -210,7 +212,7 @@ def test_a_picture_does_not_stay_when_its_word_can_not_be_saved(make, anna_id: i
     assert files(app) == []
 
 
-def test_a_word_that_is_deleted_while_somebody_changes_it(app: Flask, anna: FlaskClient, anna_id, monkeypatch) -> None:
+def test_a_word_deleted_during_a_change_is_reported(app: Flask, anna: FlaskClient, anna_id, monkeypatch) -> None:
     number = add_word(app, owner_id=anna_id)
 
     def deleted_meanwhile(given: FileStorage) -> pictures.Picture:
@@ -227,7 +229,7 @@ def test_a_word_that_is_deleted_while_somebody_changes_it(app: Flask, anna: Flas
 
 
 @pytest.mark.parametrize("name", ["../wordbook.db", "..%2fwordbook.db", "%2e%2e/wordbook.db", "nothing.png"])
-def test_nothing_else_is_served(app: Flask, client: FlaskClient, name: str) -> None:
+def test_no_other_file_is_served(app: Flask, client: FlaskClient, name: str) -> None:
     app.config["MEDIA_FOLDER"].mkdir()
     (app.config["MEDIA_FOLDER"].parent / "wordbook.db").write_text("secret", encoding="utf-8")
     assert client.get(f"/media/{name}").status_code == 404

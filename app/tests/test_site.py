@@ -88,7 +88,7 @@ def test_times_are_written_by_a_script_in_a_file(pages: dict[str, str], client: 
 @pytest.mark.parametrize(
     ("code", "chinese"), [(400, "这个请求有问题"), (403, "你没有权限"), (404, "找不到这一页"), (413, "文件太大了")]
 )
-def test_errors_have_a_page_of_the_site(app: Flask, code: int, chinese: str) -> None:
+def test_errors_have_a_page_in_the_sites_layout(app: Flask, code: int, chinese: str) -> None:
     app.add_url_rule("/error", "error", lambda: abort(code))
     page = app.test_client().get("/error")
     assert page.status_code == code
@@ -120,18 +120,18 @@ def test_an_error_keeps_its_headers(app: Flask, anna: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/account/reset/token", "/no-such-page", "/api/words"])
-def test_addresses_stay_on_this_site(client: FlaskClient, path: str) -> None:
+def test_urls_stay_on_this_site(client: FlaskClient, path: str) -> None:
     """A link from a mail is a key: no other site may read it in a Referer. Our own forms need one, over TLS."""
     assert client.get(path).headers["Referrer-Policy"] == "same-origin"
 
 
-def test_redirects_are_not_taken_for_errors(app: Flask) -> None:
+def test_redirects_are_not_treated_as_errors(app: Flask) -> None:
     app.add_url_rule("/folder/", "folder", lambda: "here")
     assert app.test_client().get("/folder").status_code == 308
 
 
 @pytest.mark.parametrize("given", ["nothing", "nonsense", "another's"])
-def test_a_form_that_our_page_did_not_send_changes_nothing(make, anna_id: int, given: str) -> None:
+def test_a_form_without_a_csrf_token_changes_nothing(make, anna_id: int, given: str) -> None:
     app = make(WTF_CSRF_ENABLED=True)
     anna, stranger = app.test_client(), app.test_client()
     token = token_of(anna)
@@ -150,7 +150,7 @@ def token_of(client: FlaskClient) -> str:
     return re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/account/login").text)[1]
 
 
-def test_only_our_names_are_answered_when_they_are_told(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_configured_host_names_are_served(make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_HOSTS", "words.example.com, .example.org")
     client = make().test_client()
     for host, status in (("words.example.com", 200), ("www.example.org", 200), ("evil.example", 400)):

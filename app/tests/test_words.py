@@ -31,12 +31,12 @@ def test_the_list_has_pages(app: Flask, client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "99", "9" * 40, "x", "", "1.5"])
-def test_a_page_that_does_not_exist_is_no_fault(app: Flask, client: FlaskClient, page: str) -> None:
+def test_a_missing_page_is_not_an_internal_error(app: Flask, client: FlaskClient, page: str) -> None:
     add_word(app)
     assert client.get("/", query_string={"page": page}).status_code == 200
 
 
-def test_the_query_is_not_handed_to_url_for(app: Flask, client: FlaskClient) -> None:
+def test_the_query_is_not_passed_to_url_for(app: Flask, client: FlaskClient) -> None:
     app.config["WORDS_PER_PAGE"] = 1
     add_word(app)
     add_word(app)
@@ -46,7 +46,7 @@ def test_the_query_is_not_handed_to_url_for(app: Flask, client: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("text", ["ORANGE", "橙", "squeezed", "鲜榨"])
-def test_a_search_looks_everywhere(app: Flask, client: FlaskClient, text: str) -> None:
+def test_a_search_covers_every_field(app: Flask, client: FlaskClient, text: str) -> None:
     add_word(app, "orange", "橙子", english_example="freshly squeezed", chinese_example="鲜榨的")
     add_word(app, "wind", "风")
     page = client.get("/", query_string={"q": text}).text
@@ -55,7 +55,7 @@ def test_a_search_looks_everywhere(app: Flask, client: FlaskClient, text: str) -
 
 
 @pytest.mark.parametrize("text", ["' OR 1=1 --", "'; DROP TABLE words; --", "%", "_", "\\", "\x00"])
-def test_a_search_takes_no_sql(app: Flask, client: FlaskClient, text: str) -> None:
+def test_a_search_cannot_inject_sql(app: Flask, client: FlaskClient, text: str) -> None:
     add_word(app)
     page = client.get("/", query_string={"q": text})
     assert page.status_code == 200
@@ -63,7 +63,7 @@ def test_a_search_takes_no_sql(app: Flask, client: FlaskClient, text: str) -> No
     assert len(all_words(app)) == 1
 
 
-def test_add_show_edit_and_delete(app: Flask, anna: FlaskClient) -> None:
+def test_a_word_is_added_shown_edited_and_deleted(app: Flask, anna: FlaskClient) -> None:
     page = anna.post("/words/add", data=TEA, follow_redirects=True)
     assert "Added 已添加: tea 茶" in page.text
     (word,) = all_words(app)
@@ -79,19 +79,19 @@ def test_add_show_edit_and_delete(app: Flask, anna: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("change", [{"english": ""}, {"chinese": "  "}, {"english": "x" * 101}, {"english": "\x00\n"}])
-def test_what_is_no_word_is_refused(app: Flask, anna: FlaskClient, change: dict[str, str]) -> None:
+def test_an_invalid_word_is_refused(app: Flask, anna: FlaskClient, change: dict[str, str]) -> None:
     assert anna.post("/words/add", data=TEA | change).status_code == 422
     assert all_words(app) == []
 
 
-def test_html_in_a_word_is_shown_and_not_run(app: Flask, anna: FlaskClient) -> None:
+def test_html_in_a_word_is_escaped(app: Flask, anna: FlaskClient) -> None:
     page = anna.post("/words/add", data=TEA | {"english": "<script>alert(1)</script>"}, follow_redirects=True)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
     for address in ("/", f"/words/{all_words(app)[0].id}", "/?q=<script>"):
         assert "<script>" not in anna.get(address).text
 
 
-def test_a_number_is_never_given_twice(app: Flask) -> None:
+def test_an_id_is_never_reused(app: Flask) -> None:
     first = add_word(app)
     admin = add_user(app, "admin@example.com", admin=True)
     assert log_in(app, "admin@example.com").post(f"/words/{first}/delete").status_code == 302
@@ -100,12 +100,12 @@ def test_a_number_is_never_given_twice(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "99", "9" * 30, "-1", "x"])
-def test_a_word_that_does_not_exist(client: FlaskClient, number: str) -> None:
+def test_a_missing_word_is_404(client: FlaskClient, number: str) -> None:
     assert client.get(f"/words/{number}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/words/add", "/words/{}/edit", "/words/{}/delete"])
-def test_who_has_not_logged_in_is_asked_to(app: Flask, client: FlaskClient, path: str) -> None:
+def test_an_anonymous_visitor_is_sent_to_the_login(app: Flask, client: FlaskClient, path: str) -> None:
     path = path.format(add_word(app))
     answer = client.post(path, data=TEA | {"english": "changed"})
     assert answer.status_code == 302
@@ -113,14 +113,14 @@ def test_who_has_not_logged_in_is_asked_to(app: Flask, client: FlaskClient, path
     assert [word.english for word in all_words(app)] == ["tea"]
 
 
-def test_after_logging_in_one_is_back_at_the_page(client: FlaskClient) -> None:
+def test_login_returns_to_the_requested_page(client: FlaskClient) -> None:
     answer = client.get("/words/add?a=1")
     assert answer.location == "/account/login?next=%2Fwords%2Fadd%3Fa%3D1"
     assert "请先登录" in client.get(answer.location).text
 
 
 @pytest.mark.parametrize("verb", ["edit", "delete"])
-def test_another_persons_word_is_out_of_reach(app: Flask, anna_id: int, ben: FlaskClient, verb: str) -> None:
+def test_a_word_of_another_account_cannot_be_changed(app: Flask, anna_id: int, ben: FlaskClient, verb: str) -> None:
     number = add_word(app, owner_id=anna_id)
     answer = ben.post(f"/words/{number}/{verb}", data=TEA | {"english": "changed"})
     assert answer.status_code == 403
@@ -129,7 +129,7 @@ def test_another_persons_word_is_out_of_reach(app: Flask, anna_id: int, ben: Fla
     assert f"/words/{number}/edit" not in ben.get(f"/words/{number}").text
 
 
-def test_a_word_of_nobody_is_the_admins(app: Flask, ben: FlaskClient, admin: FlaskClient) -> None:
+def test_only_admins_change_words_without_an_owner(app: Flask, ben: FlaskClient, admin: FlaskClient) -> None:
     number = add_word(app)
     assert ben.get(f"/words/{number}/edit").status_code == 403
     assert admin.post(f"/words/{number}/edit", data=TEA | {"english": "changed"}).status_code == 302

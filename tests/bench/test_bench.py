@@ -123,7 +123,7 @@ def test_a_step_changes_only_its_own_part_of_the_source(folder: Path) -> None:
     (cases.Step("nothing", 2, "pluggy"), "1 tasks"),
     (cases.Step("rollback", 2, "pluggy"), None),
 ])  # fmt: skip
-def test_a_run_without_the_timed_effect_is_no_result(step: cases.Step, words: str | None) -> None:
+def test_a_run_without_the_timed_effect_is_discarded(step: cases.Step, words: str | None) -> None:
     page = {"revision": 2, "packages": ["pluggy"], "server": 7}
     if words is None:
         source.check("web1", step, page, page, changed=1)

@@ -52,7 +52,7 @@ def stroked(svg: str, colour: str) -> list[list[float]]:
     return [figures(each) for each in drawn(svg).iter(f"{SVG}path") if f"stroke: {colour}" in str(each.get("style"))]
 
 
-def test_the_length_of_a_bar_is_its_figure() -> None:
+def test_the_length_of_a_bar_matches_its_figure() -> None:
     svg = chart.bars("Which <wins>?", "a second", ["one", "two"], [("a", [50, 100]), ("b", [0, 25])])
     # Of each colour the first rows are bars, and the last one is its mark in the legend.
     widths = [max(xs) - min(xs) for colour in chart.COLOURS[:2] for path in filled(svg, colour)[:2]

@@ -121,7 +121,7 @@ def test_a_refused_connection_is_a_failure(server: ThreadingHTTPServer) -> None:
     assert len(generator.report([]).failed) == 20
 
 
-def test_it_stops_at_its_limit_of_seconds(server: ThreadingHTTPServer) -> None:
+def test_the_load_stops_at_its_time_limit(server: ThreadingHTTPServer) -> None:
     generator = load(server, requests=10**9, seconds=0.2)
     assert not any(thread.is_alive() for thread in generator.threads)
     assert generator.report(server.stored).harm == {}

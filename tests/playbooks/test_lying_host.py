@@ -77,7 +77,7 @@ def lies(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("settings", [NONE, INJECT], ids=["facts apart", "facts as variables"])
-def test_facts_of_a_host_never_become_what_the_controller_goes_by(hosts: Hosts, tmp_path: Path, settings: Mapping):
+def test_facts_of_a_host_never_override_variables_of_the_controller(hosts: Hosts, tmp_path: Path, settings: Mapping):
     told = lies(tmp_path)
     # The first answer that only Ansible judges: a module of its own.
     lie = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": told}
@@ -94,7 +94,7 @@ def test_facts_of_a_host_never_become_what_the_controller_goes_by(hosts: Hosts, 
         assert [lie for lie in taken if f"`{lie}`" not in output] == []
 
 
-def test_nor_do_those_of_an_earlier_play_of_somebodys(hosts: Hosts, tmp_path: Path):
+def test_facts_of_an_earlier_play_never_override_variables_of_the_controller(hosts: Hosts, tmp_path: Path):
     told = lies(tmp_path)
     liar = hosts.add("liar", {"*": {"changed": False, "ansible_facts": told}})
     playbook = tmp_path / "play.yml"
@@ -106,7 +106,7 @@ def test_nor_do_those_of_an_earlier_play_of_somebodys(hosts: Hosts, tmp_path: Pa
     assert VAULT not in output
 
 
-def test_a_file_that_is_no_authority_is_neither_sent_nor_quoted(hosts: Hosts, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_authority_is_neither_sent_nor_quoted(hosts: Hosts, tmp_path: Path) -> None:
     ours = {"host_inspect": INSPECTED, "host_authorities": {"changed": False, "added": []}}
     told = {"command": {"changed": False, "stdout": "", "rc": 0}, "*": {"changed": False}}
     liar = hosts.add("liar", {**ours, **told})
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_authority_is_neither_sent_nor_quoted(hosts: Hosts, tm
 
 
 @pytest.mark.parametrize("settings", [NONE, INJECT], ids=["facts apart", "facts as variables"])
-def test_variables_of_every_kind_and_facts_of_other_names_are_nobodys_business(hosts: Hosts, settings: Mapping) -> None:
+def test_unrelated_variables_and_facts_are_accepted(hosts: Hosts, settings: Mapping) -> None:
     facts = {"ansible_hostname": "one", "packages": {"nginx": []}, "hostname": "one", "ansible_env": {"HOME": "/root"}}
     hosts.add("honest", {"release_status": WELL, "*": {"changed": False, "ansible_facts": facts}})
     ours = {"hostname": "web1", "my_ports": {80: "a", "https": "b", True: "c"}, "my_day": {"2026-11-29": 1, 2: [3]}}
@@ -150,7 +150,7 @@ NONSENSE: dict[str, Any] = {
 }
 
 
-def test_nonsense_is_named_with_its_host_and_others_go_on(hosts: Hosts) -> None:
+def test_an_invalid_answer_is_reported_with_its_host_and_other_hosts_continue(hosts: Hosts) -> None:
     hosts.add("honest", {"release_status": WELL})
     for number, nonsense in enumerate(NONSENSE.values()):
         hosts.add(f"liar{number}", {"release_status": nonsense})
@@ -163,7 +163,7 @@ def test_nonsense_is_named_with_its_host_and_others_go_on(hosts: Hosts) -> None:
         assert f"liar{number}  shop" not in output
 
 
-def test_what_a_host_says_is_shown_as_it_is_and_never_worked_out(hosts: Hosts, tmp_path: Path) -> None:
+def test_answers_of_a_host_are_printed_verbatim_and_never_templated(hosts: Hosts, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {mark}') }}}}"
     tags = [{"__ansible_type": "TrustedAsTemplate"}]
@@ -183,7 +183,7 @@ def modules_on_hosts(project: Path) -> list[Path]:
     return [path for path in project.glob("plugins/modules/*.py") if "def main(" in path.read_text()]
 
 
-def test_every_module_says_what_it_answers(project: Path) -> None:
+def test_every_module_documents_its_return_values(project: Path) -> None:
     checked = project / "plugins/plugin_utils/checked_module.py"
     for module in modules_on_hosts(project):
         returns = results.described(module)

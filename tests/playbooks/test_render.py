@@ -60,7 +60,7 @@ def test_every_host_gets_the_same_kinds_of_files_at_their_real_paths(build: Path
             assert file in files, (host, sorted(files))
 
 
-def test_processes_and_jobs_are_where_the_live_release_would_have_them(build: Path) -> None:
+def test_processes_and_jobs_are_at_the_paths_of_the_live_release(build: Path) -> None:
     programs = build / "web1/etc/supervisor/conf.d"
     assert {path.name for path in programs.glob("handbook-*")} == {
         f"handbook-{name}.conf" for name in ("blue", "nightly", "queue")
@@ -81,7 +81,7 @@ def test_secrets_are_masked(build: Path) -> None:
     assert 'SECRET_KEY="********"' in (build / "web1/srv/wordbook/live/release/environment").read_text()
 
 
-def test_supervisor_takes_the_programs(build: Path, tmp_path: Path) -> None:
+def test_supervisor_accepts_the_programs(build: Path, tmp_path: Path) -> None:
     for program in (build / "web1/etc/supervisor/conf.d").glob("*.conf"):
         config = tmp_path / "supervisord.conf"
         # The folder for logs is the host's; the parser wants one that is there.
@@ -91,14 +91,14 @@ def test_supervisor_takes_the_programs(build: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_gunicorn_takes_its_settings(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gunicorn_accepts_its_settings(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for settings in (build / "web1").glob("srv/*/live/release/gunicorn.conf.py"):
         monkeypatch.setattr(sys, "argv", ["gunicorn", "--config", str(settings), "wsgi:app"])
         assert WSGIApplication().cfg.workers >= 1
 
 
 @needs_nginx
-def test_nginx_takes_all_that_a_host_gets(build: Path, tmp_path: Path) -> None:
+def test_nginx_accepts_every_file_of_a_host(build: Path, tmp_path: Path) -> None:
     shutil.copytree(build / "web1/etc/nginx", tmp_path / "nginx", symlinks=True)
     shutil.copy(NGINX.parents[2] / "etc/nginx/mime.types", tmp_path / "nginx")
     for file in (path for path in (tmp_path / "nginx").rglob("*.conf") if not path.is_symlink()):

@@ -34,7 +34,7 @@ FOUND = {
         ("", ""),
     ],
 )
-def test_a_release_says_in_short_what_it_was_made_from(source: str, version: str) -> None:
+def test_a_release_shows_its_source_in_short(source: str, version: str) -> None:
     assert version_of({"source": source}) == version
 
 
@@ -46,7 +46,7 @@ def table(name: str, site_name: str = "", **hosts: dict) -> list[str]:
     return evaluate(f"lookup('wsgi.sites.table', '{name}')", variables).splitlines()
 
 
-def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
+def test_the_status_table_has_the_minimal_width() -> None:
     page = {"wordbook": {"url": "http://shop.example.com/"}, "blog": {}, "gone": {"state": "absent"}}
     header, well, *others = table(
         "status",
@@ -64,7 +64,7 @@ def test_the_status_table_is_as_narrow_as_it_can_be() -> None:
     ]
 
 
-def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
+def test_processes_have_a_column_only_if_a_site_has_any() -> None:
     working = {**FOUND, "site": "shop", "processes": "1/2", "troubles": "queue does not stay up"}
     page = {"wordbook": {"url": "http://wordbook/"}, "shop": {"url": "http://shop/"}, "blog": {}}
     header, *rows = table("status", web1={"sites": page, "release_status": {"sites": [FOUND, working]}})
@@ -76,20 +76,20 @@ def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
     assert " ".join(rows[2].split()) == "web1 blog - - - - NO - not on this host yet: ansible-playbook site.yml"
 
 
-def test_a_site_that_is_shut_is_said_to_be() -> None:
+def test_the_status_shows_maintenance() -> None:
     shut = {**FOUND, "shut": "shut since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
     page = {"wordbook": {"url": "http://wordbook/"}}
     _header, row = table("status", web1={"sites": page, "release_status": {"sites": [shut]}})
     assert row.endswith(f"yes      http://wordbook/, {shut['shut']} (odd)")
 
 
-def test_of_one_site_that_is_asked_for_only_that_is_shown() -> None:
+def test_the_table_of_one_site_shows_only_that_site() -> None:
     hosts = {"web1": {"sites": {"wordbook": {}, "blog": {}}, "release_status": {"sites": []}}}
     _header, *rows = table("status", site_name="blog", **hosts)
     assert [row.split()[:2] for row in rows] == [["web1", "blog"]]
 
 
-def test_the_releases_stand_above_the_history() -> None:
+def test_releases_are_listed_above_the_history() -> None:
     kept = {"release": "r1", "mark": "live", "live_since": "2026-11-21T03:45:00Z", "by": "a@b", "source": "folder app"}
     done = {"time": "2026-11-21T03:45:00Z", "action": "deploy", "result": "ok", "release": "r1", "seconds": "9.1"}
     sites = [{"site": "shop", "releases": [kept], "history": [done]}, {"site": "new", "releases": [], "history": []}]
@@ -103,6 +103,6 @@ def test_the_releases_stand_above_the_history() -> None:
     ]
 
 
-def test_an_unknown_table_is_refused_with_the_names_of_those_that_exist() -> None:
+def test_an_unknown_table_is_refused_with_the_valid_names() -> None:
     with pytest.raises(AnsibleError, match="no table 'stats'; there are: certificates, releases, status"):
         evaluate("lookup('wsgi.sites.table', 'stats')", {})

@@ -38,7 +38,7 @@ def put(build: Path, name: str, content: str | None = None, link: Path | None = 
     return path
 
 
-def test_nobody_else_reads_a_file_at_any_moment(render: ModuleType, tmp_path: Path, monkeypatch) -> None:
+def test_a_file_is_never_readable_by_others(render: ModuleType, tmp_path: Path, monkeypatch) -> None:
     seen: list[int] = []
     real = os.fdopen
 
@@ -57,7 +57,7 @@ def test_nobody_else_reads_a_file_at_any_moment(render: ModuleType, tmp_path: Pa
     assert [path.name for path in (build / "web1/srv/shop").iterdir()] == ["environment"]
 
 
-def test_what_an_earlier_version_has_left_is_closed_and_goes_on(render: ModuleType, tmp_path: Path) -> None:
+def test_files_of_an_earlier_version_become_private(render: ModuleType, tmp_path: Path) -> None:
     build = tmp_path / "build"
     file = put(build, "etc/nginx/sites-available/shop.conf", "server {}\n")
     link = put(build, "etc/nginx/sites-enabled/shop.conf", link=Path("/etc/nginx/sites-available/shop.conf"))
@@ -86,7 +86,7 @@ def test_no_file_is_written_through_a_link(render: ModuleType, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["", "srv", "srv/shop"])
-def test_no_link_leads_a_file_elsewhere(render: ModuleType, tmp_path: Path, name: str) -> None:
+def test_no_file_is_written_through_a_linked_folder(render: ModuleType, tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside/shop"
     outside.mkdir(parents=True)
     path = tmp_path / "build/web1" / name
@@ -97,7 +97,7 @@ def test_no_link_leads_a_file_elsewhere(render: ModuleType, tmp_path: Path, name
     assert not list(outside.iterdir())
 
 
-def test_what_is_in_the_way_is_named_with_its_remedy(render: ModuleType, tmp_path: Path) -> None:
+def test_an_obstacle_is_named_with_the_remedy(render: ModuleType, tmp_path: Path) -> None:
     file = put(tmp_path / "build", "srv/shop", "a file")
     with pytest.raises(AnsibleActionFail, match=rf"{file} is a file.*; remove it, and run again"):
         render.write("web1", "/srv/shop/environment", SECRET)
@@ -125,7 +125,7 @@ def test_a_folder_of_another_user_is_not_used(render: ModuleType, tmp_path: Path
 
 
 @pytest.mark.parametrize(("host", "path"), [("web1", "/../x"), ("web1", "/etc/../../x"), ("..", "/x"), ("a/b", "/x")])
-def test_no_path_leads_out(render: ModuleType, tmp_path: Path, host: str, path: str) -> None:
+def test_no_path_outside_of_build_is_written(render: ModuleType, tmp_path: Path, host: str, path: str) -> None:
     with pytest.raises(AnsibleActionFail, match="leads out of"):
         render.write(host, path, SECRET)
     assert not (tmp_path / "build").exists()

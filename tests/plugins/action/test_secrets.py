@@ -106,14 +106,14 @@ def test_removing_a_site_leaves_its_secret(inventory):
     assert set(kept(inventory)) == {"shop", "other"}
 
 
-def test_a_file_that_others_could_read_is_closed(inventory):
+def test_a_file_readable_by_others_becomes_private(inventory):
     made = keep(inventory, mode=0o644)
     preflight(inventory)
     assert kept(inventory) == made
     assert (inventory / ".secrets.yml").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_lookup_gives_texts_and_the_operators_own_value_wins(inventory):
+def test_the_lookup_returns_text_and_the_operators_value_takes_precedence(inventory):
     found, output = looked_up(inventory, "-vvv")
     made = kept(inventory)["shop"]["SECRET_KEY"]
     assert found["shop"] == {
@@ -124,7 +124,7 @@ def test_the_lookup_gives_texts_and_the_operators_own_value_wins(inventory):
     assert made not in output
 
 
-def test_with_a_vault_password_the_file_is_encrypted_and_reads_back_the_same(inventory):
+def test_with_a_vault_password_the_file_is_encrypted_and_reads_back(inventory):
     before = keep(inventory)
     password = inventory.parent / "password"
     password.write_text("correct horse\n")
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_named_and_left_alone(inventory):
     assert (inventory / ".secrets.yml").read_text() == "shop: [half\n"
 
 
-def test_an_inventory_that_is_no_file_has_no_place_for_secrets(tmp_path):
+def test_an_inventory_that_is_not_a_file_has_no_secrets_file(tmp_path):
     page = tmp_path / "page.yml"
     page.write_text(yaml.safe_dump({"sites": {"shop": GOOD}}))
     output = preflight("solo,", "-e", f"@{page}", check=False)
@@ -217,7 +217,7 @@ def keeper(module: ModuleType, check_mode: bool = False):
     return action
 
 
-def test_a_lock_that_another_user_holds_on_the_folder_stops_no_run(inventory):
+def test_a_lock_of_another_user_on_the_folder_blocks_no_run(inventory):
     inventory.chmod(0o755)
     with held(inventory, 65534 if os.geteuid() == 0 else os.geteuid()) as holder:
         preflight(inventory)
@@ -226,7 +226,7 @@ def test_a_lock_that_another_user_holds_on_the_folder_stops_no_run(inventory):
     assert not (inventory / ".secrets.yml.lock").exists()
 
 
-def test_the_lock_file_is_its_owners_alone_and_names_the_run(tmp_path, secrets_plugin):
+def test_the_lock_file_is_private_and_names_the_run(tmp_path, secrets_plugin):
     lock = tmp_path / ".secrets.yml.lock"
     lock.write_text("left by a run that was killed\n" * 10)
     with secrets_plugin.locked(tmp_path):
@@ -238,7 +238,7 @@ def test_the_lock_file_is_its_owners_alone_and_names_the_run(tmp_path, secrets_p
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "folder"])
-def test_something_else_in_place_of_the_lock_file_is_refused(tmp_path, secrets_plugin, kind):
+def test_a_lock_file_of_another_type_is_refused(tmp_path, secrets_plugin, kind):
     folder, other = tmp_path / "inventory", tmp_path / "other"
     folder.mkdir()
     lock = folder / ".secrets.yml.lock"
@@ -258,7 +258,7 @@ def test_something_else_in_place_of_the_lock_file_is_refused(tmp_path, secrets_p
     assert not (folder / ".secrets.yml").exists()
 
 
-def test_a_run_that_waits_too_long_names_the_run_that_it_waits_for(tmp_path, secrets_plugin, monkeypatch):
+def test_a_run_that_waits_too_long_names_the_run_with_the_lock(tmp_path, secrets_plugin, monkeypatch):
     monkeypatch.setattr(secrets_plugin, "PATIENCE", 0.2)
     lock = tmp_path / ".secrets.yml.lock"
     lock.write_text("PID 4242, user alice\n")
@@ -279,7 +279,7 @@ def test_a_run_with_nothing_to_make_needs_no_lock(tmp_path, secrets_plugin):
     assert said == ["Would make a SECRET_KEY for mill"]
 
 
-def test_runs_at_once_make_one_secret(tmp_path, secrets_plugin):
+def test_simultaneous_runs_make_one_secret(tmp_path, secrets_plugin):
     context = get_context("fork")
     everyone, results = context.Barrier(4), context.Queue()
 

@@ -34,7 +34,7 @@ def program(host: str, name: str) -> dict[str, str]:
     return {"section": section, **parser[section]}
 
 
-def test_a_process_is_as_many_as_it_says_with_its_own_end() -> None:
+def test_a_process_has_its_own_count_and_stop_signal() -> None:
     found = program("one", "queue")
     assert found["section"] == "program:shop-queue"
     assert found["command"] == "/usr/local/lib/sites/launcher /srv/shop process queue %(process_num)d"
@@ -43,7 +43,7 @@ def test_a_process_is_as_many_as_it_says_with_its_own_end() -> None:
     assert found["stdout_logfile"] == "/var/log/shop/queue.log"
 
 
-def test_a_job_waits_for_cron_whose_line_holds_nothing_of_its_command() -> None:
+def test_a_cron_line_contains_nothing_of_the_jobs_command() -> None:
     found = program("one", "nightly")
     assert (found["autostart"], found["autorestart"], found["startsecs"]) == ("false", "false", "0")
     assert (found["stopsignal"], found["stopwaitsecs"], found["numprocs"]) == ("TERM", "30", "1")
@@ -52,13 +52,13 @@ def test_a_job_waits_for_cron_whose_line_holds_nothing_of_its_command() -> None:
     assert crontab.endswith("\n15 3 * * * root /usr/local/bin/shop-ctl job nightly\n"), "cron wants its last newline"
 
 
-def test_a_host_runs_only_what_names_it_or_no_host() -> None:
+def test_a_host_runs_only_processes_for_it_or_for_all_hosts() -> None:
     assert set(of_release("__release_process_manifest", "one")) == {"nightly", "queue", "scheduler"}
     assert set(of_release("__release_process_manifest", "two")) == {"nightly", "queue"}
     assert "program-scheduler.conf" not in of_release("release_files", "two")
 
 
-def test_the_launcher_finds_the_words_of_the_command() -> None:
+def test_the_manifest_has_the_arguments_of_the_command() -> None:
     found = of_release("__release_process_manifest", "one")["queue"]
     assert found == {
         "kind": "process", "command": ["python", "worker.py", "--name", "a b"], "count": 3, "stop_signal": "INT",
@@ -67,7 +67,7 @@ def test_the_launcher_finds_the_words_of_the_command() -> None:
 
 
 @pytest.mark.parametrize("of", ["release_files", "__release_process_manifest"])
-def test_a_site_without_any_has_nothing_of_it(of: str) -> None:
+def test_a_site_without_processes_has_no_files_for_them(of: str) -> None:
     found = of_release(of, "one", {"server_names": ["shop.example.com"]})
     assert set(found) == (
         {"gunicorn.conf.py", "wsgi_middleware.py", "program-blue.conf", "program-green.conf"}

@@ -70,16 +70,16 @@ end shop on web1
 """
 
 
-def test_the_roles_own_is_rendered_as_it_reads(layered, root):
+def test_the_template_of_the_role_is_rendered(layered, root):
     assert layered(root, "web/site.conf.j2") == OWN
 
 
-def test_an_override_for_all_sites_wins_over_the_roles(layered, root):
+def test_an_override_for_all_sites_replaces_the_roles_template(layered, root):
     put(root, "templates/site.conf.j2", "all {{ template_origin }}\n")
     assert layered(root, "web/site.conf.j2") == "all templates/site.conf.j2\n"
 
 
-def test_an_override_for_one_site_wins_over_both_and_for_that_site_only(layered, root):
+def test_an_override_for_one_site_replaces_both_for_that_site_only(layered, root):
     put(root, "templates/site.conf.j2", "all\n")
     put(root, "templates/shop/site.conf.j2", "{{ template_origin }}\n")
     assert layered(root, "web/site.conf.j2") == "templates/shop/site.conf.j2\n"
@@ -87,7 +87,7 @@ def test_an_override_for_one_site_wins_over_both_and_for_that_site_only(layered,
 
 
 @pytest.mark.parametrize("place", ["templates/site.conf.j2", "templates/shop/site.conf.j2"])
-def test_extends_finds_the_roles_copy_and_fills_a_block(layered, root, place):
+def test_extends_finds_the_roles_template_and_overrides_a_block(layered, root, place):
     put(root, place, "{% extends 'site.conf.j2' %}\n{% block extra %}\nmine\n{{ super() -}}\n{% endblock %}\n")
     mine = OWN.replace("roles/web/templates/site.conf.j2", place).replace("    user", "mine\n    user")
     assert layered(root, "web/site.conf.j2") == mine
@@ -106,14 +106,14 @@ def test_keyword_arguments_become_variables_and_a_template_without_a_site_has_no
     assert out == "green False roles/web/templates/daemon.conf.j2\n"
 
 
-def test_overrides_may_lie_elsewhere(layered, root, tmp_path):
+def test_the_folder_of_overrides_is_configurable(layered, root, tmp_path):
     put(root, "elsewhere/shop/site.conf.j2", "{{ template_origin }}\n")
     assert layered(root, "web/site.conf.j2", "site=site_entry, operator_templates='elsewhere'") == (
         "elsewhere/shop/site.conf.j2\n"
     )
 
 
-def test_an_escape_in_an_expression_is_read_as_in_any_jinja_file(layered, root):
+def test_an_escape_in_an_expression_follows_the_rules_of_jinja(layered, root):
     put(root, "templates/site.conf.j2", "{{ 'a\\tb' }}\n")
     assert layered(root, "web/site.conf.j2") == "a\tb\n"
 
@@ -158,7 +158,7 @@ def test_a_broken_override_is_named_with_its_line_and_a_remedy_and_without_value
     assert "move templates/shop/site.conf.j2 away to go back to roles/web/templates/site.conf.j2" in message
 
 
-def test_an_error_in_the_roles_copy_names_that_file(layered, root):
+def test_an_error_in_the_roles_template_names_that_file(layered, root):
     own = root / "roles/web/templates/site.conf.j2"
     own.write_text(own.read_text() + "{{ site.missing_thing }}\n")
     put(root, "templates/shop/site.conf.j2", EXTENDS + "{% endblock %}\n")
@@ -168,12 +168,12 @@ def test_an_error_in_the_roles_copy_names_that_file(layered, root):
         layered(root, "web/site.conf.j2")
 
 
-def test_a_template_that_is_nowhere_says_where_it_was_looked_for(layered, root):
+def test_a_missing_template_is_reported_with_the_searched_folders(layered, root):
     with pytest.raises(Exception, match=r"looked for templates/shop/x\.j2, templates/x\.j2, roles/web/templates/x\.j2"):
         layered(root, "web/x.j2")
 
 
-def test_a_playbook_renders_through_it_and_shows_no_value_of_a_broken_override(tmp_path):
+def test_a_playbook_uses_the_lookup_and_shows_no_value_of_a_broken_override(tmp_path):
     overrides = tmp_path / "overrides/shop"
     overrides.mkdir(parents=True)
     (overrides / "never.j2").write_text("one\n{{ site_entry.env.TOKEN | from_json }}\n")

@@ -20,5 +20,5 @@ from ansible_collections.wsgi.sites.plugins.lookup.uwsgi_directives import words
         ("# proxy_buffering off;\nadd_header X-A b;\nproxy_buffering off;", ["uwsgi_buffering off;"]),
     ],
 )
-def test_what_means_the_same_is_kept(said: str, meant: list[str]) -> None:
+def test_equivalent_directives_are_kept(said: str, meant: list[str]) -> None:
     assert words(said) == meant

@@ -42,7 +42,7 @@ def module(plugin, folder, monkeypatch):
     return loaded
 
 
-def test_the_file_is_laid_down_once_for_root_alone_and_goes_with_the_setting(module):
+def test_the_file_is_installed_once_for_root_only_and_removed_with_the_setting(module):
     assert run(module, http_proxy=PROXY)["changed"] and not run(module, http_proxy=PROXY)["changed"]
     assert module.FILE.stat().st_mode & 0o777 == 0o600 and CANARY in module.FILE.read_text()
     module.FILE.chmod(0o644)
@@ -59,7 +59,7 @@ def test_check_mode_writes_and_shows_nothing(module):
 
 
 @pytest.mark.parametrize("url", [f'http://a:{CANARY}"; x@h:1', f"http://a:{CANARY}\n@h", f"{CANARY}:3128"])
-def test_what_is_no_url_is_refused_without_quoting_it(module, url):
+def test_an_invalid_url_is_refused_without_quoting_it(module, url):
     done = run(module, http_proxy=url)
     assert done["failed"] and "host_http_proxy" in done["msg"] and CANARY not in str(done)
     assert not module.FILE.exists()
@@ -81,7 +81,7 @@ def apt_update(folder: Path, mirror: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt")
-def test_apt_goes_through_it_but_not_to_names_that_are_reached_without(module, folder):
+def test_apt_uses_the_proxy_except_for_no_proxy_names(module, folder):
     (folder / "mirror").mkdir()
     (folder / "mirror/Packages").write_text("")
     with served(folder / "mirror") as mirror, proxy() as through:
@@ -111,7 +111,7 @@ def of_debian() -> bool:
 
 
 @pytest.mark.skipif(not of_debian(), reason="the role is for Debian")
-def test_the_role_shows_nothing_of_it_however_much_one_asks(tmp_path):
+def test_the_role_never_shows_the_proxy_at_any_verbosity(tmp_path):
     inventory = write_inventory(tmp_path / "inventory", {"sites": {}, "host_http_proxy": PROXY})
     playbook = tmp_path / "host.yml"
     playbook.write_text(ROLE)

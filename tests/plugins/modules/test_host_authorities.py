@@ -50,7 +50,7 @@ def host(tmp_path, plugin, monkeypatch) -> Host:
     return Host(tmp_path, plugin("plugins/modules/host_authorities.py"), monkeypatch)
 
 
-def test_an_authority_gets_into_the_systems_bundle_once(host: Host, authority):
+def test_an_authority_is_added_to_the_systems_bundle_once(host: Host, authority):
     done = host.trust(ours=authority)
     assert done["changed"] and done["added"] == ["ours"]
     assert authority.strip() in host.bundle.read_text()
@@ -59,20 +59,20 @@ def test_an_authority_gets_into_the_systems_bundle_once(host: Host, authority):
     assert not again["changed"] and again["added"] == []
 
 
-def test_a_file_from_windows_is_no_change_for_ever(host: Host, authority):
+def test_a_file_with_windows_line_ends_is_installed_once(host: Host, authority):
     assert host.trust(ours=authority.replace("\n", "\r\n"))["changed"]
     assert not host.trust(ours=authority.replace("\n", "\r\n"))["changed"]
     assert not host.trust(ours=f"\n{authority}\n\n")["changed"]
 
 
-def test_a_run_that_was_cut_off_before_the_bundle_was_made_is_made_good(host: Host, authority):
+def test_the_next_run_completes_one_interrupted_before_the_systems_bundle(host: Host, authority):
     host.own.mkdir()
     (host.own / "ours.crt").write_text(authority)
     host.bundle.write_text("")
     assert host.trust(ours=authority)["changed"] and authority.strip() in host.bundle.read_text()
 
 
-def test_a_renewed_authority_takes_the_place_of_the_old_one(host: Host, authority):
+def test_a_renewed_authority_replaces_the_old_one(host: Host, authority):
     host.own.mkdir()
     (host.own / "ours.crt").write_text("old")
     host.bundle.write_text(authority)  # from elsewhere
@@ -80,13 +80,13 @@ def test_a_renewed_authority_takes_the_place_of_the_old_one(host: Host, authorit
     assert (host.own / "ours.crt").read_text() == authority
 
 
-def test_check_mode_tells_and_touches_nothing(host: Host, authority):
+def test_check_mode_reports_and_changes_nothing(host: Host, authority):
     done = host.trust(check_mode=True, ours=authority)
     assert done["changed"] and done["added"] == ["ours"]
     assert not host.own.exists() and not host.bundle.exists()
 
 
-def test_what_is_no_certificate_is_named_with_its_remedy(host: Host, authority):
+def test_a_file_that_is_not_a_certificate_is_refused_with_the_remedy(host: Host, authority):
     done = host.trust(ours=authority, der="0\x82\x03")
     assert done["failed"] and "host_ca_certificates: der is no PEM certificate" in done["msg"]
     assert "openssl x509 -inform der" in done["msg"] and not host.own.exists()

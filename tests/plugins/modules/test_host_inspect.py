@@ -66,7 +66,7 @@ def only(found: list[str]) -> str:
     return found[0]
 
 
-def test_a_bare_host_is_free(host: Fake):
+def test_a_bare_host_has_no_collision(host: Fake):
     assert host.collisions(bind=["0.0.0.0:5000"]) == []
 
 
@@ -77,7 +77,7 @@ def test_apache_on_port_80_is_named(host: Fake):
     assert "Port 80" in found and "apache2 (process 77)" in found and "systemctl disable --now apache2" in found
 
 
-def test_who_holds_the_port_of_https_is_named_with_its_key(host: Fake):
+def test_the_program_on_the_https_port_is_named_with_the_key_to_change(host: Fake):
     host.listen(443, 111, "00000000")
     host.process(77, "haproxy", 111)
     assert host.collisions() == []
@@ -91,7 +91,7 @@ def test_nginx_on_port_80_is_no_collision(host: Fake):
     assert host.collisions() == []
 
 
-def test_a_listener_that_nobody_shows_to_hold_is_a_collision(host: Fake):
+def test_a_listener_without_a_known_process_is_a_collision(host: Fake):
     host.listen(80, 111)
     assert "a process that this host does not show" in only(host.collisions())
 
@@ -101,7 +101,7 @@ def test_another_port_is_no_collision(host: Fake):
     assert host.collisions() == []
 
 
-def test_a_bind_that_is_taken_is_named_unless_the_site_itself_holds_it(host: Fake):
+def test_a_bind_address_in_use_is_named_unless_the_site_itself_uses_it(host: Fake):
     host.listen(5000, 111)
     host.process(77, "node", 111)
     assert "bind 0.0.0.0:5000 is taken by node" in only(host.collisions(bind=["0.0.0.0:5000"]))
@@ -115,7 +115,7 @@ def test_the_sites_own_listener_is_no_collision(host: Fake):
     assert host.collisions(bind=["0.0.0.0:5000"]) == []
 
 
-def test_a_listener_that_may_not_be_looked_at_is_the_sites_own_if_its_live_release_says_so(host: Fake):
+def test_an_unreadable_listener_counts_as_the_sites_if_its_live_release_binds_it(host: Fake):
     host.listen(5000, inode=7, address="00000000")
     host.record(name="shop", root="/srv/shop", user="shop")
     found = host.collisions(bind=["0.0.0.0:5000"])
@@ -124,7 +124,7 @@ def test_a_listener_that_may_not_be_looked_at_is_the_sites_own_if_its_live_relea
     assert host.collisions(bind=["0.0.0.0:5000"]) == []
 
 
-def test_other_nginx_sites_with_our_name_or_every_name_are_named(host: Fake):
+def test_other_nginx_sites_with_the_same_or_a_catch_all_name_are_named(host: Fake):
     host.put(
         "/etc/nginx/nginx.conf", "events {}\nhttp { include /etc/nginx/sites-enabled/*; include conf.d/*.conf; }\n"
     )
@@ -142,7 +142,7 @@ def test_other_nginx_sites_with_our_name_or_every_name_are_named(host: Fake):
     assert any("conf.d/all.conf is the default_server of port 80" in each for each in found)
 
 
-def test_our_own_and_the_distributions_blocks_are_no_collision(host: Fake):
+def test_own_and_distribution_server_blocks_are_no_collision(host: Fake):
     host.put("/etc/nginx/nginx.conf", MADE + "http { include /etc/nginx/sites-enabled/*; }\n")
     host.put(
         "/etc/nginx/sites-enabled/shop.conf",
@@ -191,7 +191,7 @@ def test_the_sites_name_is_free_or_recorded(host: Fake, path, text, words):
 
 
 @pytest.mark.parametrize("path", ["/srv/shop2/x", "/etc/systemd/system/shop2.service"])
-def test_a_longer_name_is_another(host: Fake, path):
+def test_a_longer_name_is_a_different_name(host: Fake, path):
     host.put(path, "ExecStart=/srv/shop2/bin/x")
     assert host.collisions() == []
 
@@ -201,12 +201,12 @@ def test_an_empty_root_may_be_a_mount_point(host: Fake):
     assert host.collisions() == []
 
 
-def test_a_site_does_not_move_by_itself(host: Fake):
+def test_a_changed_root_is_refused(host: Fake):
     host.record(name="shop", root="/data/shop", user="shop")
     assert "with root /data/shop, and the site config says /srv/shop" in only(host.collisions())
 
 
-def test_everything_comes_at_once(host: Fake):
+def test_all_collisions_are_reported_at_once(host: Fake):
     host.listen(80, 111)
     host.put("/etc/passwd", "shop:x:1:1::/:\n")
     host.put("/srv/shop/x")
@@ -222,7 +222,7 @@ def test_a_real_listener_on_this_machine_is_found():
         assert f"(process {os.getpid()})" in only(found)
 
 
-def test_the_little_that_the_roles_go_by_is_told_as_ansible_would(host: Fake):
+def test_the_returned_facts_match_those_of_ansible(host: Fake):
     host.put("/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n')
     facts = Host(host.root).facts()
     assert facts["ansible_distribution_release"] == "trixie"

@@ -82,7 +82,7 @@ def host(tmp_path, plugin, unpacked, monkeypatch) -> Host:
     return Host(tmp_path, plugin(MODULE), monkeypatch)
 
 
-def test_installs_what_the_lock_names_once(host: Host, wheel, monkeypatch):
+def test_the_locked_version_is_installed_once(host: Host, wheel, monkeypatch):
     monkeypatch.setattr(host.module, "PIP", str(wheel))
     lock = host.publish("1.0")
     host.publish("2.0")
@@ -92,13 +92,13 @@ def test_installs_what_the_lock_names_once(host: Host, wheel, monkeypatch):
     assert not host.install(lock)["changed"]
 
 
-def test_another_lock_brings_another_uv(host: Host):
+def test_another_lock_installs_another_uv(host: Host):
     host.install(host.publish("1.0"))
     assert host.install(host.publish("2.0"))["changed"]
     assert host.version() == "2.0"
 
 
-def test_what_is_not_the_locked_file_is_refused_and_the_old_one_stays(host: Host):
+def test_a_file_with_another_hash_is_refused_and_the_old_uv_stays(host: Host):
     old = host.publish("1.0")
     host.install(old)
     done = host.install("uv==2.0 --hash=sha256:" + "0" * 64 + "\n" if host.publish("2.0") else "")
@@ -113,7 +113,7 @@ def test_a_lock_without_hashes_installs_nothing(host: Host):
 
 
 @pytest.mark.parametrize("lost", ["uv", "uv.txt"])
-def test_a_run_that_was_cut_off_between_the_two_files_is_made_good(host: Host, lost):
+def test_the_next_run_completes_one_interrupted_between_the_two_files(host: Host, lost):
     lock = host.publish("1.0")
     host.install(lock)
     (host.library / lost).unlink()
@@ -121,18 +121,18 @@ def test_a_run_that_was_cut_off_between_the_two_files_is_made_good(host: Host, l
     assert host.version() == "1.0" and not host.install(lock)["changed"]
 
 
-def test_check_mode_tells_and_touches_nothing(host: Host):
+def test_check_mode_reports_and_changes_nothing(host: Host):
     assert host.install(host.publish("1.0"), check_mode=True)["changed"]
     assert not host.library.exists()
 
 
-def test_a_host_without_debians_pip_says_which_package(host: Host, monkeypatch):
+def test_a_host_without_debians_pip_is_told_the_package(host: Host, monkeypatch):
     monkeypatch.setattr(host.module, "PIP", "/nowhere/pip-*.whl")
     done = host.install(host.publish("1.0"))
     assert done["failed"] and "python3-pip-whl" in done["msg"]
 
 
-def test_it_comes_through_a_proxy_and_the_proxys_password_is_never_shown(host: Host):
+def test_uv_is_downloaded_through_a_proxy_without_showing_its_password(host: Host):
     lock = host.publish("1.0")
     with served(host.index.parents[1]) as mirror, proxy() as through:
         index = f"{mirror}/simple/"

@@ -18,7 +18,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "sites"
 
 
-def test_both_are_installed_once_and_replaced_when_they_differ(library: Path) -> None:
+def test_both_programs_are_installed_once_and_replaced_when_they_differ(library: Path) -> None:
     both = [library / "launcher", library / "scaler"]
     assert ensure(check_mode=True) == both
     assert not library.exists()
@@ -32,7 +32,7 @@ def test_both_are_installed_once_and_replaced_when_they_differ(library: Path) ->
     assert (library / "scaler").stat().st_mode & 0o777 == 0o755
 
 
-def test_each_runs_by_the_systems_python_alone(library: Path) -> None:
+def test_each_program_needs_the_systems_python_only(library: Path) -> None:
     ensure(check_mode=False)
     for name in PROGRAMS:
         done = subprocess.run([library / name], capture_output=True, text=True, check=False, env={}, cwd="/")
@@ -41,7 +41,7 @@ def test_each_runs_by_the_systems_python_alone(library: Path) -> None:
 
 
 @pytest.mark.parametrize("module", PROGRAMS.values())
-def test_neither_carries_what_it_does_not_need(module: str) -> None:
+def test_neither_program_contains_unused_modules(module: str) -> None:
     names = {name.removeprefix(f"{ENGINE}.") for name in needed(f"{ENGINE}.{module}")}
     assert module in names
     assert not {name for name in names if name.startswith(("daemons.", "packages.", "certificates."))}

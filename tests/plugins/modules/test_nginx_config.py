@@ -90,7 +90,7 @@ def answers(port: int) -> bool:
         return peer.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_lays_files_reloads_once_and_then_changes_nothing(host: Host):
+def test_files_are_installed_and_loaded_once(host: Host):
     assert host.ensure(files=host.main())["changed"]
     host.rig.start()
     port = free_port()
@@ -101,13 +101,13 @@ def test_lays_files_reloads_once_and_then_changes_nothing(host: Host):
     assert not again["changed"] and not again["reloaded"]
 
 
-def test_started_after_the_files_were_laid_needs_no_reload(host: Host):
+def test_an_nginx_started_after_the_installation_needs_no_reload(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     assert not host.ensure(files=host.main())["changed"]
 
 
-def test_a_broken_file_changes_nothing_and_nginx_is_quoted_with_the_real_path(host: Host):
+def test_a_broken_file_changes_nothing_and_the_error_names_the_real_path(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     before = host.snapshot()
@@ -125,7 +125,7 @@ def test_a_broken_file_is_found_through_absolute_and_relative_includes(host: Hos
         host.ensure(**host.site("nonsense on;\n"))
 
 
-def test_a_file_can_be_judged_without_being_laid_down(host: Host):
+def test_a_file_can_be_tested_without_installation(host: Host):
     host.ensure(files=host.main())
     before = host.snapshot()
     assert host.ensure(**host.site("server { listen 127.0.0.1:1; }\n"), test_only=True)["changed"] is False
@@ -134,7 +134,7 @@ def test_a_file_can_be_judged_without_being_laid_down(host: Host):
     assert host.snapshot() == before
 
 
-def test_a_port_that_is_taken_brings_the_old_files_back(host: Host):
+def test_a_port_in_use_restores_the_old_files(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     before = host.snapshot()
@@ -146,7 +146,7 @@ def test_a_port_that_is_taken_brings_the_old_files_back(host: Host):
     assert host.snapshot() == before and answers(host.port)
 
 
-def test_a_run_that_was_killed_before_the_reload_is_made_good(host: Host):
+def test_the_next_run_completes_one_killed_before_the_reload(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     host.ensure(files=host.main())
@@ -178,7 +178,7 @@ def encrypted(host: Host):
     return SimpleNamespace(site=site, exchange=exchange, served=lambda: talk(port).certificate, port=port)
 
 
-def test_a_new_certificate_is_loaded_also_after_a_run_that_was_killed_before_the_reload(host: Host, encrypted):
+def test_the_next_run_loads_the_certificate_of_one_killed_before_the_reload(host: Host, encrypted):
     host.ensure(files=host.main())
     host.rig.start()
     first = encrypted.exchange()
@@ -202,7 +202,7 @@ def test_a_certificate_that_nginx_read_when_it_started_needs_no_reload(host: Hos
     assert not host.ensure(**encrypted.site)["changed"]
 
 
-def test_check_mode_bears_that_the_certificate_is_not_there_yet(host: Host, encrypted):
+def test_check_mode_accepts_a_missing_certificate(host: Host, encrypted):
     host.ensure(files=host.main())
     host.rig.start()
     done = host.ensure(check_mode=True, **encrypted.site)
@@ -213,14 +213,14 @@ def test_check_mode_bears_that_the_certificate_is_not_there_yet(host: Host, encr
     assert host.ensure(check_mode=True, **encrypted.site)["tested"]
 
 
-def test_check_mode_tells_and_touches_nothing(host: Host):
+def test_check_mode_reports_and_changes_nothing(host: Host):
     before = host.snapshot()
     done = host.ensure(check_mode=True, files=host.main())
     assert done["changed"] and done["tested"] and done["diff"][0]["before"] == ""
     assert host.snapshot() == before and not host.places.state_dir.exists() and not host.places.pid_file.exists()
 
 
-def test_check_mode_tests_a_site_before_its_folders_and_the_daemons_files_are_there(host: Host):
+def test_check_mode_tests_a_site_before_its_folders_and_the_main_files_exist(host: Host):
     body = f"server {{ listen 127.0.0.1:1;\n  access_log {host.rig.folder}/var/log/none/access.log sites;\n}}\n"
     main = host.main("log_format sites '$uri';\n")
     main = {path: text.replace("include sites", "include sites") for path, text in main.items()}
@@ -243,7 +243,7 @@ def test_check_mode_works_on_a_bare_host(host: Host, tmp_path):
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_somebody_elses_file_is_named_and_left(host: Host, check_mode):
+def test_a_file_of_another_owner_is_named_and_left_alone(host: Host, check_mode):
     foreign = host.rig.conf / "nginx.conf"
     foreign.write_text("# mine\nevents {}\n")
     with pytest.raises(host.nginx.Refused, match=f"{foreign}.*mv {foreign} /root/"):
@@ -251,7 +251,7 @@ def test_somebody_elses_file_is_named_and_left(host: Host, check_mode):
     assert foreign.read_text() == "# mine\nevents {}\n"
 
 
-def test_the_distributions_own_file_is_replaced_unless_somebody_edited_it(host: Host):
+def test_the_distributions_own_file_is_replaced_unless_edited(host: Host):
     stock = host.rig.conf / "nginx.conf"
     stock.write_text("events {}\n")
     digest = hashlib.md5(stock.read_bytes(), usedforsecurity=False).hexdigest()
@@ -261,7 +261,7 @@ def test_the_distributions_own_file_is_replaced_unless_somebody_edited_it(host: 
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_the_distributions_welcome_page_goes_unless_somebody_edited_it(host: Host, edited):
+def test_the_distributions_welcome_page_is_removed_unless_edited(host: Host, edited):
     file, link = host.rig.conf / "sites-available/default", host.rig.conf / "sites-enabled/default"
     file.write_text("server { listen 127.0.0.1:1; }\n")
     digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
@@ -273,7 +273,7 @@ def test_the_distributions_welcome_page_goes_unless_somebody_edited_it(host: Hos
     assert link.is_symlink() is edited and file.exists()
 
 
-def test_a_site_that_goes_is_no_longer_served(host: Host):
+def test_a_removed_site_is_no_longer_served(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     port = free_port()
@@ -284,7 +284,7 @@ def test_a_site_that_goes_is_no_longer_served(host: Host):
     assert not host.ensure(absent=gone)["changed"]
 
 
-def test_of_a_sites_places_those_that_it_names_stay_and_the_others_go_as_one_step(host: Host):
+def test_files_that_a_site_no_longer_needs_are_removed_in_one_step(host: Host):
     host.ensure(files=host.main(f"include {host.rig.conf}/sites-http/*.conf;\n"))
     host.rig.start()
     port = free_port()
@@ -323,7 +323,7 @@ def test_the_copy_under_test_holds_no_private_key(host: Host):
     assert not copy.exists()
 
 
-def test_the_copy_under_test_keeps_no_answers_where_the_real_one_does(host: Host):
+def test_the_copy_under_test_creates_no_cache_folder(host: Host):
     folders = [host.rig.folder / f"var/cache/{name}" for name in ("one", "two/one")]
     zones = "".join(f"proxy_cache_path {path} keys_zone=z{path.parent.name}:1m;\n" for path in folders)
     host.ensure(files=host.main(), check_mode=True)
@@ -331,7 +331,7 @@ def test_the_copy_under_test_keeps_no_answers_where_the_real_one_does(host: Host
     assert not any(folder.exists() for folder in folders)
 
 
-def test_what_a_cache_has_kept_goes_once_nothing_names_it(host: Host):
+def test_a_cache_that_no_file_names_is_removed(host: Host):
     folder, foreign = (host.rig.folder / f"var/cache/nginx-{name}" for name in ("shop", "foreign"))
     foreign.mkdir()
     unused = [str(folder), str(foreign), str(folder.with_name("nginx-never"))]
@@ -348,7 +348,7 @@ def test_what_a_cache_has_kept_goes_once_nothing_names_it(host: Host):
     assert not host.ensure(files=host.main(), unused_caches=unused)["changed"]
 
 
-def test_passwords_are_for_nginx_alone_and_need_no_reload(host: Host):
+def test_password_files_are_readable_by_nginx_only_and_need_no_reload(host: Host):
     folder = host.rig.folder / "etc/shop"
     folder.mkdir()
     one, other, foreign = folder / "htpasswd", folder / "htpasswd:admin:", folder / "htpasswd.old"
@@ -372,7 +372,7 @@ def test_passwords_are_for_nginx_alone_and_need_no_reload(host: Host):
     assert not list(folder.iterdir())
 
 
-def test_a_file_of_passwords_that_somebody_else_made_stays(host: Host):
+def test_a_password_file_of_another_owner_stays(host: Host):
     foreign = host.rig.folder / "htpasswd"
     foreign.write_text("by:hand")
     host.ensure(files=host.main())
@@ -381,7 +381,7 @@ def test_a_file_of_passwords_that_somebody_else_made_stays(host: Host):
     assert foreign.read_text() == "by:hand"
 
 
-def test_a_worker_that_is_shutting_down_is_not_taken_for_a_new_one(host: Host):
+def test_a_worker_that_shuts_down_does_not_count_as_a_new_one(host: Host):
     host.ensure(files=host.main())
     host.rig.start()
     running = host.nginx.master(host.places)
@@ -389,7 +389,7 @@ def test_a_worker_that_is_shutting_down_is_not_taken_for_a_new_one(host: Host):
     assert workers(Process(os.getpid(), 0)) == set()
 
 
-def test_a_reused_process_id_is_not_taken_for_nginx(host: Host):
+def test_a_reused_process_id_does_not_count_as_nginx(host: Host):
     with subprocess.Popen(["sleep", "60"]) as other:
         host.places.pid_file.write_text(f"{other.pid}\n")
         assert host.nginx.master(host.places) is None

@@ -113,17 +113,17 @@ def code(source: Path) -> str:
 # Packing
 
 
-def test_a_source_packs_to_the_same_bytes_wherever_it_lies(source: Path, tmp_path: Path) -> None:
+def test_a_source_packs_to_the_same_bytes_in_any_folder(source: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(source, copy, symlinks=True)
     assert packed(copy) == packed(source)
 
 
-def test_the_payload_does_not_tell_when_it_was_packed(source: Path) -> None:
+def test_the_payload_does_not_depend_on_the_time(source: Path) -> None:
     assert packed(source)[4:8] == b"\0\0\0\0", "the time in gzip's header"
 
 
-def test_what_is_not_code_stays_at_home(source: Path) -> None:
+def test_files_that_are_not_code_are_not_packed(source: Path) -> None:
     names = {entry.name for entry in source_files.collect(source)}
     assert names == {
         "css", "requirements.txt", "run", "shop", "shop/instance", "shop/instance/code.py",
@@ -159,7 +159,7 @@ def test_files_keep_their_time_and_belong_to_root(source: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "static/../../outside"])
-def test_a_link_that_leads_out_of_the_source_is_refused(source: Path, target: str) -> None:
+def test_a_link_out_of_the_source_is_refused(source: Path, target: str) -> None:
     (source.parent / "outside").write_text("secret", encoding="utf-8")
     (source / "bad").symlink_to(target)
     with pytest.raises(InputError, match="the link bad leads out of the source"):
@@ -172,7 +172,7 @@ def test_a_special_file_is_refused(source: Path) -> None:
         source_files.collect(source)
 
 
-def test_a_file_that_changes_while_it_is_packed_is_noticed(source: Path) -> None:
+def test_a_file_that_changes_during_packing_is_an_error(source: Path) -> None:
     entries = source_files.collect(source)
     (source / "wsgi.py").write_text("x" * (source / "wsgi.py").stat().st_size, encoding="utf-8")
     with pytest.raises(InputError, match="changed while it was packed"):
@@ -203,7 +203,7 @@ EXCHANGED = pytest.mark.parametrize("kind", ["link", "fifo", "folder", "socket",
 
 
 @EXCHANGED
-def test_a_file_that_is_exchanged_before_it_is_packed_is_not_read(source: Path, kind: str) -> None:
+def test_a_file_replaced_before_packing_is_not_read(source: Path, kind: str) -> None:
     entries = source_files.collect(source)
     exchange(source / "static/style.css", kind)
     with pytest.raises(InputError, match=r"static/style\.css changed while it was packed|static changed"):
@@ -211,7 +211,7 @@ def test_a_file_that_is_exchanged_before_it_is_packed_is_not_read(source: Path, 
 
 
 @EXCHANGED
-def test_a_file_that_is_exchanged_after_it_was_listed_is_not_read(source: Path, monkeypatch, kind: str) -> None:
+def test_a_file_replaced_after_listing_is_not_read(source: Path, monkeypatch, kind: str) -> None:
     real = limits.open_below
 
     def late(top: Path, name: str) -> int:
@@ -224,7 +224,7 @@ def test_a_file_that_is_exchanged_after_it_was_listed_is_not_read(source: Path, 
         source_files.collect(source)
 
 
-def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source: Path, monkeypatch) -> None:
+def test_a_folder_replaced_by_a_link_after_listing_is_not_entered(source: Path, monkeypatch) -> None:
     (source.parent / "secrets").mkdir()
     (source.parent / "secrets/key").write_text("secret", encoding="utf-8")
     real = limits.open_folder
@@ -240,7 +240,7 @@ def test_a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered(source:
         source_files.collect(source)
 
 
-def test_a_file_that_grows_is_not_packed_without_an_end(source: Path) -> None:
+def test_a_growing_file_is_not_packed_endlessly(source: Path) -> None:
     entries = source_files.collect(source)
     with (source / "wsgi.py").open("ab") as file:
         file.truncate(1 << 40)
@@ -250,7 +250,7 @@ def test_a_file_that_grows_is_not_packed_without_an_end(source: Path) -> None:
     assert len(target.getvalue()) < 1 << 20
 
 
-def test_a_source_is_as_bounded_as_what_is_fetched(source: Path, monkeypatch) -> None:
+def test_a_local_source_has_the_limits_of_a_fetched_one(source: Path, monkeypatch) -> None:
     (source / "sparse").touch()
     os.truncate(source / "sparse", limits.BYTES + 1)
     with pytest.raises(InputError, match="its files are more than"):
@@ -261,7 +261,7 @@ def test_a_source_is_as_bounded_as_what_is_fetched(source: Path, monkeypatch) ->
         source_files.collect(source)
 
 
-def test_a_source_of_folders_in_folders_is_refused(source: Path) -> None:
+def test_a_source_of_too_deeply_nested_folders_is_refused(source: Path) -> None:
     (source / "/".join(["d"] * 70)).mkdir(parents=True)
     with pytest.raises(InputError, match="more than 64 folders deep; shorten it"):
         source_files.collect(source)
@@ -272,7 +272,7 @@ def test_a_source_of_folders_in_folders_is_refused(source: Path) -> None:
     ({"a": "b/../x", "b": "."}, "a"), ({"deep/er/b": "../..", "a": "deep/er/b/../x"}, "a"),
     ({"deep/er/a": "../../.."}, "a"), ({"a": "deep/../.."}, "a"), ({"a": "none/../../x"}, "a"),
 ])  # fmt: skip
-def test_a_link_ends_where_the_links_that_are_packed_lead(source: Path, links: dict, refused: str) -> None:
+def test_a_link_is_resolved_through_the_packed_links(source: Path, links: dict, refused: str) -> None:
     (source / "deep/er").mkdir(parents=True)
     for name, target in links.items():
         (source / name).symlink_to(target)
@@ -291,7 +291,7 @@ def test_a_source_may_itself_be_a_link(source: Path) -> None:
 # Locks
 
 
-def test_a_lock_that_is_a_link_out_of_the_source_shows_nothing_of_what_lies_there(source: Path) -> None:
+def test_a_lock_that_links_out_of_the_source_reveals_nothing_of_its_target(source: Path) -> None:
     (source.parent / "vault_password").write_text("hunter2\n", encoding="utf-8")
     (source / "requirements.txt").unlink()
     (source / "requirements.txt").symlink_to("../vault_password")
@@ -312,7 +312,7 @@ def test_a_missing_lock_is_refused_with_the_command_that_makes_it(source: Path) 
     "text",
     ["flask==3.1.3\n", HASHED + "click>=8\n", "-e .\n", "-r other.txt\n", "https://user:canary@example.com/x.whl\n"],
 )
-def test_an_unhashed_lock_is_refused_with_the_command_that_makes_it_right(source: Path, text: str) -> None:
+def test_an_unhashed_lock_is_refused_with_the_command_that_adds_hashes(source: Path, text: str) -> None:
     (source / "requirements.txt").write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as error:
         inputs.load_lock(source, "requirements.txt")
@@ -334,7 +334,7 @@ def test_a_lock_outside_the_source_is_refused(source: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
-def test_the_bundles_own_lock_is_hashed(project: Path, server: str) -> None:
+def test_the_collections_own_lock_is_hashed(project: Path, server: str) -> None:
     lock = lockfile.load(project / "roles/server/files", f"{server}.txt")
     assert SERVER_PACKAGES[server] in lock.names
 
@@ -385,7 +385,7 @@ def test_uvs_errors_come_with_a_remedy_and_without_passwords(said: str, words: s
 # The environment
 
 
-def test_the_environment_comes_back_as_it_was_given() -> None:
+def test_the_environment_survives_the_round_trip() -> None:
     text = environment.format_environment(NASTY)
     assert environment.parse_environment(text) == NASTY
     assert len(text.splitlines()) == len(NASTY), "one value a line, however lines are counted"
@@ -397,7 +397,7 @@ def test_the_launcher_reads_the_same_environment(tmp_path: Path) -> None:
     assert NASTY.items() <= release.environment().items()
 
 
-def test_the_operators_values_win() -> None:
+def test_values_of_the_operator_take_precedence() -> None:
     values = environment.release_environment({"SITE_NAME": "mine"}, "shop", "ID", Path("/srv/shop"), 1024)
     assert values == {
         "SITE_NAME": "mine",
@@ -501,7 +501,7 @@ NEEDED = {
 SAME = {**NEEDED, "needed": False, "build": False}
 
 
-def test_secrets_travel_in_the_payload_alone(monkeypatch, source: Path, tmp_path: Path) -> None:
+def test_secrets_are_in_the_payload_only(monkeypatch, source: Path, tmp_path: Path) -> None:
     local = tmp_path / "local"
     local.mkdir()
     args = arguments(source, package_index="https://me:canary-index@example.com/simple")
@@ -514,17 +514,17 @@ def test_secrets_travel_in_the_payload_alone(monkeypatch, source: Path, tmp_path
     assert [("payload" in call) for call in calls] == [False, True]
 
 
-def test_nothing_is_transferred_when_nothing_is_needed(monkeypatch, source: Path, tmp_path: Path) -> None:
+def test_nothing_is_transferred_when_the_release_is_up_to_date(monkeypatch, source: Path, tmp_path: Path) -> None:
     result, calls, payloads, _ = run_action(monkeypatch, tmp_path, arguments(source), [SAME])
     assert (result, len(calls), payloads) == (SAME, 1, [])
 
 
-def test_check_mode_says_what_would_be_built_and_transfers_nothing(monkeypatch, source: Path, tmp_path: Path) -> None:
+def test_check_mode_reports_the_build_and_transfers_nothing(monkeypatch, source: Path, tmp_path: Path) -> None:
     result, calls, payloads, _ = run_action(monkeypatch, tmp_path, arguments(source), [NEEDED], check_mode=True)
     assert (result["changed"], result["needed"], len(calls), payloads) == (True, True, 1, [])
 
 
-def test_the_local_file_goes_also_when_the_transfer_fails(monkeypatch, source: Path, tmp_path: Path) -> None:
+def test_the_local_file_is_removed_even_when_the_transfer_fails(monkeypatch, source: Path, tmp_path: Path) -> None:
     local = tmp_path / "local"
     local.mkdir()
     monkeypatch.setattr(action.payload, "pack", lambda *_: (_ for _ in ()).throw(InputError("stop")))
@@ -533,7 +533,7 @@ def test_the_local_file_goes_also_when_the_transfer_fails(monkeypatch, source: P
     assert list(local.iterdir()) == []
 
 
-def test_a_bad_lock_is_refused_before_the_host_is_asked(monkeypatch, source: Path, tmp_path: Path) -> None:
+def test_a_bad_lock_is_refused_before_any_connection_to_the_host(monkeypatch, source: Path, tmp_path: Path) -> None:
     (source / "requirements.txt").write_text("flask\n", encoding="utf-8")
     result, calls, *_ = run_action(monkeypatch, tmp_path, arguments(source), [])
     assert result["failed"]
@@ -582,7 +582,7 @@ def archive(*members: tuple[str, bytes, bytes]) -> tarfile.TarFile:
     return tarfile.open(fileobj=target)
 
 
-def test_a_source_unpacks_as_it_was(source: Path, tmp_path: Path) -> None:
+def test_a_source_unpacks_unchanged(source: Path, tmp_path: Path) -> None:
     destination = tmp_path / "app"
     destination.mkdir()
     os.utime(source / "static/style.css", (1_000_000_000, 1_000_000_000))
@@ -626,7 +626,7 @@ def test_only_public_folders_are_readable_for_everyone(source: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path: Path) -> None:
+def test_packages_are_readable_by_the_site_and_public_ones_by_nginx(tmp_path: Path) -> None:
     """As three who come by: the site, nginx's worker, and another site, who knows every name."""
     passable(tmp_path)
     release, cache = tmp_path / "release", tmp_path / "cache"
@@ -672,7 +672,7 @@ def test_packages_are_the_sites_and_what_nginx_serves_of_them_is_nginxs(tmp_path
     assert readers(stranger, *files, release) == [False] * 6
 
 
-def test_folders_in_each_other_by_the_thousand_are_refused_and_removed(site: paths.Layout, tmp_path: Path) -> None:
+def test_thousands_of_nested_folders_are_refused_and_removed(site: paths.Layout, tmp_path: Path) -> None:
     deep = "app/" + "/".join("d" * 129)
     with pytest.raises(store.UnpackError, match="more than 128 deep"):
         store.unpack(archive((deep, tarfile.DIRTYPE, b"")), "app", tmp_path / "app")
@@ -692,7 +692,7 @@ def test_folders_in_each_other_by_the_thousand_are_refused_and_removed(site: pat
     assert list(site.releases.iterdir()) == []
 
 
-def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "RM", "/bin/false")
     with pytest.raises(OSError, match="not all of it can be removed") as error:
         trees.remove(tmp_path)
@@ -736,12 +736,12 @@ def lay_down(site: paths.Layout, name: str, parts: dict, slot: str | None = None
     return release
 
 
-def test_the_first_release_is_needed(site: paths.Layout) -> None:
+def test_the_first_release_is_built(site: paths.Layout) -> None:
     found = decide(site, PARTS)
     assert (found.build, found.reason, found.slot) == (True, "first release", "blue")
 
 
-def test_nothing_is_needed_when_all_is_as_it_should_be(site: paths.Layout) -> None:
+def test_nothing_is_built_when_everything_is_up_to_date(site: paths.Layout) -> None:
     lay_down(site, "20260101T000000Z-cccccccc", PARTS, "blue")
     found = decide(site, PARTS)
     assert (found.needed, found.release, found.slot) == (False, "20260101T000000Z-cccccccc", "blue")
@@ -760,7 +760,7 @@ def test_the_reason_names_the_changed_part(site: paths.Layout, change: dict, rea
 
 
 @pytest.mark.parametrize("file", ["app/wsgi.py", "venv/lib/flask.py", "program-blue.conf"])
-def test_files_changed_on_the_host_are_noticed(site: paths.Layout, file: str) -> None:
+def test_files_changed_on_the_host_are_detected(site: paths.Layout, file: str) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     with (release / file).open("a", encoding="utf-8") as stream:
         stream.write("# mended by hand\n")
@@ -769,7 +769,7 @@ def test_files_changed_on_the_host_are_noticed(site: paths.Layout, file: str) ->
     assert found.suspicious_cache is file.startswith("venv")
 
 
-def test_a_mode_changed_on_the_host_and_a_new_file_are_noticed(site: paths.Layout) -> None:
+def test_a_changed_mode_and_a_new_file_on_the_host_are_detected(site: paths.Layout) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").chmod(0o666)
     assert decide(site, PARTS).build
@@ -787,7 +787,7 @@ def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: p
     assert found.reason == "slot blue is not healthy: answers 500"
 
 
-def test_an_intact_release_is_started_again_when_its_program_is_gone_or_other(site: paths.Layout) -> None:
+def test_an_intact_release_is_started_again_when_its_program_is_missing_or_changed(site: paths.Layout) -> None:
     lay_down(site, "A", PARTS, "blue")
     site.program("blue").write_text("edited", encoding="utf-8")
     found = decide(site, PARTS)
@@ -804,7 +804,7 @@ def test_a_release_that_was_built_but_not_started_is_not_built_twice(site: paths
     assert (found.needed, found.release, found.reason) == (True, "B", "code changed")
 
 
-def test_what_replaces_a_damaged_release_is_not_built_twice(site: paths.Layout) -> None:
+def test_the_replacement_of_a_damaged_release_is_not_built_twice(site: paths.Layout) -> None:
     release = lay_down(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").write_text("", encoding="utf-8")
     assert decide(site, PARTS).build
@@ -861,7 +861,7 @@ def params(
     }
 
 
-def test_a_bad_manifest_is_refused_by_the_key_that_is_wrong() -> None:
+def test_a_bad_manifest_is_refused_with_the_name_of_the_wrong_key() -> None:
     good = {"site": "shop", "root": "/srv/shop", "user": "shop", "wsgi": "wsgi:app"}
     for wrong, words in (
         ({"server": {"name": "waitress"}}, "value of name must be one of: gunicorn, uwsgi, got: waitress"),
@@ -876,7 +876,7 @@ def test_a_bad_manifest_is_refused_by_the_key_that_is_wrong() -> None:
     assert ArgumentSpecValidator(SPEC).validate(good).error_messages == ["missing required arguments: wsgi"]
 
 
-def test_the_manifest_is_described_as_it_is_taken() -> None:
+def test_the_documentation_of_the_manifest_matches_its_spec() -> None:
     """ansible-doc shows each key with its type, choices and default."""
 
     def compared(spec: dict, options: dict, place: str) -> None:
@@ -944,7 +944,7 @@ def uv_program() -> Path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a site's user")
-def test_what_runs_as_the_site_has_nothing_of_roots(tmp_path: Path) -> None:
+def test_commands_of_the_site_inherit_nothing_from_root(tmp_path: Path) -> None:
     code = "import os; print(os.getresuid(), os.getresgid(), os.getgroups(), dict(os.environ)); os.setuid(0)"
     done = run_as("nobody", ["/usr/bin/python3", "-I", "-c", code], cwd=Path("/"), environment={"A": "1"})
     assert done.returncode == 1
@@ -957,14 +957,14 @@ def test_what_runs_as_the_site_has_nothing_of_roots(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a site's user")
-def test_what_it_leaves_in_the_background_holds_nobody_up_and_ends() -> None:
+def test_background_processes_of_a_command_are_ended_and_not_waited_for() -> None:
     done = run_as("nobody", ["sh", "-c", "sleep 600 & echo $!"], cwd=Path("/"), environment={}, timeout=60)
     assert done.returncode == 0
     eventually(lambda: process.is_gone(int(done.stdout)))
 
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
-def test_a_release_is_built_checked_and_then_found_to_be_right(
+def test_a_release_is_built_checked_and_then_up_to_date(
     site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv_program: Path, server: str
 ) -> None:
     """The whole of it, with real packages; needs the package index once."""
@@ -1024,9 +1024,7 @@ def test_a_release_is_built_checked_and_then_found_to_be_right(
     assert len(list(site.releases.iterdir())) == 1
 
 
-def test_bytecode_is_taken_over_for_the_files_that_are_the_same(
-    site: paths.Layout, source: Path, tmp_path: Path
-) -> None:
+def test_bytecode_is_reused_for_identical_files(site: paths.Layout, source: Path, tmp_path: Path) -> None:
     live = lay_down(site, "A", PARTS)
     (live / "venv/lib/other.py").write_text("other = 1\n", encoding="utf-8")
     python = Path(os.path.realpath(sys.executable))
@@ -1123,7 +1121,7 @@ class Index(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_a_release_that_loses_its_network_half_way_is_no_candidate(
+def test_a_release_whose_build_lost_the_network_is_not_a_candidate(
     site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv_program: Path, monkeypatch
 ) -> None:
     passable(tmp_path)
@@ -1155,7 +1153,7 @@ def test_a_release_that_loses_its_network_half_way_is_no_candidate(
     assert store.complete(site) == sorted(["A", result["release"]])
 
 
-def test_a_uv_lock_is_read_by_uv(tmp_path: Path, uv_program: Path) -> None:
+def test_a_uv_lock_is_installed_by_uv(tmp_path: Path, uv_program: Path) -> None:
     """Without a network: nothing is resolved."""
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["itsdangerous"]\n',

@@ -45,7 +45,7 @@ def test_commands_run_in_order_with_the_release_s_programs_and_environment(param
     ]
 
 
-def test_the_first_failure_ends_it_and_masks_what_is_secret(params: dict) -> None:
+def test_the_first_failure_stops_the_hooks_and_masks_secrets(params: dict) -> None:
     left = Path(params["root"]) / "left"
     with pytest.raises(StepError) as caught:
         module.perform(params | {"commands": ["sh -c 'echo $TOKEN >&2; exit 3'", f"touch {left}"]})
@@ -54,17 +54,17 @@ def test_the_first_failure_ends_it_and_masks_what_is_secret(params: dict) -> Non
     assert not left.exists()
 
 
-def test_a_command_that_does_not_end_is_stopped(params: dict) -> None:
+def test_a_command_is_stopped_at_its_timeout(params: dict) -> None:
     with pytest.raises(StepError, match=r"did not end within 1 s \(hooks.timeout\)"):
         module.perform(params | {"commands": ["sleep 100"], "timeout": 1})
 
 
-def test_a_program_that_is_not_there_is_named(params: dict) -> None:
+def test_a_missing_program_is_named(params: dict) -> None:
     with pytest.raises(StepError, match="the hook `flsk db upgrade` names a program that is neither"):
         module.perform(params | {"commands": ["flsk db upgrade"]})
 
 
-def test_what_a_command_leaves_in_the_background_ends_with_it(params: dict) -> None:
+def test_background_processes_of_a_command_end_with_it(params: dict) -> None:
     ran = module.perform(params | {"commands": ["sh -c 'sleep 100 & echo $!'"]})["ran"]
     assert ran[0]["seconds"] < 5
     left = int(ran[0]["said"])
@@ -75,7 +75,7 @@ def test_what_a_command_leaves_in_the_background_ends_with_it(params: dict) -> N
 
 
 @pytest.mark.parametrize(("mode", "text"), [(0o644, "#!/bin/sh\n"), (0o755, "no program at all\n")])
-def test_a_script_that_cannot_be_run_is_told_so(params: dict, mode: int, text: str) -> None:
+def test_a_script_that_is_not_executable_is_reported(params: dict, mode: int, text: str) -> None:
     script = Path(params["root"], "releases/new/app/migrate")
     script.write_text(text)
     script.chmod(mode)
@@ -83,7 +83,7 @@ def test_a_script_that_cannot_be_run_is_told_so(params: dict, mode: int, text: s
         module.perform(params | {"commands": ["./migrate"]})
 
 
-def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_run(host: Host) -> None:
+def test_pending_hooks_of_an_interrupted_run_are_recorded_until_they_have_run(host: Host) -> None:
     (host.site.shared).mkdir()
 
     def hooks(commands: list[str]) -> dict:
@@ -109,7 +109,7 @@ def test_what_a_run_that_was_cut_off_owes_is_noted_with_the_slot_until_it_has_ru
     assert not host.site.has_pending_hooks()
 
 
-def test_in_check_mode_nothing_runs(host: Host) -> None:
+def test_check_mode_runs_no_hook(host: Host) -> None:
     given = {"site": "shop", "root": str(host.site.root), "user": "nobody", "release": "r1", "commands": ["false"]}
     answer = run(load("plugins/modules/release_hooks.py"), check_mode=True, **given)
     assert (answer["changed"], answer["ran"]) == (True, [])

@@ -100,7 +100,7 @@ def test_no_request_is_lost_over_three_switches(host: Host) -> None:
 
 
 @each_server
-def test_a_request_under_way_is_ended_by_the_old_server(host: Host) -> None:
+def test_the_old_server_finishes_its_running_requests(host: Host) -> None:
     host.deploy("r1")
     found = []
     thread = threading.Thread(target=lambda: found.append(get(host.sock, "/slow")["release"]))
@@ -121,7 +121,7 @@ def test_a_restart_is_the_same_release_in_the_other_slot(host: Host) -> None:
     at_rest(host, "r1")
 
 
-def test_hashed_files_of_the_release_before_stay_within_reach(host: Host) -> None:
+def test_hashed_files_of_the_previous_release_stay_available(host: Host) -> None:
     for release, file in (("r1", "a.11111111.js"), ("r2", "b.22222222.js")):
         host.release(release, public=["app/static"], hashed_names=r"\w\.\d{8}\.js")
         static = host.site.release(release) / "app/static"
@@ -156,7 +156,7 @@ def test_an_aborted_start_leaves_no_public_files(host: Host) -> None:
     assert not before.is_symlink()
 
 
-def test_the_gate_asks_as_nginx_would(host: Host) -> None:
+def test_the_health_check_sends_the_request_of_nginx(host: Host) -> None:
     host.deploy("r1", top="import builtins", health={"scheme": "https", "body": '"proto": "https"'})
     with pytest.raises(deployment.StepError, match=r"without the text '\"proto\": \"http\"'"):
         deployment.start(
@@ -184,14 +184,14 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
 
 
 @each_server
-def test_a_release_that_cannot_be_imported_is_given_up_before_the_timeout(host: Host) -> None:
+def test_a_release_that_cannot_be_imported_fails_before_the_timeout(host: Host) -> None:
     release_id = host.release("r1", top="import no_such_thing", health={"timeout": 600})
     with pytest.raises(deployment.StepError, match=r"(?s)the server ended 3 times.*No module named 'no_such_thing'"):
         deployment.start(host.site, release_id)
     assert host.programs() == []
 
 
-def test_a_half_built_release_is_no_candidate(host: Host) -> None:
+def test_an_incomplete_release_is_not_a_candidate(host: Host) -> None:
     (host.site.release(host.release("r1")) / ".complete").unlink()
     with pytest.raises(deployment.StepError, match="r1 is not on this host or not whole"):
         deployment.start(host.site, "r1")
@@ -216,7 +216,7 @@ def test_check_mode_writes_no_history(host: Host) -> None:
     assert history.read(host.site)[-1]["result"] == "failed"
 
 
-def test_a_choice_that_takes_away_what_was_left_has_changed_something(host: Host) -> None:
+def test_removing_a_started_slot_reports_changed(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
     asked = {"site": "shop", "root": str(host.site.root), "user": "nobody", "wanted": "r1"}
@@ -225,7 +225,7 @@ def test_a_choice_that_takes_away_what_was_left_has_changed_something(host: Host
     assert not run(release_choose, **asked)["changed"]
 
 
-def test_a_neighbours_broken_file_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_file_of_another_site_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy("r1")
     neighbour = host.folder / "conf.d/blog.conf"
     neighbour.write_text("[program:blog]\nnumprocs = many\n")
@@ -257,7 +257,7 @@ def test_a_reread_that_fails_names_the_file(host: Host, broken: str) -> None:
     assert list(supervisor.broken_files(supervisor.program_files())) == [host.folder / "conf.d/a blog.conf"]
 
 
-def test_neighbours_are_not_touched(host: Host) -> None:
+def test_other_sites_are_not_touched(host: Host) -> None:
     (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 600\n")
     supervisor.Supervisor().add("mail")
     pid = supervisor.Supervisor().info("mail")["pid"]
@@ -286,7 +286,7 @@ def test_a_broken_program_file_is_never_placed(host: Host, text: str, words: str
     assert host.programs() == []
 
 
-def test_a_host_without_supervisord_says_what_to_do(bare_host: Host) -> None:
+def test_a_host_without_supervisord_is_reported_with_the_remedy(bare_host: Host) -> None:
     bare_host.release("r1")
     with pytest.raises(deployment.StepError, match=r"supervisord is not running.*systemctl start supervisor"):
         deployment.start(bare_host.site, "r1")
@@ -294,7 +294,7 @@ def test_a_host_without_supervisord_says_what_to_do(bare_host: Host) -> None:
     assert not supervisor.Supervisor().running()
 
 
-def test_a_port_that_another_holds_is_named(host: Host) -> None:
+def test_a_port_in_use_is_reported(host: Host) -> None:
     host.deploy("r1")
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         port = taken.getsockname()[1]
@@ -311,7 +311,7 @@ def test_an_address_of_another_host_is_refused(host: Host) -> None:
 
 
 @each_server
-def test_clients_of_a_port_meet_only_what_is_live(host: Host) -> None:
+def test_clients_of_a_port_reach_only_the_live_release(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -344,7 +344,7 @@ if not os.fork():
 """
 
 
-def test_what_a_stopped_release_has_forked_keeps_no_port(host: Host) -> None:
+def test_forked_processes_of_a_stopped_release_keep_no_port(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = [f"127.0.0.1:{port}"]
@@ -404,7 +404,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def test_a_site_gets_no_port_that_another_one_listens_on(host: Host) -> None:
+def test_a_site_gets_no_port_of_another_site(host: Host) -> None:
     port = free_port()
     host.deploy("r1", listen=[f"127.0.0.1:{port}"])
     with squatter(host, port) as blog:
@@ -424,7 +424,7 @@ def await_taken(squatter: subprocess.Popen) -> None:
         assert line == str(errno.EADDRINUSE)
 
 
-def test_a_port_of_the_live_release_is_taken_back_from_a_neighbour(host: Host) -> None:
+def test_the_live_release_reclaims_its_port_from_another_site(host: Host) -> None:
     port = free_port()
     address = [f"127.0.0.1:{port}"]
     host.deploy("r1", listen=address)
@@ -445,7 +445,7 @@ def test_a_port_of_the_live_release_is_taken_back_from_a_neighbour(host: Host) -
             assert eventually(blog.poll) == -signal.SIGKILL, way
 
 
-def test_a_server_that_comes_back_takes_its_port_back(host: Host) -> None:
+def test_a_restarted_server_reclaims_its_port(host: Host) -> None:
     port = free_port()
     host.deploy("r1", listen=[f"127.0.0.1:{port}"])
     slot = f"shop-{host.site.live_slot()}"
@@ -462,7 +462,7 @@ def test_a_server_that_comes_back_takes_its_port_back(host: Host) -> None:
         assert bystander.poll() is None
 
 
-def test_a_new_port_that_a_neighbour_has_is_refused_with_its_name(host: Host) -> None:
+def test_a_new_port_of_another_site_is_refused_with_its_name(host: Host) -> None:
     host.deploy("r1")
     for way in WAYS:
         port = free_port()
@@ -491,7 +491,7 @@ assert all(helper.stdout.readline() for helper in helpers)
 
 
 @each_server
-def test_what_a_stopped_release_has_started_ends_with_it(host: Host) -> None:
+def test_processes_started_by_a_stopped_release_end_with_it(host: Host) -> None:
     host.deploy("r1", top=HELPERS)
     server = get(host.sock)["pid"]
     uid = process.user(server)
@@ -501,7 +501,7 @@ def test_what_a_stopped_release_has_started_ends_with_it(host: Host) -> None:
     at_rest(host, "r2")
 
 
-def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
+def test_an_unreadable_socket_counts_as_the_sites_if_its_live_release_binds_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ports, "holders", lambda _: [])
@@ -511,7 +511,7 @@ def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
         assert "cannot be seen from here already listens" in ports.problem(address, 65534, [])
 
 
-def test_overlapping_addresses() -> None:
+def test_overlapping_addresses_are_recognized() -> None:
     assert ports.overlap("0.0.0.0", "127.0.0.1")
     assert ports.overlap("::", "127.0.0.1")
     assert ports.overlap("::ffff:127.0.0.1", "127.0.0.1")
@@ -520,7 +520,7 @@ def test_overlapping_addresses() -> None:
     assert ports.split("[::1]:80") == ("::1", 80)
 
 
-def test_a_tls_server_is_asked_over_tls(host: Host) -> None:
+def test_the_health_check_of_a_tls_server_uses_tls(host: Host) -> None:
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
     key, certificate = host.folder / "key.pem", host.folder / "cert.pem"
@@ -554,7 +554,7 @@ def test_a_tls_server_is_asked_over_tls(host: Host) -> None:
     assert deployment.start(host.site, release_id)["health"] == "/healthz answered 200"
 
 
-def test_a_run_cut_off_before_the_switch_is_made_good(host: Host) -> None:
+def test_the_next_run_completes_one_interrupted_before_the_switch(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
     assert host.programs() == ["shop-blue.conf", "shop-green.conf"]
@@ -565,7 +565,7 @@ def test_a_run_cut_off_before_the_switch_is_made_good(host: Host) -> None:
 
 
 @each_server
-def test_a_run_cut_off_after_the_rename_is_made_good(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_run_completes_one_interrupted_after_the_rename(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy("r1")
     slot = deployment.start(host.site, host.release("r2"))["slot"]
 
@@ -582,7 +582,7 @@ def test_a_run_cut_off_after_the_rename_is_made_good(host: Host, monkeypatch: py
     assert not deployment.switch(host.site, slot, "r2")["changed"]
 
 
-def test_the_next_deploy_clears_what_a_cut_off_one_left(host: Host) -> None:
+def test_the_next_deploy_cleans_up_after_an_interrupted_one(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
     assert host.deploy("r3") == "green"
@@ -590,7 +590,7 @@ def test_the_next_deploy_clears_what_a_cut_off_one_left(host: Host) -> None:
 
 
 @each_server
-def test_after_a_restart_of_supervisord_in_mid_switch_only_live_runs(host: Host) -> None:
+def test_after_a_restart_of_supervisord_during_a_switch_only_the_live_slot_runs(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
     host.shut()
@@ -634,7 +634,7 @@ def test_a_dead_slot_is_not_switched_to(host: Host) -> None:
     assert get(host.sock)["release"] == "r1"
 
 
-def test_a_program_that_takes_its_time_to_end_is_waited_for(host: Host) -> None:
+def test_a_slowly_stopping_program_is_waited_for(host: Host) -> None:
     """As long as supervisord itself waits, however short the patience with one that is not ending."""
     program = host.folder / "conf.d/slow.conf"
     program.write_text(
@@ -658,7 +658,7 @@ def test_one_run_at_a_time(bare_host: Host) -> None:
         pass
 
 
-def test_status_tells_what_is_live(host: Host) -> None:
+def test_the_status_shows_the_live_release(host: Host) -> None:
     assert status(host.site)["detail"] == "nothing is live yet"
     host.deploy("r1", source="folder app")
     found = status(host.site)
@@ -670,7 +670,7 @@ def test_status_tells_what_is_live(host: Host) -> None:
     assert (found["healthy"], found["state"]) == (False, "no supervisord")
 
 
-def test_one_status_tells_of_all_sites_and_waits_for_them_side_by_side(
+def test_one_status_covers_all_sites_and_checks_them_in_parallel(
     bare_host: Host, plugin: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = plugin("plugins/modules/release_status.py")
@@ -695,7 +695,7 @@ def test_one_status_tells_of_all_sites_and_waits_for_them_side_by_side(
     [(b"HTTP/1.1 200 OK\r\n\r\n", b"x"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"HTTP/1.1 200 OK\r\nA: ", b"x")],
     ids=["body", "continue", "header"],
 )
-def test_an_answer_that_drips_in_holds_the_gate_no_longer(tmp_path: Path, head: bytes, drip: bytes) -> None:
+def test_a_slow_response_does_not_extend_the_health_check(tmp_path: Path, head: bytes, drip: bytes) -> None:
     def serve() -> None:
         peer, _ = server.accept()
         with peer, contextlib.suppress(OSError):
@@ -713,7 +713,7 @@ def test_an_answer_that_drips_in_holds_the_gate_no_longer(tmp_path: Path, head: 
         assert health.ask(tmp_path / "sock", manifest, 0.5) == (False, "the server did not end its answer in time")
 
 
-def test_what_is_no_http_is_not_quoted(tmp_path: Path) -> None:
+def test_a_response_that_is_not_http_is_not_quoted(tmp_path: Path) -> None:
     def serve() -> None:
         peer, _ = server.accept()
         with peer:
@@ -728,7 +728,7 @@ def test_what_is_no_http_is_not_quoted(tmp_path: Path) -> None:
     assert answer == (False, "no answer: BadStatusLine")
 
 
-def test_healthy_sees_a_server_that_does_not_answer(host: Host) -> None:
+def test_a_server_that_does_not_respond_is_unhealthy(host: Host) -> None:
     host.deploy("r1")
     manifest = host.site.manifest("r1")
     assert health.healthy(host.site, "blue", manifest, timeout=5) == (True, "/healthz answered 200")

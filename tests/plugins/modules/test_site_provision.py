@@ -140,7 +140,7 @@ def test_another_user_or_root_is_refused_with_the_remedy(empty_host: Host, accou
         SiteSetup(twin, "shop", accounts.run).apply()
 
 
-def test_a_site_goes_and_its_shared_files_stay(host: Host, accounts: Accounts) -> None:
+def test_a_removed_sites_shared_files_are_archived(host: Host, accounts: Accounts) -> None:
     subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
     bring(host, accounts)
     host.deploy("r1")
@@ -193,7 +193,7 @@ def removed(accounts: Accounts, purge: bool = True) -> Removal:
 
 
 @pytest.mark.parametrize("archived_before", [False, True])
-def test_purge_deletes_what_a_link_leads_to(empty_host: Host, accounts: Accounts, archived_before: bool) -> None:
+def test_purge_deletes_the_target_of_a_link(empty_host: Host, accounts: Accounts, archived_before: bool) -> None:
     bring(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     (disk / "data/words.db").write_text("secret")
@@ -209,7 +209,7 @@ def test_purge_deletes_what_a_link_leads_to(empty_host: Host, accounts: Accounts
     assert disk.parent.exists()
 
 
-def test_a_relative_link_leads_to_the_same_place_from_the_archive(empty_host: Host, accounts: Accounts) -> None:
+def test_a_relative_link_in_the_archive_keeps_its_target(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     elsewhere(empty_host, empty_host.site.root, "site")
     disk = elsewhere(empty_host, empty_host.site.shared, "shared")
@@ -218,7 +218,7 @@ def test_a_relative_link_leads_to_the_same_place_from_the_archive(empty_host: Ho
     assert os.listdir(disk.parent) == []
 
 
-def test_purge_leaves_what_is_not_ours_behind_a_link_and_says_so(empty_host: Host, accounts: Accounts) -> None:
+def test_purge_leaves_and_reports_foreign_files_behind_a_link(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "all")
     (disk / "other").mkdir()
@@ -230,7 +230,7 @@ def test_purge_leaves_what_is_not_ours_behind_a_link_and_says_so(empty_host: Hos
 
 
 @pytest.mark.parametrize("purge", [False, True])
-def test_a_link_that_the_site_has_laid_in_its_folders_place_leads_root_nowhere(
+def test_a_folder_replaced_by_a_link_of_the_site_is_not_followed_by_root(
     empty_host: Host, accounts: Accounts, purge: bool
 ) -> None:
     bring(empty_host, accounts)
@@ -251,7 +251,7 @@ def test_a_link_that_the_site_has_laid_in_its_folders_place_leads_root_nowhere(
         assert "data should be a folder" in removal.left[0]
 
 
-def test_folders_in_each_other_by_the_thousand_go_with_the_site(empty_host: Host, accounts: Accounts) -> None:
+def test_thousands_of_nested_folders_are_removed_with_the_site(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     handle = os.open(empty_host.site.shared / "data", os.O_RDONLY)
     for _ in range(1100):
@@ -264,7 +264,7 @@ def test_folders_in_each_other_by_the_thousand_go_with_the_site(empty_host: Host
     assert not empty_host.site.root.exists()
 
 
-def test_of_the_names_that_stay_a_few_are_said(empty_host: Host, accounts: Accounts) -> None:
+def test_a_few_of_the_remaining_names_are_listed(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     for number in range(300):
@@ -274,7 +274,7 @@ def test_of_the_names_that_stay_a_few_are_said(empty_host: Host, accounts: Accou
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_modes_do_not_go_by_the_umask(empty_host: Host, accounts: Accounts, umask: int) -> None:
+def test_modes_do_not_depend_on_the_umask(empty_host: Host, accounts: Accounts, umask: int) -> None:
     before = os.umask(umask)
     try:
         bring(empty_host, accounts, files={str(empty_host.folder / "new/deep/file"): "x"})
@@ -287,7 +287,7 @@ def test_modes_do_not_go_by_the_umask(empty_host: Host, accounts: Accounts, umas
     assert bring(empty_host, accounts) == [f"correct owner and mode of {paths.LIBRARY}"]
 
 
-def test_a_history_is_read_by_root_and_the_site_alone(empty_host: Host, accounts: Accounts) -> None:
+def test_the_history_is_readable_by_root_and_the_site_only(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     file = history.path(empty_host.site)
     assert (mode(file), file.stat().st_gid) == ("0640", 65534)
@@ -325,9 +325,7 @@ def old_release(host: Host, name: str, aliases: dict | None) -> paths.Path:
     return folder
 
 
-def test_releases_of_an_older_bundle_are_put_right_and_stay_what_they_were(
-    empty_host: Host, accounts: Accounts
-) -> None:
+def test_releases_of_an_older_version_are_migrated_unchanged(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     served = {"/s/": "packages/shop/static", "/m/": "shared/media"}
     releases = [old_release(empty_host, name, of) for name, of in (("r1", {}), ("r2", served), ("r3", None))]
@@ -346,7 +344,7 @@ def test_releases_of_an_older_bundle_are_put_right_and_stay_what_they_were(
     assert [mode(release / "venv") for release in releases] == ["0750", "0751", "0755"]
 
 
-def test_a_disk_that_is_away_is_named(empty_host: Host, accounts: Accounts) -> None:
+def test_a_missing_disk_is_reported(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     disk.rename(disk.with_name("unplugged"))
@@ -355,7 +353,7 @@ def test_a_disk_that_is_away_is_named(empty_host: Host, accounts: Accounts) -> N
 
 
 @pytest.mark.parametrize("purge", [False, True])
-def test_of_a_site_on_another_disk_nothing_stays(empty_host: Host, accounts: Accounts, purge: bool) -> None:
+def test_a_site_on_another_disk_is_removed_completely(empty_host: Host, accounts: Accounts, purge: bool) -> None:
     bring(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.root, "shop")
     removal = removed(accounts, purge)
@@ -373,9 +371,7 @@ def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypat
     assert paths.Path(removal.archive, "last-words").exists()
 
 
-def test_the_lock_is_there_until_all_else_is_gone(
-    empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_is_removed_last(empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     bring(empty_host, accounts)
     site, seen = empty_host.site, []
     purge = Removal._purge_archives
@@ -387,7 +383,7 @@ def test_the_lock_is_there_until_all_else_is_gone(
     assert not site.lock.exists()
 
 
-def test_what_is_not_ours_is_not_removed(empty_host: Host, accounts: Accounts) -> None:
+def test_foreign_files_are_not_removed(empty_host: Host, accounts: Accounts) -> None:
     empty_host.site.root.mkdir()
     accounts.known.add("shop")
     assert Removal("shop", accounts.run, purge=True).remove() == []
@@ -395,7 +391,7 @@ def test_what_is_not_ours_is_not_removed(empty_host: Host, accounts: Accounts) -
     assert accounts.commands == []
 
 
-def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, accounts: Accounts) -> None:
+def test_the_recorded_root_is_used_and_only_archives_are_purged(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     precious = empty_host.folder / "precious"
     precious.mkdir()
@@ -404,7 +400,7 @@ def test_the_records_root_counts_and_only_archives_are_purged(empty_host: Host, 
     assert precious.exists()
 
 
-def test_two_sites_at_once_write_the_console_each_under_a_name_of_its_own(
+def test_two_sites_at_once_install_the_command_by_separate_temporary_files(
     empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used, replace = [], os.replace
@@ -434,7 +430,7 @@ def proxy_only(host: Host, accounts: Accounts, **changes: object) -> list[str]:
     return ProxyOnlySetup(host.site, "shop", accounts.run, upstream=ELSEWHERE, **changes).apply()
 
 
-def test_a_proxy_only_site_has_neither_user_nor_releases(empty_host: Host, accounts: Accounts) -> None:
+def test_a_proxy_only_site_has_no_user_and_no_releases(empty_host: Host, accounts: Accounts) -> None:
     site = empty_host.site
     site.root.mkdir()
     (site.root / "of-somebody-else").touch()

@@ -96,7 +96,7 @@ def host(plugin) -> Iterator[Host]:
     shutil.rmtree(folder)
 
 
-def test_lays_the_file_down_and_then_changes_nothing(host: Host):
+def test_the_file_is_installed_once(host: Host):
     done = host.ensure()
     assert done["changed"] and done["tested"] and not done["running"] and done["paths"] == [str(host.places.config)]
     assert host.places.config.read_text() == host.text() and oct(host.places.config.stat().st_mode)[-3:] == "644"
@@ -109,7 +109,7 @@ def test_lays_the_file_down_and_then_changes_nothing(host: Host):
     assert fault.value.faultString == "BAD_NAME: \\x9b2J\\u202e", "of what it says, nothing steers a terminal"
 
 
-def test_restarts_at_once_while_no_program_is_known(host: Host):
+def test_supervisord_restarts_at_once_while_it_has_no_program(host: Host):
     host.ensure()
     host.boot()
     done = host.ensure("other")
@@ -118,7 +118,7 @@ def test_restarts_at_once_while_no_program_is_known(host: Host):
     assert not host.ensure("other")["changed"]
 
 
-def test_a_program_is_not_stopped_but_each_run_says_that_a_restart_is_pending(host: Host):
+def test_a_program_is_not_stopped_and_each_run_reports_the_pending_restart(host: Host):
     host.program()
     host.ensure()
     host.boot()
@@ -130,7 +130,7 @@ def test_a_program_is_not_stopped_but_each_run_says_that_a_restart_is_pending(ho
     assert host.identifier() == "plain" and host.pid() == before
 
 
-def test_a_program_is_stopped_when_the_operator_asks_for_it(host: Host):
+def test_a_program_is_stopped_on_request_of_the_operator(host: Host):
     host.program()
     host.ensure()
     host.boot()
@@ -142,14 +142,14 @@ def test_a_program_is_stopped_when_the_operator_asks_for_it(host: Host):
     assert not host.ensure("other", restart=True)["changed"], "there is nothing left to restart for"
 
 
-def test_a_restart_waits_for_a_program_that_takes_its_time(host: Host):
+def test_a_restart_waits_for_a_slow_program(host: Host):
     host.program(text="command = /bin/sh -c 'trap \"sleep 1; exit\" TERM; while :; do sleep 0.1; done'\n")
     host.ensure()
     host.boot()
     assert host.ensure("other", restart=True)["restarted"] and host.identifier() == "other"
 
 
-def test_what_is_taken_back_before_a_restart_is_pending_no_longer(host: Host):
+def test_a_reverted_change_is_no_longer_pending(host: Host):
     host.program()
     host.ensure()
     host.boot()
@@ -158,7 +158,7 @@ def test_what_is_taken_back_before_a_restart_is_pending_no_longer(host: Host):
     assert not host.ensure()["pending"]
 
 
-def test_a_run_that_was_killed_before_the_restart_is_made_good(host: Host):
+def test_the_next_run_completes_one_killed_before_the_restart(host: Host):
     host.ensure()
     host.boot()
     host.ensure()
@@ -168,7 +168,7 @@ def test_a_run_that_was_killed_before_the_restart_is_made_good(host: Host):
     assert done["changed"] and done["restarted"] and not done["paths"] and host.identifier() == "other"
 
 
-def test_a_stamp_of_an_earlier_process_counts_for_nothing(host: Host):
+def test_a_stamp_of_an_earlier_process_is_ignored(host: Host):
     host.ensure()
     host.boot()
     note = {"pid": host.process.pid, "start": 1, "loaded": host.module.digest(host.text("other").encode())}
@@ -188,7 +188,7 @@ def test_a_stamp_of_an_earlier_process_counts_for_nothing(host: Host):
     ],
 )
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_broken_override_changes_nothing_and_supervisor_is_quoted(host: Host, extra, words, check_mode):
+def test_a_broken_override_changes_nothing_and_quotes_supervisors_error(host: Host, extra, words, check_mode):
     host.ensure()
     host.boot()
     before = host.snapshot()
@@ -200,12 +200,12 @@ def test_a_broken_override_changes_nothing_and_supervisor_is_quoted(host: Host, 
     assert not host.ensure()["changed"]
 
 
-def test_a_neighbours_broken_program_does_not_keep_supervisord_from_its_own_settings(host: Host):
+def test_a_broken_program_of_another_site_does_not_block_supervisords_settings(host: Host):
     host.program(text="numprocs = many\n")
     assert host.ensure()["changed"]
 
 
-def test_what_supervisord_sees_in_its_environment_stands_for_itself(host: Host, monkeypatch):
+def test_the_settings_can_use_supervisords_own_environment(host: Host, monkeypatch):
     host.ensure()
     monkeypatch.setenv("OF_THE_UNIT", "wide")
     host.boot()
@@ -213,7 +213,7 @@ def test_what_supervisord_sees_in_its_environment_stands_for_itself(host: Host, 
     assert host.ensure("x\n[supervisord]\nenvironment = A='%(ENV_OF_THE_UNIT)s'\n")["restarted"]
 
 
-def test_a_configuration_that_it_cannot_work_with_is_taken_back(host: Host):
+def test_a_configuration_that_supervisord_fails_with_is_reverted(host: Host):
     host.ensure()
     host.boot()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -227,14 +227,14 @@ def test_a_configuration_that_it_cannot_work_with_is_taken_back(host: Host):
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_somebody_elses_file_is_named_and_left(host: Host, check_mode):
+def test_a_file_of_another_owner_is_named_and_left_alone(host: Host, check_mode):
     host.places.config.write_text("[supervisord]\n; mine\n")
     with pytest.raises(host.module.Refused, match=f"{host.places.config}.*mv {host.places.config} /root/"):
         host.ensure(check_mode=check_mode)
     assert host.places.config.read_text() == "[supervisord]\n; mine\n"
 
 
-def test_the_distributions_own_file_is_replaced_unless_somebody_edited_it(host: Host):
+def test_the_distributions_own_file_is_replaced_unless_edited(host: Host):
     host.places.config.write_text("[supervisord]\n")
     digest = hashlib.md5(b"[supervisord]\n", usedforsecurity=False).hexdigest()
     host.places.dpkg_status.write_text(f"Package: supervisor\nConffiles:\n {host.places.config} {digest}\n")
@@ -242,7 +242,7 @@ def test_the_distributions_own_file_is_replaced_unless_somebody_edited_it(host: 
     assert host.places.config.read_text().startswith(MADE)
 
 
-def test_check_mode_tells_and_touches_nothing(host: Host):
+def test_check_mode_reports_and_changes_nothing(host: Host):
     host.ensure()
     host.boot()
     shutil.rmtree(host.places.state_dir)
@@ -254,7 +254,7 @@ def test_check_mode_tells_and_touches_nothing(host: Host):
     assert not host.ensure(check_mode=True)["changed"]
 
 
-def test_check_mode_says_what_would_only_be_pending(host: Host):
+def test_check_mode_reports_a_restart_that_would_be_pending(host: Host):
     host.program()
     host.ensure()
     host.boot()
@@ -275,7 +275,7 @@ def test_check_mode_works_on_a_bare_host(host: Host, plugin):
         module.ensure(params, bare, False)
 
 
-def test_a_drop_in_is_laid_down_and_systemd_told_until_it_has_read_it(host: Host, monkeypatch):
+def test_a_drop_in_is_installed_and_systemd_reloaded_until_it_has_read_it(host: Host, monkeypatch):
     read: list[bool] = []
     monkeypatch.setattr(units, "unread", lambda paths: bool(list(paths)) and not read)
     monkeypatch.setattr(units, "reread", lambda: read.append(True))
@@ -290,7 +290,7 @@ def test_a_drop_in_is_laid_down_and_systemd_told_until_it_has_read_it(host: Host
 
 
 @pytest.mark.parametrize("there", [0o700, None])
-def test_the_folder_of_notes_may_be_seen_by_everybody(tmp_path: Path, there):
+def test_the_folder_of_notes_is_readable_by_every_user(tmp_path: Path, there):
     folder = tmp_path / "run"
     if there:
         folder.mkdir(mode=there)
@@ -304,7 +304,7 @@ def test_the_folder_of_notes_may_be_seen_by_everybody(tmp_path: Path, there):
 @pytest.mark.parametrize(
     ("facts", "expected"), [({}, True), ({"service_mgr": "systemd"}, True), ({"service_mgr": "sysvinit"}, False)]
 )
-def test_a_drop_in_is_for_hosts_with_systemd_and_for_those_that_were_not_asked(role, facts, expected):
+def test_a_drop_in_is_installed_with_systemd_or_without_facts_of_the_host(role, facts, expected):
     read = {"hosts": {"web1": {"names": [], "sites": {}}}, "chosen": ""}
     variables = {"inventory_hostname": "web1", "preflight_config": read}
     for kind in ("defaults", "vars"):

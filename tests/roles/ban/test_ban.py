@@ -256,7 +256,7 @@ def test_fail2ban_starts_despite_debians_sshd_jail(place: Place, there: list[str
     assert not place.places.sshd.exists()
 
 
-def test_files_of_others_are_left_alone(place: Place) -> None:
+def test_files_of_other_owners_are_left_alone(place: Place) -> None:
     place.jail.write_text("[site-shop]\n")
     with pytest.raises(Refused, match="was not made from one of our templates"):
         place.ensure()

@@ -50,7 +50,7 @@ def pair(made: Made) -> dict[str, str]:
     return {"kind": "provided", "fullchain": made.pem, "privkey": made.key}
 
 
-def test_a_pair_is_for_root_alone_and_nginx_finds_it_by_the_link(modules, tmp_path: Path) -> None:
+def test_the_pair_is_readable_by_root_only_and_linked_for_nginx(modules, tmp_path: Path) -> None:
     made = make(*NAMES)
     assert modules("install", check_mode=True, **pair(made))["changed"] and files(tmp_path / "shop") == {}
     assert modules("install", **pair(made))["changed"]
@@ -68,7 +68,7 @@ def test_a_key_is_never_shown(modules) -> None:
     assert secret_line(made.key) not in said
 
 
-def test_what_somebody_has_changed_is_put_right(modules, tmp_path: Path) -> None:
+def test_manual_changes_are_corrected(modules, tmp_path: Path) -> None:
     made = make(*NAMES)
     modules("install", **pair(made))
     (tmp_path / "shop/tls" / PRIVKEY).write_text("x")
@@ -77,7 +77,7 @@ def test_what_somebody_has_changed_is_put_right(modules, tmp_path: Path) -> None
     assert (tmp_path / "shop/tls" / PRIVKEY).read_text() == made.key
 
 
-def test_a_run_that_was_cut_off_leaves_the_pair_in_service_whole(modules, tmp_path: Path, monkeypatch) -> None:
+def test_an_interrupted_run_leaves_the_pair_in_service_intact(modules, tmp_path: Path, monkeypatch) -> None:
     old, new = make(*NAMES), make(*NAMES)
     modules("install", **pair(old))
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(5, "cut off", "here")))
@@ -90,7 +90,7 @@ def test_a_run_that_was_cut_off_leaves_the_pair_in_service_whole(modules, tmp_pa
     assert (tmp_path / "shop/tls" / PRIVKEY).read_text() == new.key
 
 
-def test_only_the_pair_in_service_stays_and_without_https_nothing(modules, tmp_path: Path) -> None:
+def test_only_the_pair_in_service_is_retained_and_none_without_https(modules, tmp_path: Path) -> None:
     old, new = make(*NAMES), make(*NAMES)
     modules("install", **pair(old))
     modules("install", **pair(new))
@@ -105,7 +105,7 @@ def test_only_the_pair_in_service_stays_and_without_https_nothing(modules, tmp_p
     assert not modules("cleanup", mode="none")["changed"]
 
 
-def test_a_link_that_leads_elsewhere_leaves_nothing_here(modules, tmp_path: Path) -> None:
+def test_a_link_to_another_folder_leaves_no_pair_behind(modules, tmp_path: Path) -> None:
     modules("install", **pair(make(*NAMES)))
     (tmp_path / "shop/tls").unlink()
     (tmp_path / "live").mkdir()
@@ -128,7 +128,9 @@ def test_a_link_that_leads_elsewhere_leaves_nothing_here(modules, tmp_path: Path
         ({"begins": 2 * DAY, "ends": 300 * DAY}, "ecdsa", "it ends on "),
     ],
 )
-def test_a_new_one_is_made_when_the_old_one_does_no_more(tmp_path: Path, made: dict, key_type: str, why: str) -> None:
+def test_a_new_certificate_is_made_when_the_old_one_no_longer_fits(
+    tmp_path: Path, made: dict, key_type: str, why: str
+) -> None:
     given = make(*(name.lower() for name in made.pop("names", NAMES)), **made)
     (tmp_path / FULLCHAIN).write_text(given.pem)
     (tmp_path / PRIVKEY).write_text(given.key)
@@ -136,7 +138,7 @@ def test_a_new_one_is_made_when_the_old_one_does_no_more(tmp_path: Path, made: d
     assert said.startswith(why) and bool(said) == bool(why)
 
 
-def test_a_new_one_is_made_when_the_pair_is_missing_damaged_or_mixed(tmp_path: Path) -> None:
+def test_a_new_certificate_is_made_when_the_pair_is_missing_damaged_or_mismatched(tmp_path: Path) -> None:
     assert validity.why_new(None, NAMES, "ecdsa") == "there is none yet"
     assert validity.why_new(tmp_path, NAMES, "ecdsa") == "it cannot be read"
     (tmp_path / FULLCHAIN).write_text(make(*NAMES).pem)
@@ -190,7 +192,7 @@ class TestRole:
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         self.HOME.rmdir()
 
-    def test_selfsigned_makes_what_browsers_take_once_and_says_nothing_of_the_key(self, role) -> None:
+    def test_selfsigned_makes_a_valid_certificate_once_and_never_prints_the_key(self, role) -> None:
         output = role("-vvv", "--diff", mode="selfsigned")
         key = (self.HOME / "tls" / PRIVKEY).read_text()
         certificate = x509.load_pem_x509_certificate((self.HOME / "tls" / FULLCHAIN).read_bytes())
@@ -218,7 +220,7 @@ class TestRole:
         assert len(list((self.HOME / "certificates").iterdir())) == 1
         assert (self.HOME / "tls" / PRIVKEY).read_text() == made.key
 
-    def test_a_dry_run_says_what_it_would_do_and_makes_nothing(self, role) -> None:
+    def test_check_mode_reports_the_change_and_makes_nothing(self, role) -> None:
         assert "changed=1" in role("--check", mode="selfsigned")
         assert os.listdir(self.HOME) == []
 

@@ -241,7 +241,7 @@ def test_posts_reach_the_app(host: Host):
     assert len(numbers) == 3
 
 
-def test_cached_pages_of_restricted_paths_are_shown_to_nobody_else(host: Host):
+def test_cached_pages_of_restricted_paths_reach_no_other_client(host: Host):
     assert host.ask("closed", "/page")[:2] == (200, "MISS")
     assert host.ask("closed", "/page")[:2] == (200, "HIT")
     assert host.ask("closed", "/page", source=OTHER)[0] == 403

@@ -221,7 +221,7 @@ class TestServing:
         assert ask(shop, "/static/both.1a2b3c4d.js").endswith("new")
 
     @pytest.mark.parametrize("path", ["/static/gone.js", "/static/app.1a2b3c4d.css", "/static/css/app.1a2b3c4d.js"])
-    def test_any_other_name_is_gone_at_once(self, shop, path):
+    def test_files_without_a_hash_disappear_at_once(self, shop, path):
         answer = ask(shop, path)
         assert answer.startswith("HTTP/1.1 404") and "old" not in answer
 

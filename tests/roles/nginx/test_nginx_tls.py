@@ -224,7 +224,7 @@ class TestNames:
         shop = serve()
         assert talk(shop.https, host="unknown.example.com").answer == ""
 
-    def test_clients_that_connect_by_ip_are_answered_and_strangers_are_not(self, serve):
+    def test_clients_that_connect_by_ip_are_served_and_unknown_names_are_not(self, serve):
         shop = serve(["shop.example.com", "127.0.0.1", "::1"], neighbour={})
         for host in (f"127.0.0.1:{shop.https}", "[::1]"):
             found = talk(shop.https, name=None, host=host)

@@ -22,7 +22,7 @@ def rig() -> Iterator[Rig]:
 
 @needs_nginx
 @pytest.mark.parametrize("page", ["uwsgi", "gunicorn"])
-def test_there_and_back_no_request_is_lost_and_none_runs_twice(host: Host, rig: Rig, page: str) -> None:
+def test_a_change_of_server_and_back_loses_and_repeats_no_request(host: Host, rig: Rig, page: str) -> None:
     """Whatever nginx has been told by then: a page that changes is obeyed by it a while before or after the switch."""
     shop = Shop(host, rig, page)
     shop.deploy("gunicorn")
@@ -57,9 +57,7 @@ def test_an_upload_that_outlasts_the_change_arrives_once(host: Host, rig: Rig) -
 
 @needs_nginx
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
-def test_a_run_that_was_killed_before_or_after_the_switch_leaves_a_site_that_serves(
-    host: Host, rig: Rig, server: str
-) -> None:
+def test_a_run_killed_around_the_switch_leaves_a_working_site(host: Host, rig: Rig, server: str) -> None:
     other = "uwsgi" if server == "gunicorn" else "gunicorn"
     shop = Shop(host, rig, "uwsgi")
     shop.deploy(other)

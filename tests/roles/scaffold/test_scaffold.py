@@ -66,7 +66,7 @@ def test_a_site_is_added(layout):
     assert "# the shop" in new
 
 
-def test_a_comment_of_what_comes_next_stays_with_it():
+def test_a_comment_stays_with_the_key_below_it():
     new = insert(LAYOUTS["before the next key, whose comment stays with it"], ["sites"], "shop", ENTRY)
     assert "  # two: later\n\n  # the shop\n  shop:\n" in new
     assert "    names: [a]\n\n# defaults\nsite_defaults:\n" in new
@@ -81,7 +81,7 @@ def round_trip(text, change=lambda data: None):
     return out.getvalue()
 
 
-def test_ruamel_yaml_is_no_substitute():
+def test_ruamel_yaml_does_not_preserve_these_layouts():
     """Why entries are inserted as lines. Where this fails, ruamel.yaml may have become one."""
     assert [layout for layout in REWRITTEN if round_trip(LAYOUTS[layout]) == LAYOUTS[layout]] == []
     text = LAYOUTS["before the next key, whose comment stays with it"]
@@ -100,12 +100,12 @@ def test_ruamel_yaml_is_no_substitute():
         ("sites: {\n", r"not valid YAML \(line"),
     ],
 )
-def test_what_cannot_be_added_to_is_left_alone(text, says):
+def test_a_file_that_cannot_be_extended_is_left_unchanged(text, says):
     with pytest.raises(ValueError, match=says):
         insert(text, ["sites"], "shop", ENTRY)
 
 
-def test_a_result_that_says_anything_else_is_not_written():
+def test_a_result_with_any_other_change_is_not_written():
     with pytest.raises(ValueError, match="nothing was changed"):
         check("sites: {one: 1}\n", "sites: {one: 2, shop: {}}\n", ["sites"], "shop", "shop: {}\n")
 
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_written_is_named_with_the_remedy(tmp_path, monkey
     assert path.read_text() == "sites: {}\n"
 
 
-def test_a_file_keeps_its_rights(tmp_path):
+def test_a_file_keeps_its_mode_and_owner(tmp_path):
     path = tmp_path / "sites.yml"
     path.write_text("")
     path.chmod(0o640)
@@ -128,7 +128,7 @@ def test_a_file_keeps_its_rights(tmp_path):
     assert (path.stat().st_mode & 0o7777, path.read_text()) == (0o640, "sites:\n")
 
 
-def test_a_group_must_be_there_and_may_be_empty():
+def test_a_group_must_exist_and_may_be_empty():
     text = "all:\n  children:\n    web:\n    staging:\n      hosts: {}\n"
     below = ["all", "children", "web", "hosts"]
     with pytest.raises(ValueError, match="there is no `wep`; did you mean web"):

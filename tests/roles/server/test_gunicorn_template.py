@@ -143,7 +143,7 @@ def test_without_a_path_the_app_is_at_the_root(tmp_path: Path) -> None:
         ({"workers_min": 2, "threads": 3}, 2, 2, 3),
     ],
 )
-def test_gunicorn_has_the_workers_and_threads_that_the_launcher_counts(
+def test_gunicorn_uses_the_workers_and_threads_of_the_launcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], cpus: int, count: int, threads: int
 ) -> None:
     for name, value in workers.environment(worker_settings(**keys), cpus).items():
@@ -152,7 +152,7 @@ def test_gunicorn_has_the_workers_and_threads_that_the_launcher_counts(
     assert (found.workers, found.threads) == (count, threads)
 
 
-def test_the_autoscaled_slot_begins_with_the_workers_of_the_live_one(
+def test_the_autoscaled_slot_starts_with_the_workers_of_the_live_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = {"workers_min": 2, "threads": 3}

@@ -157,14 +157,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("keys", VARIANTS.values(), ids=VARIANTS.keys())
-def test_uwsgi_takes_the_configuration(folder: Path, keys: dict[str, Any]) -> None:
+def test_uwsgi_accepts_the_configuration(folder: Path, keys: dict[str, Any]) -> None:
     lay(folder, **keys)
     done = check(folder)
     assert done.returncode == 0, done.stdout
     assert "no-server mode requested" in done.stdout
 
 
-def test_a_word_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
+def test_an_option_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
     lay(folder)
     (folder / "uwsgi.ini").write_text((folder / "uwsgi.ini").read_text() + "lazy-appz = true\n")
     done = check(folder)
@@ -184,7 +184,7 @@ def test_a_word_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
         ("wsgy:app", "No module named 'wsgy'"),
     ],
 )
-def test_the_import_says_what_is_wrong_with_it(folder: Path, wsgi: str, complaint: str) -> None:
+def test_an_import_error_is_reported(folder: Path, wsgi: str, complaint: str) -> None:
     lay(folder, wsgi=wsgi)
     done = subprocess.run(
         [sys.executable, "-P", "../uwsgi_app.py"], cwd=folder / "app", capture_output=True, text=True, check=False
@@ -193,14 +193,14 @@ def test_the_import_says_what_is_wrong_with_it(folder: Path, wsgi: str, complain
     assert complaint in done.stderr
 
 
-def test_it_has_as_many_workers_and_threads_as_were_counted(folder: Path) -> None:
+def test_uwsgi_has_the_given_number_of_workers_and_threads(folder: Path) -> None:
     with running(folder, workers=2, threads=3) as server:
         assert server.get()["threads"] is True
         spawned = server.log.read_text()
     assert spawned.count("cores: 3)") == 2
 
 
-def test_running_requests_end_before_it_does_and_its_sockets_stay_where_they_are(folder: Path) -> None:
+def test_running_requests_finish_before_uwsgi_stops_and_its_sockets_stay(folder: Path) -> None:
     answers: list[dict[str, Any]] = []
     with running(folder, uwsgi={"stats": "socket"}, graceful_timeout=50) as server:
         asking = threading.Thread(target=lambda: answers.append(server.get("/slow")))
@@ -216,7 +216,7 @@ def test_running_requests_end_before_it_does_and_its_sockets_stay_where_they_are
     assert answers[0]["PATH_INFO"] == "/slow"
 
 
-def test_what_a_client_of_a_listener_says_of_himself_is_not_believed(folder: Path) -> None:
+def test_forwarded_headers_of_a_listeners_client_are_not_trusted(folder: Path) -> None:
     with running(folder, bind=["127.0.0.1:9000"]) as server:
         port = server.listeners[2].getsockname()[1]
         forged = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-SSL: on\r\nScript-Name: /evil\r\n"
@@ -226,7 +226,7 @@ def test_what_a_client_of_a_listener_says_of_himself_is_not_believed(folder: Pat
     assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"], seen["SCRIPT_NAME"]) == ("127.0.0.1", "http", "")
 
 
-def test_a_named_proxy_on_a_listener_is(folder: Path) -> None:
+def test_a_named_proxy_on_a_listener_is_trusted(folder: Path) -> None:
     with running(folder, bind=["127.0.0.1:9000"], trusted_proxies=["127.0.0.0/8"]) as server:
         port = server.listeners[2].getsockname()[1]
         said = "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"
@@ -234,7 +234,7 @@ def test_a_named_proxy_on_a_listener_is(folder: Path) -> None:
     assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == ("192.0.2.7", "https")
 
 
-def test_by_http_on_the_slots_socket_nginx_is_believed(folder: Path) -> None:
+def test_nginx_on_the_slots_http_socket_is_trusted(folder: Path) -> None:
     with running(folder) as server:
         seen = server.get(**{"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"})
     assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == ("192.0.2.7", "https")
@@ -271,7 +271,7 @@ class TestBehindNginx:
 
     @pytest.mark.parametrize("protocol", ["uwsgi", "http"])
     @pytest.mark.parametrize("path", ["/", "/blog"])
-    def test_the_app_sees_the_client_and_nothing_that_he_forged(self, rig: Rig, protocol: str, path: str) -> None:
+    def test_the_app_sees_the_client_and_no_forged_header(self, rig: Rig, protocol: str, path: str) -> None:
         root = rig.site("shop")
         port = self.serve(rig, path=path, uwsgi={"protocol": protocol})
         with running(root / "slots/blue", path=path):
@@ -296,7 +296,7 @@ class TestBehindNginx:
         changed = {name for name in plain if plain[name] != seen.get(name)}
         assert changed <= {"REMOTE_ADDR", "REMOTE_PORT", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_X_REQUEST_ID"}
 
-    def test_both_protocols_tell_the_app_the_same(self, rig: Rig) -> None:
+    def test_both_protocols_give_the_app_the_same_environment(self, rig: Rig) -> None:
         root = rig.site("shop")
         port = self.serve(rig, locations={"/events/": {"stream": True}})
         with running(root / "slots/blue"):
@@ -305,7 +305,7 @@ class TestBehindNginx:
         own = {"pid", "PATH_INFO", "REQUEST_URI", "HTTP_X_REQUEST_ID", "SERVER_NAME", "SERVER_PORT", "HTTPS"}
         assert {k: v for k, v in one.items() if k not in own} == {k: v for k, v in two.items() if k not in own}
 
-    def test_a_body_arrives_whole_and_one_that_nobody_reads_costs_no_answer(self, rig: Rig) -> None:
+    def test_a_body_arrives_whole_and_an_unread_one_still_gets_a_response(self, rig: Rig) -> None:
         root = rig.site("shop")
         port = self.serve(rig)
         body = "x" * 3_000_000
@@ -318,7 +318,7 @@ class TestBehindNginx:
             seen = self.seen(say(port, f"POST /read HTTP/1.1\r\n{chunked}5\r\nhello\r\n0\r\n\r\n"))
         assert seen["read"] == "5"
 
-    def test_as_many_headers_as_nginx_takes_fit(self, rig: Rig) -> None:
+    def test_the_buffer_fits_all_headers_that_nginx_accepts(self, rig: Rig) -> None:
         root = rig.site("shop")
         port = self.serve(rig)
         with running(root / "slots/blue"):
@@ -348,7 +348,7 @@ class TestBehindNginx:
         assert answer.startswith("HTTP/1.1 200")
         assert "POST /up HTTP/1.1" in answer
 
-    def test_what_uwsgi_has_taken_is_not_sent_again(self, rig: Rig) -> None:
+    def test_a_request_that_uwsgi_accepted_is_not_sent_again(self, rig: Rig) -> None:
         root = rig.site("shop")
         port = self.serve(rig)
         answers: list[str] = []
@@ -364,7 +364,7 @@ class TestBehindNginx:
             assert not (server.app / "slow").exists()
         assert answers[0].startswith("HTTP/1.1 502")
 
-    def test_over_https_the_app_is_told_so(self, rig: Rig) -> None:
+    def test_the_app_sees_the_scheme_https(self, rig: Rig) -> None:
         port = free_port()
         balancer = {"trusted_balancers": ["127.0.0.0/8"]}
         files, links = render({"shop": {**SHOP, "http_port": port, **balancer}}, nginx_worker_processes=1)
@@ -376,7 +376,7 @@ class TestBehindNginx:
         assert (seen["wsgi.url_scheme"], seen["HTTPS"], seen["REMOTE_ADDR"]) == ("https", "on", "192.0.2.9")
 
 
-def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
+def test_statistics_show_workers_and_no_request(folder: Path) -> None:
     (folder / "shared/data").mkdir(parents=True)
     with running(folder, uwsgi={"stats": "socket"}) as server:
         server.get("/", Cookie="secret")
@@ -388,13 +388,13 @@ def test_stats_tell_of_workers_and_of_no_request(folder: Path) -> None:
     assert not (folder / "shared/data/uwsgi-blue.stats").exists()
 
 
-def test_it_begins_with_as_many_workers_as_it_is_told(folder: Path) -> None:
+def test_uwsgi_starts_with_the_given_number_of_workers(folder: Path) -> None:
     with running(folder, workers=3, first=2, workers_min=1) as server:
         server.get()
         assert server.log.read_text().count("spawned uWSGI worker") == 2
 
 
-def test_workers_come_when_requests_do_and_go_again(folder: Path) -> None:
+def test_workers_are_added_under_load_and_removed_afterwards(folder: Path) -> None:
     # One that waits behind another for the next connection is deaf until a request comes, or this is over.
     with running(folder, workers=3, threads=1, workers_min=1, graceful_timeout=3) as server:
         server.get()

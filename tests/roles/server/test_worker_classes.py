@@ -117,7 +117,9 @@ CLASSES = {
 
 @needs_nginx
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_class_is_at_as_many_requests_as_it_should_be(rig: Rig, database: SlowDatabase, name: str) -> None:
+def test_each_worker_class_runs_the_expected_number_of_requests_at_once(
+    rig: Rig, database: SlowDatabase, name: str
+) -> None:
     keys, at_once, processes, threads = CLASSES[name]
     with served(rig, database, **keys) as (port, _):
         answers = all_of(port, database, "/plain", 9, at_once)
@@ -141,7 +143,7 @@ def test_with_gevent_no_request_waits_for_the_database_of_another(
 
 @needs_nginx
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"tornado"}))  # which may have none go
-def test_workers_that_come_and_go_lose_no_request(rig: Rig, database: SlowDatabase, name: str) -> None:
+def test_adding_and_removing_workers_loses_no_request(rig: Rig, database: SlowDatabase, name: str) -> None:
     with served(rig, database, worker_class=name, workers=1) as (port, master), Clients(port) as clients:
 
         def running() -> int:
@@ -159,7 +161,7 @@ def test_workers_that_come_and_go_lose_no_request(rig: Rig, database: SlowDataba
 
 @needs_nginx
 @pytest.mark.parametrize("name", CLASSES)
-def test_an_upload_that_the_app_does_not_read_gets_its_answer(rig: Rig, database: SlowDatabase, name: str) -> None:
+def test_an_upload_that_the_app_does_not_read_gets_a_response(rig: Rig, database: SlowDatabase, name: str) -> None:
     with served(rig, database, worker_class=name, workers=1) as (port, _), ThreadPoolExecutor(4) as pool:
 
         def status(size: int) -> int:

@@ -73,7 +73,7 @@ def test_a_file_is_passed_on_unchanged_for_sendfile() -> None:
     assert body.tell() == 10
 
 
-def test_a_client_that_hangs_up_breaks_nothing() -> None:
+def test_a_client_that_disconnects_breaks_nothing() -> None:
     body, response = Body(b"x"), Response()
     body.broken = True
     refuse({"CONTENT_LENGTH": "1", "wsgi.input": body}, response)
@@ -113,7 +113,7 @@ def test_nginx_names_the_client_to_either_server(server: str, peer: str) -> None
 
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
-def test_a_header_of_any_other_kind_names_nothing(server: str) -> None:
+def test_invalid_forwarded_headers_are_ignored(server: str) -> None:
     odd = {"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": " , ", "HTTP_X_FORWARDED_PROTO": "gopher"}
     assert seen(server, odd) == ("", "http")
 

@@ -85,7 +85,7 @@ def test_workers_stop_one_by_one_when_no_request_has_waited_and_one_less_suffice
 
 
 @pytest.mark.parametrize(("taken", "left"), [(13, 4), (9, 3), (8, 2), (4, 1), (0, 1)])
-def test_as_many_workers_stay_as_have_been_in_use(taken: int, left: int) -> None:
+def test_recently_used_workers_are_kept(taken: int, left: int) -> None:
     assert Site.known(4, each=4).goes_on(400, taken=taken)[-1] == left
 
 
@@ -129,7 +129,7 @@ def test_a_worker_that_ends_its_last_request_is_not_counted() -> None:
 # --- What it sees -----------------------------------------------------------------------------------------------------
 
 
-def test_it_sees_the_queue_of_this_socket_alone(tmp_path: Path) -> None:
+def test_it_reads_the_queue_of_its_own_socket_only(tmp_path: Path) -> None:
     def listen(name: str) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
         made.bind(str(tmp_path / name))
@@ -254,7 +254,7 @@ CLASSES = {"sync": ({"worker_class": "sync"}, 3), "gthread": ({"worker_class": "
 
 @needs_nginx
 @pytest.mark.parametrize("name", CLASSES)
-def test_workers_come_when_requests_wait_and_go_again_and_nothing_is_lost(
+def test_workers_are_added_for_waiting_requests_and_removed_without_loss(
     host: Host, rig: Rig, database: SlowDatabase, name: str
 ) -> None:
     keys, at_once = CLASSES[name]
@@ -278,7 +278,7 @@ def test_workers_come_when_requests_wait_and_go_again_and_nothing_is_lost(
 
 
 @needs_nginx
-def test_it_goes_on_after_a_switch_and_after_a_crash_of_either(host: Host, rig: Rig, database: SlowDatabase) -> None:
+def test_scaling_continues_after_a_switch_and_after_a_crash(host: Host, rig: Rig, database: SlowDatabase) -> None:
     shop = Busy(host, rig, database, worker_class="sync")
     shop.deploy("gunicorn")
     with ThreadPoolExecutor(3) as pool:

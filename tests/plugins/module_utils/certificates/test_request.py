@@ -72,13 +72,15 @@ def nowhere(tmp_path: Path) -> nginx.Places:
         ({"begins": -4 * DAY, "ends": 2 * DAY}, {}, "it ends on "),
     ],
 )
-def test_it_is_asked_for_when_the_old_one_does_no_more(asking: Asking, made: dict, settings: dict, why: str) -> None:
+def test_a_certificate_is_requested_when_the_old_one_no_longer_fits(
+    asking: Asking, made: dict, settings: dict, why: str
+) -> None:
     assert asking.why() == "there is none yet"
     give(asking.lineage, make(*made.pop("names", NAMES), **made), **settings)
     assert asking.why().startswith(why) and bool(asking.why()) == bool(why)
 
 
-def test_all_is_settled_once_nginx_has_it_and_it_will_be_renewed_in_time(asking: Asking, tmp_path: Path) -> None:
+def test_nothing_is_requested_while_the_certificate_is_installed_and_renews(asking: Asking, tmp_path: Path) -> None:
     made = make(*NAMES, begins=-1 * DAY, ends=89 * DAY)
     give(asking.lineage, made)
     assert not asking.is_settled()
@@ -92,7 +94,7 @@ def test_all_is_settled_once_nginx_has_it_and_it_will_be_renewed_in_time(asking:
     assert not asking.is_settled(), "others may read the key"
 
 
-def test_certbot_is_asked_for_names_alone_and_does_not_ask_back(asking: Asking, monkeypatch, tmp_path: Path) -> None:
+def test_certbot_gets_the_names_only_and_runs_without_prompts(asking: Asking, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         "ansible_collections.wsgi.sites.plugins.module_utils.certificates.request.WEBROOT", tmp_path / "web"
     )
@@ -112,7 +114,7 @@ def test_certbot_is_asked_for_names_alone_and_does_not_ask_back(asking: Asking, 
     assert (tmp_path / "web").stat().st_mode & 0o001, "nginx's workers come through"
 
 
-def test_another_s_certificate_of_the_same_name_is_left_alone(asking: Asking) -> None:
+def test_a_certificate_of_the_same_name_by_another_owner_is_left_alone(asking: Asking) -> None:
     give(asking.lineage, make(*NAMES), renew_hook="systemctl reload apache2")
     assert "is not this site's" in asking.ask(lambda _: pytest.fail("certbot was called"))
     assert unused("none", asking.folder, asking.lineage) == []
@@ -140,7 +142,7 @@ Ask for help or search for solutions at https://community.letsencrypt.org. See t
 """
 
 
-def test_what_went_wrong_is_told_in_short(asking: Asking) -> None:
+def test_errors_of_certbot_are_reported_in_short(asking: Asking) -> None:
     bad = reason(FAILED)
     assert bad == "bad.test: 192.0.2.7: Invalid response from http://bad.test/.well-known/acme-challenge/x: 404"
     assert reason(DOWN) == "ValueError: Requesting localhost/dir: Connection refused"
@@ -156,7 +158,7 @@ def pair(made: Made) -> dict[str, str]:
     return {FULLCHAIN: made.pem, PRIVKEY: made.key}
 
 
-def test_what_certbot_has_goes_with_the_mode(folder: Folder, lineage: Lineage, tmp_path: Path) -> None:
+def test_certbots_files_are_removed_when_the_mode_changes(folder: Folder, lineage: Lineage, tmp_path: Path) -> None:
     give(lineage, make(*NAMES))
     take(folder, lineage, do, nowhere(tmp_path))
     assert unused("acme", folder, lineage) == []
@@ -215,7 +217,7 @@ def openssl(command: list[str]) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_certificate_is_seen_as_it_says_of_itself(tmp_path: Path) -> None:
+def test_issuer_names_and_expiry_are_read_from_the_certificate(tmp_path: Path) -> None:
     authority = make(authority=True, common_name="Test, E7")
     place(tmp_path / "one", make(*NAMES, "192.0.2.1", by=authority, ends=41 * DAY))
     seen = inspection.see(tmp_path / "one", openssl)
@@ -242,13 +244,13 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
         ("selfsigned", 29, "", "by a run, now due"),
     ],
 )
-def test_the_table_says_who_renews_it_and_when(kind: str, left: int, timer: str, words: str) -> None:
+def test_the_table_shows_how_and_when_it_renews(kind: str, left: int, timer: str, words: str) -> None:
     ends = NOW + timedelta(days=left)
     seen = inspection.Seen("Somebody", NAMES, ends - timedelta(days=90), ends)
     assert inspection.renewal(kind, seen, "720 hours", timer, NOW) == words
 
 
-def test_a_pair_that_stands_in_is_called_so(plugin, folder: Folder, lineage: Lineage) -> None:
+def test_a_temporary_certificate_is_shown_as_such(plugin, folder: Folder, lineage: Lineage) -> None:
     status = plugin("plugins/modules/certificate_status.py")
     assert status.report(folder, lineage, "acme", openssl, NOW)["renewal"].startswith("NONE YET")
     folder.place("selfsigned", {name: text.encode() for name, text in pair(make(*NAMES)).items()}, do)
@@ -256,7 +258,7 @@ def test_a_pair_that_stands_in_is_called_so(plugin, folder: Folder, lineage: Lin
     assert (found["issuer"], found["renewal"]) == ("itself", "STANDS IN: there is none by acme yet; run again")
 
 
-def test_half_a_life_is_the_most_that_a_renewal_comes_early() -> None:
+def test_a_certificate_renews_at_half_its_lifetime_at_the_earliest() -> None:
     assert threshold.asked_for(30)(90 * DAY) == 30 * DAY
     assert threshold.asked_for(30)(6 * DAY) == 3 * DAY
     assert [threshold.made_here(days * DAY) / DAY for days in (365, 60, 30)] == [365 / 3, 30, 15]

@@ -17,7 +17,7 @@ def module(plugin, daemon):
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
-def test_each_place_is_an_option_that_says_its_default(module):
+def test_each_path_is_an_option_with_a_documented_default(module):
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
     for field in fields(module.Places):
         assert options[field.name]["default"] == str(field.default), field.name
@@ -36,7 +36,7 @@ def test_a_host_without_the_daemon_is_refused_with_the_remedy_but_not_in_check_m
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
-def test_an_error_ends_the_module_with_its_own_words(module, monkeypatch):
+def test_an_error_ends_the_module_with_its_message(module, monkeypatch):
     def ensure(*_: object) -> dict:
         raise module.Refused("what is wrong, and the remedy")
 

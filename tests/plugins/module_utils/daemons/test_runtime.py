@@ -7,7 +7,7 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
 
 
-def test_only_root_may_take_a_lock(tmp_path: Path) -> None:
+def test_only_root_can_open_the_lock_file(tmp_path: Path) -> None:
     (tmp_path / "nginx.lock").touch(mode=0o644)
     for name in ("nginx", "supervisord"):
         with runtime.alone(tmp_path, name):

@@ -39,7 +39,7 @@ def fill(host: Host, slot: str, **changes: object) -> None:
 
 
 @each_server
-def test_the_server_is_the_site_and_nobody_more(host: Host) -> None:
+def test_the_server_runs_with_the_sites_ids_and_no_privileges(host: Host) -> None:
     host.deploy("r1")
     who = get(host.sock, "/who")
     uid, gid = pwd.getpwnam(USER).pw_uid, grp.getgrnam(GROUP).gr_gid
@@ -62,13 +62,13 @@ def test_the_server_gets_a_clean_environment(host: Host) -> None:
 
 
 @each_server
-def test_the_server_stands_in_its_own_release_not_in_the_slot(host: Host) -> None:
+def test_the_working_directory_is_the_release_and_not_the_slot(host: Host) -> None:
     host.deploy("r1")
     assert get(host.sock, "/who")["cwd"] == str(host.site.release("r1") / "app")
 
 
 @each_server
-def test_any_value_arrives_as_it_is(host: Host) -> None:
+def test_every_environment_value_arrives_unchanged(host: Host) -> None:
     odd = {
         "PERCENT": "100%(x)s",
         "QUOTES": "a\"b'c\\d",
@@ -84,7 +84,7 @@ def test_any_value_arrives_as_it_is(host: Host) -> None:
 
 
 @each_server
-def test_the_socket_is_for_the_site_and_nginx_only(host: Host) -> None:
+def test_the_socket_is_accessible_to_the_site_and_nginx_only(host: Host) -> None:
     slot = host.deploy("r1")
     info = host.site.socket(slot).stat()
     assert stat.S_IMODE(info.st_mode) == 0o660
@@ -118,7 +118,7 @@ def test_a_token_of_an_earlier_process_with_this_pid_is_refused(bare_host: Host)
     assert launch(bare_host, "green").returncode == 77
 
 
-def test_a_refused_slot_is_not_tried_again(host: Host) -> None:
+def test_a_refused_slot_is_not_retried(host: Host) -> None:
     fill(host, "green")
     host.site.program("green").write_text((host.site.release("r1") / "program-green.conf").read_text())
     supervisor.Supervisor().add("shop-green")
@@ -127,7 +127,7 @@ def test_a_refused_slot_is_not_tried_again(host: Host) -> None:
     assert host.site.log.read_text().count("is not the live slot") == 1
 
 
-def test_root_is_no_site(bare_host: Host) -> None:
+def test_a_site_never_runs_as_root(bare_host: Host) -> None:
     fill(bare_host, "blue", user="root", group="root")
     bare_host.site.live.symlink_to("slots/blue")
     done = launch(bare_host, "blue")
@@ -155,7 +155,7 @@ def test_a_missing_release_is_named(bare_host: Host) -> None:
     assert "slots/blue/release leads to no release" in done.stderr
 
 
-def test_a_taken_port_leaves_the_slots_socket_alone(bare_host: Host) -> None:
+def test_a_port_in_use_leaves_the_slots_socket_alone(bare_host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         fill(bare_host, "blue", listen=[address])
@@ -180,7 +180,7 @@ def test_a_command_can_run_in_a_release_that_is_not_live(host: Host) -> None:
     assert launch(host, "run", "--release", "r2", "--", "printenv", "SITE_RELEASE").stdout == "r2\n"
 
 
-def test_a_command_without_anything_live_says_so(bare_host: Host) -> None:
+def test_a_command_without_a_live_release_is_refused(bare_host: Host) -> None:
     done = launch(bare_host, "run", "--", "true")
     assert done.returncode == 1
     assert "leads to no release" in done.stderr
@@ -258,7 +258,7 @@ def typing(bare_host: Host) -> Host:
     return bare_host
 
 
-def test_a_command_cannot_type_into_roots_shell(typing: Host) -> None:
+def test_a_command_cannot_inject_keystrokes_into_the_shell_of_root(typing: Host) -> None:
     done = on_terminal(typing.by_hand, typing.site.root, "run", "--", "/usr/bin/python3", "-c", TYPIST)
     assert json.loads(done.stdout) == {
         "uid": pwd.getpwnam(USER).pw_uid,
@@ -274,7 +274,7 @@ def test_a_command_cannot_type_into_roots_shell(typing: Host) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="int 0x80 is x86's")
-def test_nor_can_it_by_a_32_bit_call(typing: Host) -> None:
+def test_a_command_cannot_inject_keystrokes_by_a_32_bit_call(typing: Host) -> None:
     free = on_terminal("/usr/bin/python3", "-c", INT_80, user=USER, group=GROUP, extra_groups=[])
     if free.stdout != "0\n":
         pytest.skip("this kernel has no 32-bit calls")
@@ -286,7 +286,7 @@ def test_nor_can_it_by_a_32_bit_call(typing: Host) -> None:
     ("terminal", "legacy", "outcome"),
     [(True, "0\n", "warned"), (True, "1\n", "refused"), (True, None, "refused"), (False, "1\n", "silent")],
 )
-def test_without_seccomp_it_is_the_kernels_setting_that_counts(
+def test_without_seccomp_the_kernel_setting_decides(
     tmp_path: Path, monkeypatch, capsys, terminal: bool, legacy: str | None, outcome: str
 ) -> None:
     monkeypatch.setattr(keystrokes, "IOCTL", {})
@@ -303,7 +303,7 @@ def test_without_seccomp_it_is_the_kernels_setting_that_counts(
 
 
 @each_server
-def test_a_killed_master_comes_back(host: Host) -> None:
+def test_a_killed_master_is_restarted(host: Host) -> None:
     host.deploy("r1")
     before = get(host.sock)["pid"]
     os.kill(before, signal.SIGKILL)
@@ -312,7 +312,7 @@ def test_a_killed_master_comes_back(host: Host) -> None:
 
 
 @each_server
-def test_a_killed_supervisords_server_ends_once_its_successor_serves(host: Host) -> None:
+def test_the_server_of_a_killed_supervisord_ends_once_its_successor_serves(host: Host) -> None:
     host.deploy("r1")
     orphan = get(host.sock)["pid"]
     host.shut(signal.SIGKILL)

@@ -145,7 +145,7 @@ def sit(live: Host, tmp_path: Path) -> Iterator:
     ("how", "rest"),
     [("group", ""), ("group", "< /dev/null"), ("group", "| cat"), ("session", ""), ("session", "< /dev/null 2>&1")],
 )
-def test_what_it_leaves_behind_reads_nothing_that_is_typed_afterwards(sit, live: Host, how: str, rest: str) -> None:
+def test_background_processes_cannot_read_later_keystrokes(sit, live: Host, how: str, rest: str) -> None:
     heard, script = live.folder / "drop/heard", live.folder / "drop/listener.py"
     script.write_text(LISTENER)
     left = "" if how == "group" else how
@@ -156,7 +156,7 @@ def test_what_it_leaves_behind_reads_nothing_that_is_typed_afterwards(sit, live:
     assert how == "session" or not of_the_test(live)
 
 
-def test_it_is_a_terminal_like_roots_own(sit) -> None:
+def test_the_command_has_a_terminal_like_that_of_root(sit) -> None:
     terminal = sit(
         """RUN sh -c 'tty; read -r line; echo "<$line>"; until stty size | grep "31 97"; do :; done; exit 3'"""
     )
@@ -170,7 +170,7 @@ def test_it_is_a_terminal_like_roots_own(sit) -> None:
     terminal.ends(3)
 
 
-def test_keys_that_mean_something_do(sit) -> None:
+def test_control_keys_work(sit) -> None:
     terminal = sit("RUN python3 -c 'print(\"waits\"); import time; time.sleep(600)'")
     terminal.until("waits")
     terminal.type("\x03")
@@ -183,7 +183,7 @@ def test_keys_that_mean_something_do(sit) -> None:
     terminal.ends()
 
 
-def test_a_shell_has_job_control_and_says_when_it_is_left(sit) -> None:
+def test_a_shell_has_job_control_and_reports_its_exit(sit) -> None:
     terminal = sit("RUN bash --norc -i")
     terminal.until(r"\$ ")
     terminal.type("python3 -c 'print(6 * 7, flush=True); input()'\n")
@@ -200,7 +200,7 @@ def test_a_shell_has_job_control_and_says_when_it_is_left(sit) -> None:
 
 
 @pytest.mark.parametrize("where", ["", "< /dev/null"])
-def test_an_answer_of_the_terminal_that_comes_late_is_not_typed_into_roots_shell(sit, where: str) -> None:
+def test_a_late_answer_of_the_terminal_does_not_reach_the_shell_of_root(sit, where: str) -> None:
     # Asks for the window's title, which it may have set to anything, and ends before there is an answer.
     terminal = sit(f"""RUN printf '\\033]2;rm -rf /\\007\\033[21t' {where}""")
     terminal.until(r"\x1b\[21t")
@@ -210,7 +210,7 @@ def test_an_answer_of_the_terminal_that_comes_late_is_not_typed_into_roots_shell
     terminal.ends()
 
 
-def test_pipes_and_files_are_its_own_and_lose_nothing(sit, live: Host) -> None:
+def test_pipes_and_files_are_passed_through_without_loss(sit, live: Host) -> None:
     (live.folder / "drop/in").write_bytes(b"0123456789abcdef" * 200_000)
     terminal = sit(
         f"RUN sh -c 'cat; echo words >&2; exit 3' < {live.folder}/drop/in | sha256sum; (exit ${{PIPESTATUS[0]}})"
@@ -224,7 +224,7 @@ def test_pipes_and_files_are_its_own_and_lose_nothing(sit, live: Host) -> None:
     assert terminal.until("ended 5").string.count("x") == 1_000_000
 
 
-def test_in_front_of_a_pager_the_keyboard_is_the_pagers(sit, live: Host) -> None:
+def test_a_pager_behind_the_command_has_the_keyboard(sit, live: Host) -> None:
     pager = live.folder / "drop/pager.py"
     pager.write_text(
         "import os, sys, tty, termios\nkeys = os.open('/dev/tty', os.O_RDWR)\nbefore = termios.tcgetattr(keys)\n"
@@ -244,7 +244,7 @@ def test_in_front_of_a_pager_the_keyboard_is_the_pagers(sit, live: Host) -> None
     terminal.ends()
 
 
-def test_it_ends_with_the_terminal_and_by_a_signal(sit, live: Host) -> None:
+def test_the_command_ends_with_the_terminal_and_by_a_signal(sit, live: Host) -> None:
     note = live.folder / "drop/pid"
     terminal = sit(f"RUN sh -c 'trap \"\" HUP; echo $$ > {note}; while :; do sleep 600; done'")
     eventually(lambda: note.exists() and note.read_text())
@@ -257,7 +257,7 @@ def test_it_ends_with_the_terminal_and_by_a_signal(sit, live: Host) -> None:
     terminal.ends(128 + signal.SIGSEGV)
 
 
-def test_in_the_background_it_does_not_ask_for_the_terminal(sit) -> None:
+def test_a_background_command_does_not_take_the_terminal(sit) -> None:
     terminal = sit("set -m; RUN sh -c 'echo from behind; exit 6' & wait $!")
     terminal.until("from behind")
     terminal.ends(6)

@@ -197,7 +197,7 @@ LEAVING = {
 
 
 @pytest.mark.parametrize("case", LEAVING.values(), ids=LEAVING)
-def test_a_project_that_leads_uv_out_of_its_source_is_refused(tmp_path: Path, case: tuple[str, str, str]) -> None:
+def test_a_project_that_points_uv_outside_its_source_is_refused(tmp_path: Path, case: tuple[str, str, str]) -> None:
     _, more, words = case
     locked = "[[package]]" in more
     (tmp_path / "pyproject.toml").write_text(PROJECT + ("" if locked else more), encoding="utf-8")
@@ -222,7 +222,7 @@ def test_the_export_of_a_hostile_project_runs_nothing_and_writes_nowhere(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "source"]
 
 
-def test_pip_on_the_controller_sees_nothing_of_the_operators(tmp_path: Path, monkeypatch) -> None:
+def test_pip_on_the_controller_uses_no_setting_of_the_operator(tmp_path: Path, monkeypatch) -> None:
     script = tmp_path / "pip.py"
     script.write_text(
         "import os, sys\nif 'config' in sys.argv:\n    print(\"global.index-url='https://me:"
@@ -293,7 +293,7 @@ def built(tools: uv.Toolbox, release: Path, text: str, house: Path | None = None
 
 
 @as_root
-def test_uv_runs_as_nobody_and_what_it_built_is_roots(tools: uv.Toolbox, tmp_path: Path) -> None:
+def test_uv_runs_as_its_own_account_and_the_result_belongs_to_root(tools: uv.Toolbox, tmp_path: Path) -> None:
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "good", {
@@ -313,7 +313,7 @@ def test_uv_runs_as_nobody_and_what_it_built_is_roots(tools: uv.Toolbox, tmp_pat
 
 @as_root
 @pytest.mark.parametrize("name", ["../../../evil", "/etc/evil-of-a-wheel"])
-def test_a_wheel_that_leads_elsewhere_brings_nothing_there(tools: uv.Toolbox, tmp_path: Path, name: str) -> None:
+def test_a_wheel_writes_no_file_outside_its_folder(tools: uv.Toolbox, tmp_path: Path, name: str) -> None:
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "bad", {name: (0o100644, "x")})
@@ -325,7 +325,7 @@ def test_a_wheel_that_leads_elsewhere_brings_nothing_there(tools: uv.Toolbox, tm
 
 
 @as_root
-def test_a_link_that_the_account_laid_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_link_made_by_the_account_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv/x.py").symlink_to("/etc/shadow")
     who = build_account.account("nobody")
@@ -340,7 +340,7 @@ def test_a_link_that_the_account_laid_is_not_taken_over(tmp_path: Path) -> None:
     assert Path("/etc/shadow").stat().st_uid == 0 and not Path("/etc/shadow").stat().st_mode & 0o4
 
 
-def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: uv.Toolbox, tmp_path: Path, monkeypatch) -> None:
+def test_a_held_lock_is_reported_with_its_holder(tools: uv.Toolbox, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(uv, "LOCK_PATIENCE", 1)
     (tmp_path / "cache").mkdir(mode=0o700)
     if os.geteuid() == 0:
@@ -358,7 +358,7 @@ def test_a_lock_held_by_somebody_is_told_with_who_holds_it(tools: uv.Toolbox, tm
 
 
 @as_root
-def test_an_old_cache_for_all_to_lock_becomes_the_accounts_alone(tmp_path: Path) -> None:
+def test_an_old_shared_cache_becomes_private_to_the_account(tmp_path: Path) -> None:
     cache, who = tmp_path / "cache", build_account.account("nobody")
     (cache / "archive-v0/x").mkdir(parents=True)
     (cache / "archive-v0/x/code.py").touch()
@@ -397,7 +397,7 @@ def owned(top: Path, user: str, kind: str) -> int:
 
 
 @as_root
-def test_folders_in_each_other_by_the_thousand_are_handed_over(tmp_path: Path) -> None:
+def test_thousands_of_nested_folders_are_handed_over(tmp_path: Path) -> None:
     cache, who = tmp_path / "cache", build_account.account("nobody")
     (cache / "archive-v0").mkdir(parents=True)
     try:
@@ -416,7 +416,7 @@ def test_folders_in_each_other_by_the_thousand_are_handed_over(tmp_path: Path) -
         trees.remove(tmp_path / "given")
 
 
-def test_what_uv_leaves_in_its_workplace_goes_however_deep(tmp_path: Path) -> None:
+def test_the_work_folder_of_uv_is_removed_at_any_depth(tmp_path: Path) -> None:
     try:
         with uv.workplace(uv.Toolbox(), tmp_path) as work:
             nested(work, 1100)
@@ -425,7 +425,7 @@ def test_what_uv_leaves_in_its_workplace_goes_however_deep(tmp_path: Path) -> No
         trees.remove(tmp_path / ".build")
 
 
-def test_bytecode_of_an_old_venv_is_found_however_deep_that_is(tmp_path: Path) -> None:
+def test_bytecode_of_an_old_venv_is_found_at_any_depth(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name / "lib/x").mkdir(parents=True)
     code = tmp_path / "old/lib/x/code.py"
@@ -485,7 +485,7 @@ def guarded(house: Path) -> Iterator[tuple[str, list]]:
             thread.join()
 
 
-def test_an_indexs_login_is_in_no_environment_and_stays_nowhere(tools: uv.Toolbox, tmp_path: Path) -> None:
+def test_the_login_of_an_index_is_in_no_environment_and_is_not_kept(tools: uv.Toolbox, tmp_path: Path) -> None:
     house = tmp_path / "house"
     house.mkdir()
     text = wheel(house, "good", {})

@@ -42,7 +42,7 @@ def copies(release: Path) -> set[str]:
     return {str(path.relative_to(release)) for path in release.rglob("*") if path.suffix in (".gz", ".br")}
 
 
-def test_what_shrinks_and_is_served_is_packed(tmp_path: Path) -> None:
+def test_served_files_that_shrink_are_compressed(tmp_path: Path) -> None:
     noise = os.urandom(5000)
     release = lay_down(
         tmp_path / "one",
@@ -70,7 +70,7 @@ def test_what_shrinks_and_is_served_is_packed(tmp_path: Path) -> None:
     assert (made.stat().st_mtime, made.stat().st_mode & 0o777) == (1_000_000_000, 0o644)
 
 
-def test_nothing_outside_of_the_release_is_packed(tmp_path: Path) -> None:
+def test_nothing_outside_of_the_release_is_compressed(tmp_path: Path) -> None:
     release = lay_down(tmp_path / "one", {})
     lay_down(tmp_path / "elsewhere", {"app/static/style.css": TEXT})
     (release / "app/static").rmdir()
@@ -82,14 +82,14 @@ def test_nothing_outside_of_the_release_is_packed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["style.css", "tiny.css", "photo.jpg", "noise.js"])
 @pytest.mark.parametrize("stale", [gzip.compress(b"old"), gzip.compress(TEXT + b"more"), b"none at all", b""],
                          ids=["old", "longer", "no gzip", "empty"])  # fmt: skip
-def test_a_stale_copy_that_the_source_brings_never_stands_for_the_file(tmp_path: Path, name: str, stale: bytes) -> None:
+def test_a_stale_copy_in_the_source_is_never_served(tmp_path: Path, name: str, stale: bytes) -> None:
     content = {"tiny.css": b"a {}", "noise.js": os.urandom(5000)}.get(name, TEXT)
     release = lay_down(tmp_path / "one", {f"app/static/{name}": content, f"app/static/{name}.gz": stale})
     packs(release)
     assert gzip.decompress((release / f"app/static/{name}.gz").read_bytes()) == content
 
 
-def test_a_right_copy_that_the_source_brings_stays_and_a_lone_one_too(tmp_path: Path) -> None:
+def test_a_valid_or_lone_copy_in_the_source_is_kept(tmp_path: Path) -> None:
     files = {"style.css": TEXT, "style.css.gz": gzip.compress(TEXT, 1), "data.csv.gz": gzip.compress(TEXT)}
     release = lay_down(tmp_path / "one", {f"app/static/{name}": content for name, content in files.items()})
     (release / "app/static/style.css.gz.gz").write_bytes(b"")
@@ -97,7 +97,7 @@ def test_a_right_copy_that_the_source_brings_stays_and_a_lone_one_too(tmp_path: 
     assert {name: (release / "app/static" / name).read_bytes() for name in files} == files
 
 
-def test_the_cache_of_packages_is_never_written_to(tmp_path: Path) -> None:
+def test_the_package_cache_is_never_written(tmp_path: Path) -> None:
     cache = lay_down(tmp_path / "cache", {"lib.js": TEXT, "lib.js.gz": gzip.compress(b"stale")})
     release = lay_down(tmp_path / "one", {})
     for name in ("lib.js", "lib.js.gz"):
@@ -122,7 +122,7 @@ class TestTheNextRelease:
         assert packs(release) == 4
         return release
 
-    def test_only_what_has_changed_is_packed(self, tmp_path: Path, before: Path) -> None:
+    def test_only_changed_files_are_compressed(self, tmp_path: Path, before: Path) -> None:
         release = lay_down(tmp_path / "two", {**FILES, "app/static/b.css": TEXT + b"c"})
         (release / "packages/lib/static/lib.js").hardlink_to(before / "packages/lib/static/lib.js")
         assert packs(release, before) == 1, "nor what did not shrink"
@@ -139,7 +139,9 @@ class TestTheNextRelease:
         assert [(each / name).stat().st_mtime for each in (before, release)] == [1_000_000_000, 1_100_000_000]
 
     @pytest.mark.parametrize("known", [None, {}, {**GZIP, "public": ["app/other"]}])
-    def test_what_nobody_has_looked_at_there_is_not_taken(self, tmp_path: Path, before: Path, known: dict) -> None:
+    def test_an_unchecked_copy_of_the_previous_release_is_not_reused(
+        self, tmp_path: Path, before: Path, known: dict
+    ) -> None:
         (before / "app/static/a.css.gz").write_bytes(gzip.compress(b"brought, and stale"))
         release = lay_down(tmp_path / "two", FILES)
         assert packs(release, before, known) == 3
@@ -147,7 +149,7 @@ class TestTheNextRelease:
 
 
 @needs_brotli
-def test_brotli_makes_it_smaller_still(tmp_path: Path) -> None:
+def test_brotli_compresses_further(tmp_path: Path) -> None:
     files = {"style.css": TEXT, "stale.css": TEXT, "stale.css.br": b"stale", "right.css": TEXT}
     release = lay_down(tmp_path / "one", {f"app/static/{name}": content for name, content in files.items()})
     subprocess.run(["brotli", "-1", release / "app/static/right.css"], check=True)
@@ -160,7 +162,7 @@ def test_brotli_makes_it_smaller_still(tmp_path: Path) -> None:
     assert (release / "app/static/right.css.br").read_bytes() == right
 
 
-def test_a_host_without_brotli_is_told_what_to_do(tmp_path: Path, monkeypatch) -> None:
+def test_a_host_without_brotli_is_reported_with_the_remedy(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     release = lay_down(tmp_path / "one", {"app/static/style.css": TEXT})
     with pytest.raises(compression.BuildError, match=r"run the whole site\.yml"):

@@ -69,7 +69,7 @@ def test_a_slot_has_hard_links_to_the_public_files_of_its_release_alone(site: La
     ] * 2
 
 
-def test_hashed_files_stay_for_one_switch_and_any_other_name_is_gone(site: Layout) -> None:
+def test_hashed_files_stay_for_one_switch_and_other_files_disappear(site: Layout) -> None:
     build(site, "one", f"app/static/{OLD}", f"app/static/{OLD}.gz", "app/static/css/x.0000000a.css", "app/static/a.css")
     build(site, "two", f"app/static/{NEW}", "app/static/both.0000000c.js")
     build(site, "three", "app/static/d.css")
@@ -163,7 +163,7 @@ def test_nothing_is_carried_through_a_link_that_leads_out_of_the_public_folder(s
     assert not (release / "app" / OLD).exists()
 
 
-def test_what_is_missing_is_found_in_check_mode_and_put_back(site: Layout) -> None:
+def test_missing_files_are_detected_in_check_mode_and_restored(site: Layout) -> None:
     build(site, "one", "app/static/a.css", "app/static/b.css")
     go_live(site, "one")
     slot, static = site.live_slot() or "", site.live / "public/app/static"
@@ -177,7 +177,7 @@ def test_what_is_missing_is_found_in_check_mode_and_put_back(site: Layout) -> No
     assert not public_files.publish(site, slot)
 
 
-def test_where_no_link_can_be_made_there_is_a_copy(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_copied_where_links_fail(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     release = build(site, "one", "app/static/a.css")
     os.utime(release / "app/static/a.css", ns=(10**18 + 1, 10**18 + 1))
     monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
@@ -212,7 +212,7 @@ class TestTakeover:
         go_live(old, "four")
         assert not os.path.lexists(old.live / "before"), "by now nginx has its new configuration"
 
-    def test_a_restart_and_a_rollback_come_first(self, old: Layout) -> None:
+    def test_a_restart_and_a_rollback_can_come_before_the_new_configuration(self, old: Layout) -> None:
         go_live(old, "two")
         assert (old.live / f"before/app/static/{OLD}").read_text() == "one"
         go_live(old, "one")

@@ -71,7 +71,7 @@ def killed(alone: Alone, release_id: str) -> None:
     step.join()
 
 
-def test_side_by_side_it_would_not_get_well(alone: Alone) -> None:
+def test_an_overlapping_start_of_this_app_fails(alone: Alone) -> None:
     alone.host.release("r2", top=alone.top, health={"timeout": 30})
     manifest = alone.site.release("r1") / "release.json"
     manifest.write_text(manifest.read_text().replace('"replace"', '"overlap"'))
@@ -80,7 +80,7 @@ def test_side_by_side_it_would_not_get_well(alone: Alone) -> None:
     alone.at_rest("r1")
 
 
-def test_the_old_one_stops_before_the_new_one_starts(alone: Alone) -> None:
+def test_the_old_slot_stops_before_the_new_one_starts(alone: Alone) -> None:
     alone.release("r2")
     started = deployment.start(alone.site, "r2")
     assert get(alone.host.sock)["release"] == "r2", "nobody else is there to answer"
@@ -94,7 +94,7 @@ def test_the_old_one_stops_before_the_new_one_starts(alone: Alone) -> None:
 
 
 @pytest.mark.parametrize("older", ["overlap", "replace"])
-def test_it_holds_for_both_ways_if_one_of_the_two_says_so(alone: Alone, older: str) -> None:
+def test_one_release_with_replace_is_enough_in_either_direction(alone: Alone, older: str) -> None:
     other = {"overlap": "replace", "replace": "overlap"}[older]
     slot = deployment.start(alone.site, alone.release("r2", going_live=older))["slot"]
     deployment.switch(alone.site, slot, "r2")
@@ -102,7 +102,7 @@ def test_it_holds_for_both_ways_if_one_of_the_two_says_so(alone: Alone, older: s
     assert started["away"] > 0
 
 
-def test_what_does_not_get_well_lets_the_old_one_come_back(alone: Alone) -> None:
+def test_the_old_slot_returns_when_the_new_one_is_unhealthy(alone: Alone) -> None:
     alone.release("r2", status="503 Not Now", health={"timeout": 3})
     with pytest.raises(deployment.StepError) as caught:
         deployment.start(alone.site, "r2")
@@ -116,7 +116,7 @@ def test_what_does_not_get_well_lets_the_old_one_come_back(alone: Alone) -> None
 
 
 @pytest.mark.parametrize("fault", ["program", "port"])
-def test_what_can_be_known_before_is_known_before_anything_stops(alone: Alone, fault: str) -> None:
+def test_avoidable_failures_are_detected_before_the_old_slot_stops(alone: Alone, fault: str) -> None:
     before = get(alone.host.sock)["pid"]
     alone.release("r2", listen=["192.0.2.1:8000"] if fault == "port" else [])
     if fault == "program":
@@ -126,13 +126,13 @@ def test_what_can_be_known_before_is_known_before_anything_stops(alone: Alone, f
     assert get(alone.host.sock)["pid"] == before
 
 
-def test_a_first_release_has_nobody_to_stop(host: Host) -> None:
+def test_a_first_release_stops_nothing(host: Host) -> None:
     assert deployment.start(host.site, host.release("r1", going_live="replace"))["away"] == 0
     assert host.site.live_slot() is None
 
 
 @pytest.mark.parametrize("healer", ["choose", "start", "abort"])
-def test_the_next_run_brings_back_what_a_killed_one_has_stopped(
+def test_the_next_run_restores_the_slot_that_a_killed_run_stopped(
     alone: Alone, healer: str, capsys: pytest.CaptureFixture
 ) -> None:
     killed(alone, "r2")
@@ -150,7 +150,7 @@ def test_the_next_run_brings_back_what_a_killed_one_has_stopped(
     alone.at_rest("r1")
 
 
-def test_a_boot_brings_back_what_a_killed_run_has_stopped(alone: Alone) -> None:
+def test_a_boot_restores_the_slot_that_a_killed_run_stopped(alone: Alone) -> None:
     killed(alone, "r2")
     alone.host.shut()
     alone.site.stopped.unlink()  # as /run does
@@ -160,13 +160,13 @@ def test_a_boot_brings_back_what_a_killed_run_has_stopped(alone: Alone) -> None:
     alone.at_rest("r1")
 
 
-def test_a_run_killed_after_the_switch_leaves_the_new_one_live(alone: Alone) -> None:
+def test_a_run_killed_after_the_switch_leaves_the_new_slot_live(alone: Alone) -> None:
     deployment.start(alone.site, alone.release("r2"))
     assert deployment.recover(alone.site) == "", "nothing was away"
     alone.at_rest("r2")
 
 
-def test_a_killed_supervisords_server_ends_before_its_successor_starts(alone: Alone) -> None:
+def test_the_server_of_a_killed_supervisord_ends_before_its_successor_starts(alone: Alone) -> None:
     orphan = get(alone.host.sock)["pid"]
     alone.host.shut(signal.SIGKILL)
     alone.host.boot()
@@ -178,7 +178,7 @@ def test_a_killed_supervisords_server_ends_before_its_successor_starts(alone: Al
     alone.at_rest("r1")
 
 
-def test_when_another_host_is_not_ready_all_of_it_is_undone(alone: Alone) -> None:
+def test_a_failure_on_another_host_restores_the_old_slot(alone: Alone) -> None:
     deployment.switch(alone.site, deployment.start(alone.site, alone.release("r2"))["slot"], "r2")
     alone.release("r3")
     assert run(release_start, **asked(alone, release="r3"))["away"] > 0
@@ -190,14 +190,14 @@ def test_when_another_host_is_not_ready_all_of_it_is_undone(alone: Alone) -> Non
     alone.at_rest("r2")
 
 
-def test_the_history_keeps_how_long_nobody_answered(alone: Alone) -> None:
+def test_the_history_records_the_downtime(alone: Alone) -> None:
     slot = run(release_start, **asked(alone, release=alone.release("r2")))["slot"]
     answer = run(release_switch, **asked(alone, release="r2", slot=slot))
     line = history.read(alone.site)[-1]
     assert (line["result"], line["previous"], line["away"]) == ("ok", "r1", f"{answer['away']:.1f}")
 
 
-def test_restart_on_the_host_follows_it(alone: Alone, capsys: pytest.CaptureFixture) -> None:
+def test_a_restart_on_the_host_replaces_as_well(alone: Alone, capsys: pytest.CaptureFixture) -> None:
     alone.site.record.write_text(json.dumps({"name": "shop", "root": str(alone.site.root), "user": "nobody"}))
     before = get(alone.host.sock)["pid"]
     assert cli.main(["shop-ctl", "restart"]) == 0
@@ -207,7 +207,7 @@ def test_restart_on_the_host_follows_it(alone: Alone, capsys: pytest.CaptureFixt
     alone.at_rest("r1")
 
 
-def test_without_supervisord_nothing_is_stopped_and_all_is_said(alone: Alone) -> None:
+def test_without_supervisord_nothing_is_stopped_and_the_error_is_complete(alone: Alone) -> None:
     alone.host.shut()
     with pytest.raises(deployment.StepError, match="supervisord is not running"):
         deployment.start(alone.site, alone.release("r2"))

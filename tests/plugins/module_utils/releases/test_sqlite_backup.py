@@ -62,7 +62,7 @@ def take(site: Layout, name: str, **options: int) -> list[str]:
     return sqlite_backup.take(site, "nobody", name, **options).copies
 
 
-def test_every_database_is_copied_by_its_header(site: Layout) -> None:
+def test_every_database_is_recognized_by_its_header(site: Layout) -> None:
     top = site.shared / "data/.snapshots"
     assert sorted(take(site, "r1")) == [f"{top}/r1/b.sqlite", f"{top}/r1/deep/a ?#%.db"]
     assert rows(top / "r1/b.sqlite") == 1
@@ -70,7 +70,7 @@ def test_every_database_is_copied_by_its_header(site: Layout) -> None:
     assert (top / "r1/b.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_another_connection_has_not_ended_is_not_in_it_and_what_it_has_is(site: Layout) -> None:
+def test_a_backup_has_committed_and_no_uncommitted_changes(site: Layout) -> None:
     path = site.shared / "data/b.sqlite"
     with closing(sqlite3.connect(path, isolation_level=None)) as base:
         base.execute("PRAGMA journal_mode = WAL")
@@ -83,7 +83,7 @@ def test_what_another_connection_has_not_ended_is_not_in_it_and_what_it_has_is(s
         base.execute("COMMIT")
 
 
-def test_no_link_leads_out(site: Layout, tmp_path: Path) -> None:
+def test_no_link_out_of_the_folder_is_followed(site: Layout, tmp_path: Path) -> None:
     make(tmp_path / "secret.db")
     (site.shared / "data/link.db").symlink_to(tmp_path / "secret.db")
     (site.shared / "data/folder").symlink_to(tmp_path)
@@ -99,13 +99,13 @@ def test_no_link_leads_out(site: Layout, tmp_path: Path) -> None:
     assert not Path("/root/r2").exists()
 
 
-def test_the_last_three_stay_and_none_is_overwritten(site: Layout) -> None:
+def test_the_last_three_backups_are_retained_and_none_is_overwritten(site: Layout) -> None:
     for name in ("r1", "r2", "r3", "r3"):
         take(site, name)
     assert sorted(path.name for path in (site.shared / "data/.snapshots").iterdir()) == ["r2", "r3", "r3-2"]
 
 
-def test_the_copy_from_before_a_releases_first_try_stays(site: Layout) -> None:
+def test_the_backup_before_a_releases_first_attempt_is_retained(site: Layout) -> None:
     top = site.shared / "data/.snapshots"
     for number in range(6):
         if number == 1:
@@ -121,7 +121,7 @@ def test_the_copy_from_before_a_releases_first_try_stays(site: Layout) -> None:
     assert (top / "r2").exists()
 
 
-def test_without_a_database_nothing_is_made(site: Layout) -> None:
+def test_without_a_database_there_is_no_backup(site: Layout) -> None:
     shutil.rmtree(site.shared / "data")
     assert take(site, "r1") == []
     (site.shared / "data").mkdir()
@@ -129,7 +129,7 @@ def test_without_a_database_nothing_is_made(site: Layout) -> None:
     assert not (site.shared / "data/.snapshots").exists()
 
 
-def test_without_room_it_says_how_much_is_missing(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_the_missing_space(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_backup, "SCRIPT", sqlite_backup.SCRIPT.replace("ROOM = 16 << 20", "ROOM = 1 << 50"))
     with pytest.raises(StepError, match=r"MB are free and \d+ MB are needed, so \d+ MB are missing.* No hook ran.*=no"):
         take(site, "r1")
@@ -144,7 +144,7 @@ def claims(path: Path, pages: int, size: int) -> None:
         stream.truncate(size)
 
 
-def test_a_file_of_holes_hinders_nothing_and_fills_no_disk(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sparse_file_fills_no_disk_and_blocks_no_other_backup(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_backup, "TIMEOUT", 20)  # should it fill the disk, then not for long
     data = site.shared / "data"
     claims(data / "huge.db", (4 << 40) // 4096 - 1, 4 << 40)
@@ -161,7 +161,7 @@ def test_a_file_of_holes_hinders_nothing_and_fills_no_disk(site: Layout, monkeyp
     assert sum(path.stat().st_blocks for path in top.rglob("*")) * 512 < 1 << 20
 
 
-def test_a_log_that_makes_a_database_grow_without_end_is_cut_off(site: Layout) -> None:
+def test_a_database_that_grows_endlessly_by_its_log_is_stopped(site: Layout) -> None:
     path = site.shared / "data/b.sqlite"
     with closing(sqlite3.connect(path, isolation_level=None)) as base:
         base.execute("PRAGMA journal_mode = WAL")
@@ -207,7 +207,7 @@ def nested(top: Path, depth: int) -> None:
     os.close(handle)
 
 
-def test_folders_in_each_other_by_the_thousand_are_told_and_hinder_nothing(site: Layout) -> None:
+def test_thousands_of_nested_folders_are_reported_and_do_not_fail_the_backup(site: Layout) -> None:
     top = site.shared / "data/.snapshots"
     try:
         nested(site.shared / "data", 2100)
@@ -226,7 +226,7 @@ def test_folders_in_each_other_by_the_thousand_are_told_and_hinder_nothing(site:
         trees.remove(site.shared / "data")
 
 
-def test_what_is_no_file_holds_nothing_up(site: Layout) -> None:
+def test_a_special_file_does_not_block_the_backup(site: Layout) -> None:
     data = site.shared / "data"
     os.mkfifo(data / "pipe.db")
     writer = os.open(data / "pipe.db", os.O_RDWR | os.O_NONBLOCK)
@@ -242,7 +242,7 @@ def test_what_is_no_file_holds_nothing_up(site: Layout) -> None:
     ["", "[]", "{}", '{"copies": {}, "left_out": []}', '{"copies": [1], "left_out": []}', "[" * 100_000,
      '{"copies": [], "left_out": [], "free": "x", "wanted": 1}'],
 )  # fmt: skip
-def test_an_answer_of_somebody_elses_is_no_traceback(
+def test_an_invalid_answer_of_the_script_is_an_error_with_the_remedy(
     site: Layout, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(sqlite_backup, "SCRIPT", f"print({answer!r})")
@@ -250,7 +250,7 @@ def test_an_answer_of_somebody_elses_is_no_traceback(
         take(site, "r1")
 
 
-def test_of_many_words_a_few_are_said(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_report_is_shortened(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "import json; print(json.dumps({'copies': [], 'left_out': ['x' * 5000] * 2000}))"
     monkeypatch.setattr(sqlite_backup, "SCRIPT", script)
     said = sqlite_backup.take(site, "nobody", "r1").left_out
@@ -258,7 +258,7 @@ def test_of_many_words_a_few_are_said(site: Layout, monkeypatch: pytest.MonkeyPa
     assert said[-1] == "and 1990 more"
 
 
-def test_the_operator_can_go_on_without(site: Layout) -> None:
+def test_the_operator_can_skip_backups(site: Layout) -> None:
     perform = load("plugins/modules/release_hooks.py").perform
     (site.release("r1") / "app").mkdir(parents=True)
     (site.release("r1") / "environment").write_text("")
@@ -268,7 +268,7 @@ def test_the_operator_can_go_on_without(site: Layout) -> None:
     assert len(perform({**params, "snapshots": True})["snapshots"]) == 2
 
 
-def test_a_database_that_is_locked_for_good_stops_it(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_permanently_locked_database_stops_the_deploy(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_backup, "SCRIPT", sqlite_backup.SCRIPT.replace("PATIENCE = 30", "PATIENCE = 0"))
     with closing(sqlite3.connect(site.shared / "data/b.sqlite", isolation_level=None)) as base:
         base.execute("BEGIN EXCLUSIVE")
@@ -276,7 +276,7 @@ def test_a_database_that_is_locked_for_good_stops_it(site: Layout, monkeypatch: 
             take(site, "r1")
 
 
-def test_a_release_is_asked_whether_the_database_suits_it(site: Layout) -> None:
+def test_the_release_checks_the_database_schema(site: Layout) -> None:
     release = site.release("r1")
     (release / "app").mkdir(parents=True)
     (release / "environment").write_text(format_environment({"PASSWORD": "open-sesame"}))

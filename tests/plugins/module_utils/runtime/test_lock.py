@@ -54,7 +54,7 @@ def silent(site: Layout, seconds: float) -> None:
     site.run_note.write_text(json.dumps(note))
 
 
-def test_a_run_holds_the_site_from_step_to_step(site: Layout) -> None:
+def test_a_run_keeps_its_lock_between_steps(site: Layout) -> None:
     step(site, ALICE)
     before = lock.read(site)
     with pytest.raises(Busy) as caught:
@@ -70,7 +70,7 @@ def test_a_run_holds_the_site_from_step_to_step(site: Layout) -> None:
     step(site, BOB)
 
 
-def test_a_step_without_a_run_waits_its_turn_too(site: Layout) -> None:
+def test_a_step_without_a_run_waits_for_the_lock(site: Layout) -> None:
     step(site, None)
     step(site, ALICE)
     with pytest.raises(Busy, match="alice@laptop"):
@@ -78,13 +78,13 @@ def test_a_step_without_a_run_waits_its_turn_too(site: Layout) -> None:
 
 
 @pytest.mark.parametrize("options", [{"last": True}, {"first": True}])
-def test_a_failing_first_or_last_step_lets_go(site: Layout, options: dict) -> None:
+def test_a_failing_first_or_last_step_releases_the_lock(site: Layout, options: dict) -> None:
     with pytest.raises(ZeroDivisionError), site_lock(site, me=ALICE, **options):
         _ = 1 / 0
     step(site, BOB)
 
 
-def test_a_failing_step_between_keeps_the_site(site: Layout) -> None:
+def test_a_failing_step_in_the_middle_keeps_the_lock(site: Layout) -> None:
     with pytest.raises(ZeroDivisionError), site_lock(site, me=ALICE):
         _ = 1 / 0
     with pytest.raises(Busy):
@@ -111,7 +111,7 @@ def test_a_process_id_means_nothing_on_another_machine(site: Layout) -> None:
         step(site, replace(AFTER, machine=""))
 
 
-def test_the_note_of_a_run_of_one_step_is_dead_as_soon_as_the_kernel_gives_the_lock(site: Layout) -> None:
+def test_the_record_of_a_single_step_run_is_stale_once_the_kernel_lock_is_free(site: Layout) -> None:
     console = Run("c1", "restart", "root", "web1", time.time(), step=True)
     with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
         step(site, BOB)
@@ -119,7 +119,7 @@ def test_the_note_of_a_run_of_one_step_is_dead_as_soon_as_the_kernel_gives_the_l
     assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
 
 
-def test_a_silent_run_is_taken_over_when_the_patience_ends(site: Layout) -> None:
+def test_a_silent_run_is_taken_over_after_the_timeout(site: Layout) -> None:
     step(site, ALICE)
     silent(site, 599)
     with pytest.raises(Busy, match=r"last sign of life 599 s ago"):
@@ -138,7 +138,7 @@ def test_a_run_that_waits_for_another_host_may_be_silent_for_longer(site: Layout
     assert "gave no sign of life for more than 5000 s" in step(site, BOB).remark
 
 
-def test_a_step_at_work_is_never_taken_over(site: Layout) -> None:
+def test_a_running_step_is_never_taken_over(site: Layout) -> None:
     step(site, ALICE)
     silent(site, 10_000)
     with site_lock(site, me=ALICE):
@@ -166,7 +166,7 @@ def test_check_mode_takes_and_writes_nothing(site: Layout, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-def test_the_step_at_work_is_known_by_the_kernel_alone(site: Layout) -> None:
+def test_only_the_kernel_lock_marks_a_running_step(site: Layout) -> None:
     step(site, ALICE)
     with site.lock.open() as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,13 +191,13 @@ def test_a_step_reads_its_run_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert run_identity.moment() == me.moment
 
 
-def test_the_answer_is_the_same_in_every_task_of_a_run() -> None:
+def test_the_identity_is_the_same_in_every_task_of_a_run() -> None:
     one, other = this_run.identity(os.getpid()), this_run.identity(os.getpid())
     assert {**one, "alive": []} == {**other, "alive": []}
     assert this_run.identity(os.getppid())["id"] != one["id"]
 
 
-def test_without_proc_the_answer_is_the_same_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_the_identity_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(this_run, "PROC", Path("/nonexistent"))
     monkeypatch.setattr(this_run, "text", lambda path: "")
     one, other = this_run.identity(os.getpid()), this_run.identity(os.getpid())
@@ -207,7 +207,7 @@ def test_without_proc_the_answer_is_the_same_all_the_same(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("uid", "first", "known"), [(1000, "", False), (1000, "init", True), (0, "", True)])
-def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
+def test_a_run_is_never_dead_if_processes_of_others_are_hidden(
     monkeypatch: pytest.MonkeyPatch, uid: int, first: str, known: bool
 ) -> None:
     read = this_run.text
@@ -218,7 +218,7 @@ def test_who_cannot_see_the_processes_of_others_declares_none_of_them_dead(
     assert (found["machine"] != "", found["process"] != "") == (known, known)
 
 
-def test_the_default_of_the_patience_stands_in_step() -> None:
+def test_the_default_timeout_matches_the_role() -> None:
     defaults = yaml.safe_load((PROJECT / "roles/release/defaults/main.yml").read_text())
     assert defaults["release_lock_patience"] == run_identity.PATIENCE
 
@@ -241,14 +241,14 @@ SAID = """
     ("words", "said"),
     [((), "//False"), (("release=r1", "schema=ok", "lock=take"), "r1/ok/True")],
 )
-def test_what_is_said_for_one_run_is_said_on_the_command_line(tmp_path: Path, words: tuple, said: str) -> None:
+def test_options_for_one_run_count_only_on_the_command_line(tmp_path: Path, words: tuple, said: str) -> None:
     inventory = write_inventory(tmp_path / "page", {"release": "trixie", "schema": "ok", "lock": "take"})
     (tmp_path / "said.yml").write_text(SAID)
     output = ansible(tmp_path / "said.yml", "-i", inventory, *(option for word in words for option in ("-e", word)))
     assert f"said: {said}." in output
 
 
-def test_another_word_for_the_lock_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_value_of_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "said.yml").write_text(SAID)
     output = ansible(tmp_path / "said.yml", "-i", write_inventory(tmp_path, {}), "-e", "lock=steal", check=False)
     assert "the only word is `take`" in output
@@ -257,7 +257,7 @@ def test_another_word_for_the_lock_is_refused(tmp_path: Path) -> None:
 # --- What was done --------------------------------------------------------------------------------------------------
 
 
-def test_each_change_is_one_line_that_can_be_read_back(site: Layout) -> None:
+def test_each_change_is_one_line_that_reads_back(site: Layout) -> None:
     history.append(site, "deploy", "ok", by="alice@laptop", release="r2", previous="r1", seconds=9.87)
     history.append(site, "rollback", "failed", by="bob jr@desk", release="r1", reason='no "good"\nTraceback …')
     lines = history.path(site).read_text().splitlines()
@@ -315,7 +315,7 @@ def releases(site: Layout) -> Layout:
         ("bbbb", "20261102T000000Z-bbbb"),
     ],
 )
-def test_a_word_means_a_release(releases: Layout, wanted: str, found: str) -> None:
+def test_a_keyword_selects_a_release(releases: Layout, wanted: str, found: str) -> None:
     assert retained.choose(releases, wanted) == found
 
 
@@ -327,15 +327,13 @@ def test_a_word_means_a_release(releases: Layout, wanted: str, found: str) -> No
         ("../../etc", "is not on this host"),
     ],
 )
-def test_a_word_that_means_none_is_answered_with_those_that_there_are(
-    releases: Layout, wanted: str, words: str
-) -> None:
+def test_an_unknown_release_is_refused_with_the_existing_ones(releases: Layout, wanted: str, words: str) -> None:
     with pytest.raises(retained.StepError) as caught:
         retained.choose(releases, wanted)
     assert words in str(caught.value)
 
 
-def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
+def test_a_missing_previous_release_is_named(releases: Layout) -> None:
     (releases.release("20261102T000000Z-bbbb") / ".complete").unlink()
     with pytest.raises(retained.StepError, match="the previous release 20261102T000000Z-bbbb is gone"):
         retained.choose(releases, "previous")
@@ -344,7 +342,7 @@ def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
         retained.choose(releases, "previous")
 
 
-def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout) -> None:
+def test_a_rollback_to_the_live_release_is_refused(releases: Layout) -> None:
     releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
     with pytest.raises(
         retained.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"
@@ -353,7 +351,7 @@ def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout
 
 
 @pytest.mark.parametrize("wanted", ["previous", "bbbb"])
-def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, wanted: str) -> None:
+def test_a_damaged_release_is_refused(releases: Layout, wanted: str) -> None:
     folder = releases.release("20261102T000000Z-bbbb")
     (folder / "app.py").write_text("edited by hand")
     with pytest.raises(retained.StepError) as caught:
@@ -367,14 +365,14 @@ def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, want
         retained.choose(releases, wanted)
 
 
-def test_what_is_live_may_be_restarted_as_it_is(releases: Layout) -> None:
+def test_a_damaged_live_release_can_be_restarted(releases: Layout) -> None:
     (releases.release("20261103T000000Z-aaaa") / "app.py").write_text("edited by hand")
     assert retained.choose(releases, "live") == "20261103T000000Z-aaaa"
     assert retained.choose(releases, "20261103") == "20261103T000000Z-aaaa"
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x"), KeyError("no such user: shop")])
-def test_what_goes_wrong_while_one_looks_is_said_in_words(
+def test_errors_during_the_inspection_are_reported(
     releases: Layout, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(*_: object) -> None:
@@ -389,7 +387,7 @@ def test_what_goes_wrong_while_one_looks_is_said_in_words(
             release_choose.perform(params | {"wanted": "previous"}, False)
 
 
-def test_the_report_tells_who_put_what_live(releases: Layout) -> None:
+def test_the_report_shows_the_author_of_each_release(releases: Layout) -> None:
     history.append(releases, "deploy", "ok", by="alice@laptop", release="20261102T000000Z-bbbb")
     history.append(releases, "deploy", "failed", by="bob@desk", release="20261103T000000Z-aaaa")
     found = retained.report(releases)

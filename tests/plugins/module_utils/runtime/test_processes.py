@@ -148,7 +148,7 @@ def works(host: Host, monkeypatch: pytest.MonkeyPatch) -> Works:
     return Works(host)
 
 
-def test_they_run_as_the_site_from_the_live_release(works: Works) -> None:
+def test_processes_run_as_the_site_from_the_live_release(works: Works) -> None:
     assert works.deploy("r1", queue=kept(count=2), scheduler=kept(), nightly=job()) == []
     assert works.states() == {
         "shop-nightly:shop-nightly": "STOPPED", "shop-queue:queue_1": "RUNNING", "shop-queue:queue_2": "RUNNING",
@@ -166,7 +166,7 @@ def test_they_run_as_the_site_from_the_live_release(works: Works) -> None:
     assert works.site.crontab.read_text().splitlines()[-1] == "@daily root /usr/local/bin/shop-ctl job nightly"
 
 
-def test_they_change_over_and_what_is_at_work_ends_it_first(works: Works) -> None:
+def test_processes_are_replaced_after_finishing_their_work(works: Works) -> None:
     works.deploy("r1", queue=kept("thorough", stop_signal="USR1"), old=kept())
     assert works.deploy("r2", queue=kept("thorough", stop_signal="USR1"), new=kept()) == []
     assert sorted((line["release"], line["by"]) for line in works.lines("finished")) == [
@@ -185,14 +185,14 @@ def test_they_change_over_and_what_is_at_work_ends_it_first(works: Works) -> Non
     assert not list((works.host.folder / "run").glob("*-*-*.pid"))
 
 
-def test_what_does_not_hear_its_signal_is_killed_after_its_patience(works: Works) -> None:
+def test_a_process_that_ignores_its_stop_signal_is_killed_after_its_timeout(works: Works) -> None:
     works.deploy("r1", queue=kept("deaf", patience=1))
     assert works.deploy("r2", queue=kept()) == []
     eventually(lambda: works.releases() == ["r2"])
     assert works.lines("finished") == []
 
 
-def test_a_restart_gives_new_ones(works: Works) -> None:
+def test_a_restart_replaces_all_processes(works: Works) -> None:
     works.deploy("r1", queue=kept())
     (before,) = works.alive()
     assert works.again("r1") == []
@@ -200,7 +200,7 @@ def test_a_restart_gives_new_ones(works: Works) -> None:
     assert after["pid"] != before["pid"]
 
 
-def test_a_failed_deploy_leaves_them(works: Works) -> None:
+def test_a_failed_deploy_leaves_the_processes_running(works: Works) -> None:
     works.deploy("r1", queue=kept())
     before = works.alive()
     works.release("r2", queue=kept())
@@ -213,7 +213,7 @@ def test_a_failed_deploy_leaves_them(works: Works) -> None:
     assert works.alive() == before
 
 
-def test_a_change_over_that_was_cut_off_is_made_good(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_run_completes_an_interrupted_replacement(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     works.deploy("r1", queue=kept(), old=kept())
     works.release("r2", queue=kept(), nightly=job())
     slot = deployment.start(works.site, "r2")["slot"]
@@ -234,7 +234,7 @@ def test_a_change_over_that_was_cut_off_is_made_good(works: Works, monkeypatch: 
 
 
 @pytest.mark.parametrize("harm", ["file", "stopped", "removed", "killed", "crontab"])
-def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str) -> None:
+def test_deviating_processes_are_detected_and_repaired(works: Works, harm: str) -> None:
     works.deploy("r1", queue=kept(), nightly=job())
     (before,) = works.alive()
     if harm == "file":
@@ -254,7 +254,7 @@ def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str
     assert processes.bring(works.site) == processes.Brought([], [])
 
 
-def test_a_run_that_finds_nothing_to_build_mends_them(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_build_repairs_processes(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     slot = works.host.deploy("r0")
     monkeypatch.setattr(ensure, "decide", lambda *_: ensure.Decision(False, "as it should be", slot, "r1"))
     monkeypatch.setattr(ensure.host_python, "python_version", lambda _: "3")
@@ -278,7 +278,7 @@ def test_a_run_that_finds_nothing_to_build_mends_them(works: Works, monkeypatch:
     eventually(lambda: told(release_choose.perform({"wanted": "r2", **site}, check_mode=False)))
 
 
-def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -> None:
+def test_after_a_kill_of_supervisord_each_process_runs_once(works: Works) -> None:
     works.deploy("r1", queue=kept("thorough", stop_signal="USR1"))
     (orphan,) = works.alive()
     works.host.shut(signal.SIGKILL)
@@ -302,7 +302,7 @@ def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) ->
     eventually(lambda: works.releases() == ["r2"])
 
 
-def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Works) -> None:
+def test_a_process_that_keeps_failing_is_reported_while_the_site_is_live(works: Works) -> None:
     (complaint,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
     assert complaint.startswith("shop: the process queue does not stay up: supervisor says BACKOFF")
     assert "live all the same" in complaint
@@ -315,7 +315,9 @@ def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Wo
     assert works.deploy("r2", queue=kept(), scheduler=kept()) == []
 
 
-def test_one_that_supervisord_does_not_take_costs_no_other_one(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_supervisord_refuses_does_not_affect_others(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add = Supervisor.add
 
     def fussy(supervisor: Supervisor, program: str) -> None:
@@ -337,7 +339,7 @@ def test_one_that_supervisord_does_not_take_costs_no_other_one(works: Works, mon
     eventually(lambda: works.releases() == ["r1", "r1"])
 
 
-def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(works: Works) -> None:
+def test_a_foreign_or_broken_program_stops_the_release_before_it_starts(works: Works) -> None:
     works.deploy("r1")
     works.site.program("queue").write_text("[program:shop-queue]\ncommand = /bin/sleep 600\n")
     with pytest.raises(deployment.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
@@ -351,13 +353,13 @@ def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(wo
     assert works.site.live_release() == "r1"
 
 
-def test_jobs_need_a_cron(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_need_cron(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "CRON", works.host.folder / "none")
     with pytest.raises(deployment.StepError, match=r"this host has no cron; run the whole site.yml once"):
         works.deploy("r1", nightly=job())
 
 
-def test_what_the_bundle_itself_runs_has_to_be_on_the_host(works: Works) -> None:
+def test_programs_of_the_collection_must_be_installed_on_the_host(works: Works) -> None:
     works.release("r1", scaler=kept())
     manifest = works.site.manifest("r1")
     manifest["processes"]["scaler"]["command"] = [f"{paths.LIBRARY}/scaler"]
@@ -366,7 +368,7 @@ def test_what_the_bundle_itself_runs_has_to_be_on_the_host(works: Works) -> None
         deployment.start(works.site, "r1")
 
 
-def test_a_site_that_goes_takes_them_along(works: Works) -> None:
+def test_a_removed_sites_processes_are_removed(works: Works) -> None:
     works.deploy("r1", queue=kept(), nightly=job())
     works.site.record.write_text(json.dumps({"name": "shop", "root": str(works.site.root), "user": "no-such-user"}))
     changes = removal.Removal("shop", lambda _: (0, "", "")).remove()
@@ -382,7 +384,7 @@ def test_a_site_that_goes_takes_them_along(works: Works) -> None:
 # --- Jobs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_runs_once_at_a_time_and_tells_how_it_went(works: Works) -> None:
+def test_a_job_runs_once_at_a_time_and_records_its_result(works: Works) -> None:
     works.deploy("r1", nightly=job(), slow=job("thorough"))
     assert jobs.run(works.site, "nightly") == "it ended well"
     assert len(works.lines()) == 1
@@ -400,7 +402,7 @@ def test_a_job_runs_once_at_a_time_and_tells_how_it_went(works: Works) -> None:
         jobs.run(works.site, "hourly")
 
 
-def test_a_job_at_work_is_drained_by_a_deploy(works: Works) -> None:
+def test_a_deploy_waits_for_a_running_job(works: Works) -> None:
     works.deploy("r1", slow=job("thorough"))
     Supervisor().start("shop-slow")
     eventually(works.alive)
@@ -424,7 +426,7 @@ def test_a_job_waits_for_its_supervisord(works: Works, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "words", [["unknown", "1"], ["queue", "3"], ["queue", "0"], ["queue", "-1"], ["../queue", "1"]]
 )
-def test_the_launcher_refuses_what_the_live_release_does_not_bring(works: Works, words: list[str]) -> None:
+def test_the_launcher_refuses_a_process_that_the_live_release_does_not_define(works: Works, words: list[str]) -> None:
     works.deploy("r1", queue=kept(count=2))
     command = [works.host.by_hand, works.site.root, "process", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -17,12 +17,12 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
         ({"workers": 20, "workers_min": 2, "workers_max": 8}, 20, (8, 2, 8)),
     ],
 )
-def test_autoscaled_workers_begin_between_their_limits(
+def test_autoscaled_workers_start_within_their_limits(
     manifest: dict, running: int, counted: tuple[int, int, int]
 ) -> None:
     found = workers.environment(manifest, 2, running)
     assert tuple(int(found[f"SITE_WORKERS{word}"]) for word in ("", "_MIN", "_FIRST")) == counted
 
 
-def test_a_release_that_counts_by_itself_is_told_nothing() -> None:
+def test_a_release_of_an_older_version_gets_no_worker_count() -> None:
     assert workers.environment({"id": "of an older version"}, 2, 4) == {}

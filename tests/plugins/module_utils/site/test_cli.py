@@ -35,7 +35,7 @@ def recorded(host: Host) -> Host:
     return host
 
 
-def test_it_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
+def test_the_command_is_one_file_without_dependencies(tmp_path: Path) -> None:
     program = tmp_path / "shop-ctl"
     program.write_bytes(packed("site.cli"))
     assert program.read_bytes() == packed("site.cli"), "the same bytes each time, or every run would change them"
@@ -47,7 +47,7 @@ def test_it_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
     assert (wrong.returncode, wrong.stdout) == (2, "")
 
 
-def test_only_what_it_imports_is_in_it() -> None:
+def test_the_file_contains_imported_modules_only() -> None:
     names = needed(f"{ENGINE}.site.cli")
     assert "ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment" in names
     assert "ansible_collections.wsgi.sites.plugins.module_utils.site.provision" not in names
@@ -58,13 +58,13 @@ def test_an_unknown_site_is_named(host: Host, capsys: pytest.CaptureFixture) -> 
     assert capsys.readouterr().err == "nix-ctl: there is no site nix on this host\n"
 
 
-def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_requires_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["shop-ctl", "shell"]) == 1
     assert "needs root, to become the site's user: sudo shop-ctl shell" in capsys.readouterr().err
 
 
-def test_status_shows_what_is_live_and_what_was_done(recorded: Host, capsys: pytest.CaptureFixture) -> None:
+def test_the_status_shows_the_live_release_and_the_history(recorded: Host, capsys: pytest.CaptureFixture) -> None:
     recorded.deploy("r1", source="git https://example.com/shop.git v1.4 (3f2a9c1)")
     history.append(recorded.site, "deploy", "ok", by="alice@laptop", release="r1")
     assert cli.main(["shop-ctl", "status"]) == 0
@@ -76,7 +76,7 @@ def test_status_shows_what_is_live_and_what_was_done(recorded: Host, capsys: pyt
     assert cli.main(["shop-ctl", "status"]) == 1
 
 
-def test_status_tells_of_processes_and_job_of_their_end(
+def test_the_status_shows_processes_and_results_of_jobs(
     recorded: Host, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment.processes, "check", lambda *_: None)
@@ -96,7 +96,7 @@ def test_status_tells_of_processes_and_job_of_their_end(
     assert "trouble     the last run of the job nightly failed with exit code 1" in capsys.readouterr().out
 
 
-def test_restart_goes_through_the_other_slot_and_keeps_the_way_back(recorded: Host) -> None:
+def test_a_restart_uses_the_other_slot_and_keeps_the_rollback(recorded: Host) -> None:
     for release_id in ("r1", "r2"):
         slot = recorded.deploy(release_id)
     before = get(recorded.sock)["pid"]
@@ -110,7 +110,7 @@ def test_restart_goes_through_the_other_slot_and_keeps_the_way_back(recorded: Ho
         pass
 
 
-def test_restart_waits_for_whoever_is_at_work(recorded: Host, capsys: pytest.CaptureFixture) -> None:
+def test_a_restart_waits_for_the_lock(recorded: Host, capsys: pytest.CaptureFixture) -> None:
     recorded.deploy("r1")
     with site_lock(recorded.site, me=Run("a1", "deploy", "alice", "laptop", 0)):
         pass
@@ -121,7 +121,7 @@ def test_restart_waits_for_whoever_is_at_work(recorded: Host, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, deployment.StepError])
-def test_a_restart_that_is_stopped_before_the_switch_leaves_no_started_slot(
+def test_a_restart_interrupted_before_the_switch_leaves_no_started_slot(
     recorded: Host, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     recorded.deploy("r1")
@@ -151,7 +151,7 @@ def test_a_killed_restart_is_taken_over_by_the_next(recorded: Host, capsys: pyte
     assert "took over" in capsys.readouterr().err
 
 
-def test_a_restart_that_does_not_get_healthy_leaves_what_is_live(recorded: Host) -> None:
+def test_an_unhealthy_restart_leaves_the_live_slot_running(recorded: Host) -> None:
     recorded.deploy("r1")
     pid = get(recorded.sock)["pid"]
     (recorded.site.release("r1") / "app/wsgi.py").write_text("import no_such_thing")
@@ -191,7 +191,7 @@ def test_commands_go_through_the_launcher(recorded: Host, becomes: None, argumen
 
 
 @pytest.mark.parametrize("arguments", [[], ["-f"]])
-def test_logs_needs_no_path_to_search_and_shows_text_alone(recorded: Host, tmp_path: Path, arguments: list) -> None:
+def test_logs_ignores_path_and_shows_plain_text(recorded: Host, tmp_path: Path, arguments: list) -> None:
     recorded.site.log.write_bytes(b"a line\n\x1b]2;title\x07 \xc2\x9b5n \xe2\x80\xae fine \xc3\xa4\n")
     program = (
         "import sys; from pathlib import Path\n"
@@ -231,19 +231,19 @@ def test_logs_needs_no_path_to_search_and_shows_text_alone(recorded: Host, tmp_p
         ),
     ],
 )  # fmt: skip
-def test_the_password_is_in_no_argument(url: str, words: list, environment: dict) -> None:
+def test_the_database_password_is_in_no_argument(url: str, words: list, environment: dict) -> None:
     assert cli_database.database_command(url) == (words, environment)
     assert PASSWORD not in " ".join(words)
 
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "oracle://u:secret@h/x", "http://[::1"])
-def test_what_has_no_shell_is_refused_without_showing_the_url(url: str) -> None:
+def test_a_database_without_a_shell_is_refused_without_showing_the_url(url: str) -> None:
     with pytest.raises(CommandError) as caught:
         cli_database.database_command(url)
     assert "secret" not in str(caught.value)
 
 
-def test_the_second_half_becomes_the_shell_as_the_site(becomes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_shell_runs_as_the_site(becomes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_database.shutil, "which", lambda program, path: f"/usr/bin/{program}")
     with pytest.raises(Become) as caught:
         cli_database.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d", "PATH": "/bin"})
@@ -269,7 +269,7 @@ def test_the_setup_installs_the_command_once(host: Host) -> None:
         provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))._command()
 
 
-def test_where_nginx_is_alone_it_says_where_the_servers_are(
+def test_a_proxy_only_site_shows_its_remote_servers(
     host: Host, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     health = {"path": "/healthz", "status": 200, "body": "", "host": "shop.example.com"}

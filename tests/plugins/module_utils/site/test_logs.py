@@ -72,7 +72,7 @@ class Log:
 
 
 @pytest.mark.skipif(LOGROTATE is None, reason="needs logrotate (apt install logrotate)")
-def test_a_chatty_log_is_rotated_more_than_once_a_day_and_both_slots_lose_nothing(bare_host: Host):
+def test_a_log_is_rotated_by_size_without_loss_from_either_slot(bare_host: Host):
     log = Log(bare_host)
     bare_host.boot()
     eventually(lambda: (log.folder / "server.log").stat().st_size > 8192)
@@ -89,14 +89,14 @@ def test_a_chatty_log_is_rotated_more_than_once_a_day_and_both_slots_lose_nothin
     assert sorted(line.split()[0] for line in every_line(log.folder)) == sorted(wanted)
 
 
-def test_logrotate_looks_every_hour():
+def test_logrotate_runs_every_hour():
     assert "OnCalendar=hourly" in rendered("supervisor/rotation.conf.j2")
     line = rendered("supervisor/rotation.cron.j2").splitlines()[-1]
     minute, *others, user, program, _config = line.split()
     assert minute.isdigit() and others == ["*"] * 4 and (user, program) == ("root", "/usr/sbin/logrotate")
 
 
-def test_last_words_name_the_exception_though_what_came_of_it_fills_the_last_lines(tmp_path: Path) -> None:
+def test_the_exception_is_found_above_many_later_lines(tmp_path: Path) -> None:
     log, environment = tmp_path / "server.log", tmp_path / "environment"
     environment.write_text('KEY="open-sesame"\n')
     log.write_text("of another day\n")

@@ -61,7 +61,7 @@ def shut(site: Layout, plugin: Callable[[str], ModuleType]) -> Shut:
     return lambda state, **more: run_module(module, **{"site": site.name, "state": state, **more})
 
 
-def test_it_is_shut_with_its_reason_and_opened_again(site: Layout, shut: Shut) -> None:
+def test_maintenance_is_turned_on_with_a_reason_and_off_again(site: Layout, shut: Shut) -> None:
     done = shut("shut", reason="the database\n moves")
     assert done["changed"] and site.shut.stat().st_mode & 0o777 == 0o600 and site.shut.stat().st_uid == os.geteuid()
     assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith(
@@ -77,7 +77,7 @@ def test_it_is_shut_with_its_reason_and_opened_again(site: Layout, shut: Shut) -
     ]  # fmt: skip
 
 
-def test_nginx_finds_the_flag_whatever_the_umask(site: Layout, shut: Shut) -> None:
+def test_nginx_can_read_the_flag_with_any_umask(site: Layout, shut: Shut) -> None:
     """A hardened root makes folders that nobody else may enter; then the site would stay open and be called shut."""
     site.shut.parent.parent.chmod(0o700)
     before = os.umask(0o077)
@@ -90,7 +90,7 @@ def test_nginx_finds_the_flag_whatever_the_umask(site: Layout, shut: Shut) -> No
     assert site.shut.stat().st_mode & 0o777 == 0o600
 
 
-def test_another_reason_keeps_since_when_and_by_whom(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_reason_keeps_time_and_author(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
     shut("shut", reason="one")
     since = maintenance.note(site)["since"]
     monkeypatch.setenv("SITES_RUN", json.dumps({**ME, "who": "bob"}))
@@ -98,7 +98,7 @@ def test_another_reason_keeps_since_when_and_by_whom(site: Layout, shut: Shut, m
     assert maintenance.note(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
 
 
-def test_check_mode_says_what_it_would_do_and_does_nothing(site: Layout, shut: Shut) -> None:
+def test_check_mode_reports_the_change_and_makes_none(site: Layout, shut: Shut) -> None:
     would = shut("shut", reason="x", check_mode=True)
     assert would["changed"] and would["diff"] == {"before": "open\n", "after": "shut: x\n"} and not site.shut.exists()
     assert not shut("open", check_mode=True)["changed"]
@@ -108,9 +108,7 @@ def test_check_mode_says_what_it_would_do_and_does_nothing(site: Layout, shut: S
 
 
 @pytest.mark.parametrize("text", ["", "by hand", "[]", '{"since": 5, "reason": ["x"]}', b"\xff"])
-def test_a_file_that_somebody_has_laid_down_by_hand_is_told_as_well(
-    site: Layout, shut: Shut, text: str | bytes
-) -> None:
+def test_a_flag_created_by_hand_is_reported(site: Layout, shut: Shut, text: str | bytes) -> None:
     site.shut.parent.mkdir()
     site.shut.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert maintenance.words(maintenance.note(site)).startswith("shut since ")
@@ -119,7 +117,9 @@ def test_a_file_that_somebody_has_laid_down_by_hand_is_told_as_well(
 
 @pytest.mark.parametrize("name", list(PAGE))
 @pytest.mark.parametrize("file", ["sites-available/shop.conf", "sites-below/shop/blog.conf"])
-def test_where_nginx_would_not_look_it_is_not_shut(site: Layout, shut: Shut, name: str, file: str) -> None:
+def test_maintenance_needs_an_nginx_configuration_that_checks_the_flag(
+    site: Layout, shut: Shut, name: str, file: str
+) -> None:
     path = maintenance.NGINX / file
     path.write_text(path.read_text().replace("$sites_shut", "$other"))
     if (name, file) == ("shop", "sites-below/shop/blog.conf"):
@@ -130,18 +130,18 @@ def test_where_nginx_would_not_look_it_is_not_shut(site: Layout, shut: Shut, nam
     assert not (paths.REGISTRY / "shut" / name).exists()
 
 
-def test_a_site_that_is_not_there_is_named(shut: Shut) -> None:
+def test_a_missing_site_is_named(shut: Shut) -> None:
     done = shut("shut", site="nix")
     assert done["failed"] and "nix: is not on this host yet" in done["msg"]
 
 
-def test_a_site_that_is_taken_away_comes_back_open(site: Layout, shut: Shut) -> None:
+def test_a_site_that_is_removed_and_added_has_maintenance_off(site: Layout, shut: Shut) -> None:
     shut("shut")
     taken_away = removal.Removal("shop", lambda _: (0, "", ""), purge=True)
     assert f"remove {site.shut}" in taken_away.remove() and not site.shut.exists()
 
 
-def test_somebody_on_the_host_does_the_same(
+def test_the_command_on_the_host_turns_maintenance_on_and_off(
     site: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -166,7 +166,7 @@ def test_somebody_on_the_host_does_the_same(
         (["-e", "site=nix"], "there is no such site"),
     ],
 )
-def test_the_playbook_refuses_what_it_does_not_understand(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_the_playbook_refuses_an_unknown_action(tmp_path: Path, arguments: list[str], words: str) -> None:
     inventory = write_inventory(tmp_path, {"sites": PAGE, "ansible_become": False})
     said = " ".join(playbook("playbooks/maintenance.yml", "-i", inventory, *arguments, check=False).split())
     assert words in said and "site_maintenance" not in said

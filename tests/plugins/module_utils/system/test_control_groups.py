@@ -50,7 +50,7 @@ def seconds() -> Iterator[int]:
 
 
 @each_server
-def test_what_leaves_a_servers_session_ends_with_its_slot(grouped: Host, seconds: int) -> None:
+def test_processes_that_leave_a_servers_session_end_with_its_slot(grouped: Host, seconds: int) -> None:
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
     assert eventually(lambda: sleepers(seconds))
     grouped.deploy("r2")
@@ -58,7 +58,7 @@ def test_what_leaves_a_servers_session_ends_with_its_slot(grouped: Host, seconds
     assert get(grouped.sock)["release"] == "r2"
 
 
-def test_what_a_killed_server_leaves_ends_before_the_next_one_starts(grouped: Host, seconds: int) -> None:
+def test_leftovers_of_a_killed_server_end_before_the_next_one_starts(grouped: Host, seconds: int) -> None:
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
     (before,) = eventually(lambda: sleepers(seconds))
     os.kill(get(grouped.sock)["pid"], signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_what_a_killed_server_leaves_ends_before_the_next_one_starts(grouped: Ho
     eventually(lambda: get(grouped.sock)["release"] == "r1")
 
 
-def test_what_leaves_the_session_of_a_hook_ends_with_it(grouped: Host, seconds: int) -> None:
+def test_processes_that_leave_a_hooks_session_end_with_it(grouped: Host, seconds: int) -> None:
     grouped.release("r1")
     script = f"import subprocess; subprocess.Popen(['sleep', '{seconds}'], start_new_session=True); print('done')"
     (ran,) = hooks.run(grouped.site, USER, "r1", [f'/usr/bin/python3 -c "{script}"'], 30)
@@ -92,7 +92,7 @@ def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
     assert not left.exists()
 
 
-def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(grouped: Host) -> None:
+def test_a_command_that_cannot_enter_its_group_still_has_its_limit(grouped: Host) -> None:
     grouped.deploy("r1")
     place = site_groups.CommandGroup("shop", {"tasks_max": "3000"})
     place.limits[resource.RLIMIT_NPROC] = None  # as where the kernel counts in the group
@@ -104,7 +104,7 @@ def test_a_command_that_cannot_enter_its_group_has_its_limit_all_the_same(groupe
     assert said.strip() == str((3000, 3000))
 
 
-def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
+def test_processes_of_a_site_cannot_leave_its_group(grouped: Host) -> None:
     grouped.deploy("r1")
     slot = grouped.site.live_slot()
     group = site_groups.top() / "shop" / slot
@@ -117,7 +117,7 @@ def test_nothing_of_a_site_gets_out_of_its_group(grouped: Host) -> None:
         assert subprocess.run(escape, user=USER, capture_output=True, check=False).returncode != 0
 
 
-def test_of_a_site_that_goes_its_groups_go(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+def test_groups_of_a_removed_site_are_removed(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     monkeypatch.setattr(removal, "end_processes", lambda uid: None)  # the test's user has other things to do
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
     place = site_groups.top() / "shop"
@@ -142,7 +142,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_where_groups_are_read_only_a_site_runs_and_nothing_is_said(
+def test_a_site_runs_without_warning_where_groups_are_read_only(
     bare_host: Host, read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = "from {engine}.system import control_groups"
@@ -173,7 +173,7 @@ def controlled(bare_host: Host) -> Iterator[Host]:
     yield bare_host
 
 
-def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
+def test_supervisord_moves_into_a_group_of_its_own(controlled: Host) -> None:
     controlled.boot()
     controlled.deploy("r1")
     group = controlled.group
@@ -188,7 +188,7 @@ def test_supervisord_makes_way_for_the_controllers(controlled: Host) -> None:
     assert site_groups.top().parent == group
 
 
-def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: Host) -> None:
+def test_simultaneous_launchers_each_enter_their_own_group(controlled: Host) -> None:
     # The first one looks around and takes its time; by then the others would be in their groups.
     controlled.install("launcher", LIMITS, "limits.CONTROLLERS = ()")
     controlled.boot()
@@ -211,7 +211,7 @@ def test_launchers_that_start_at_once_end_up_each_in_its_own_group(controlled: H
     eventually(lambda: all(control_groups.members(shop / name) for name in names))
 
 
-def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> None:
+def test_a_foreign_process_in_the_group_is_left_alone(controlled: Host) -> None:
     controlled.boot()
     with subprocess.Popen(["sleep", "600"], preexec_fn=controlled.enter_group) as stranger:
         controlled.deploy("r1")
@@ -220,7 +220,7 @@ def test_a_strangers_process_in_the_group_is_left_alone(controlled: Host) -> Non
         stranger.kill()
 
 
-def test_limits_are_written_where_the_kernel_looks(tmp_path: Path) -> None:
+def test_limits_are_written_to_the_files_of_the_kernel(tmp_path: Path) -> None:
     base = tmp_path
     group = base / "sites-1-2/shop/blue"
     group.mkdir(parents=True)
@@ -240,13 +240,13 @@ def test_limits_are_written_where_the_kernel_looks(tmp_path: Path) -> None:
     ("text", "number"),
     [("infinity", None), ("1T", 1 << 40), ("500M", 500 << 20), ("4096", 4096), (4096, 4096), ("3K", 3072)],
 )
-def test_amounts_are_read_as_systemd_writes_them(text: object, number: int | None) -> None:
+def test_amounts_use_the_syntax_of_systemd(text: object, number: int | None) -> None:
     assert control_groups.amount(text) == number
     assert control_groups.amount("90%", 1000) == 900
     assert control_groups.amount("90%") is None
 
 
-def test_a_server_has_its_limits_and_is_the_first_to_go(host: Host) -> None:
+def test_a_server_has_its_limits_and_is_killed_first_on_low_memory(host: Host) -> None:
     host.deploy("r1", resources={"memory_max": "90%", "tasks_max": 3000, "file_size_max": "2G"})
     pid = get(host.sock)["pid"]
     limits = {line[:26].strip(): line[26:].split()[:2] for line in Path(f"/proc/{pid}/limits").read_text().splitlines()}

@@ -20,7 +20,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import cpus
         ("1:memory:/\n", {}, []),
     ],
 )
-def test_a_cpu_quota_is_seen_however_control_groups_are_mounted(
+def test_a_cpu_quota_is_detected_with_any_mount_of_control_groups(
     tmp_path: Path, own: str, files: dict[str, str], expected: list[float]
 ) -> None:
     for name, content in files.items():

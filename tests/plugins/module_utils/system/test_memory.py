@@ -35,12 +35,12 @@ def family() -> Iterator[int]:
     parent.wait()
 
 
-def test_what_processes_share_counts_once(family: int) -> None:
+def test_shared_memory_counts_once(family: int) -> None:
     assert len(memory.tree(family)) == 3
     assert 64 * MB <= memory.used(family) < 128 * MB
 
 
-def test_where_no_map_may_be_looked_at_the_kernels_sum_does(
+def test_the_kernels_total_is_used_if_the_maps_are_unreadable(
     family: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for pid in memory.tree(family):
@@ -64,7 +64,7 @@ def test_where_no_map_may_be_looked_at_the_kernels_sum_does(
         ("4:memory:/docker/f00\n1:cpu:/\n", {"memory": (100, 60, 0), "cpu": (5, 1, 0)}, [40]),
     ],
 )
-def test_every_control_group_around_it_counts(tmp_path: Path, own: str, files: dict, expected: list[int]) -> None:
+def test_limits_of_all_parent_control_groups_apply(tmp_path: Path, own: str, files: dict, expected: list[int]) -> None:
     for group, (limit, taken, cache) in files.items():
         lay_down(tmp_path / group, limit, taken, cache, v1=group.startswith("memory"))
     assert list(memory.left(tmp_path, own)) == expected
@@ -81,12 +81,12 @@ def lay_down(folder: Path, limit: object, taken: int, cache: int, *, v1: bool) -
     (folder / "memory.stat").write_text(f"anon 7\n{caches}")
 
 
-def test_what_the_machine_has_is_the_most(family: int, tmp_path: Path) -> None:
+def test_the_machines_memory_is_the_upper_limit(family: int, tmp_path: Path) -> None:
     assert MB < memory.available(family, tmp_path) <= memory._fields(Path("/proc/meminfo"))["MemTotal"]
     assert memory.shortage(family, family) == ""
 
 
-def test_of_a_process_that_ended_nothing_is_known() -> None:
+def test_an_ended_process_is_no_shortage_of_memory() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     assert memory.shortage(ended.pid, ended.pid) == ""
@@ -100,7 +100,7 @@ def scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)
 
 
-def test_no_second_server_starts_where_there_is_no_room_for_it(host: Host, scarce: None) -> None:
+def test_no_second_server_starts_without_enough_memory(host: Host, scarce: None) -> None:
     host.deploy("r1")  # of the first one nothing is known
     before = get(host.sock)["pid"]
     words = r"shop: what is live uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"

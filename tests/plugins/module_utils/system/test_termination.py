@@ -16,7 +16,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import process, 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, so it needs to be root")
 
 
-def test_a_process_that_hides_is_ended_all_the_same() -> None:
+def test_a_hiding_process_is_ended() -> None:
     uid = 61234  # of no account
     # Its /proc entries belong to root, and its name looks like a zombie's state.
     hide = "import ctypes, time; c = ctypes.CDLL(None); c.prctl(4, 0); c.prctl(15, b'a Z b'); print(flush=True); "
@@ -30,7 +30,7 @@ def test_a_process_that_hides_is_ended_all_the_same() -> None:
             hidden.kill()
 
 
-def test_a_process_that_always_forks_is_ended_all_the_same() -> None:
+def test_an_endlessly_forking_process_is_ended() -> None:
     uid = 61235  # of no account
     # Never two at a time, and gone by itself after a while.
     code = (
@@ -90,12 +90,12 @@ def stopper() -> Iterator[int]:
         termination.kill_all(uid)
 
 
-def test_a_user_that_stops_whatever_it_may_signal_is_ended_all_the_same(stopper: int) -> None:
+def test_a_user_that_stops_other_processes_is_ended(stopper: int) -> None:
     termination.end_processes(stopper, patience=0.3)
     assert termination.running(stopper) == []
 
 
-def test_nothing_of_the_user_can_signal_or_trace_what_kills_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_cannot_signal_or_trace_the_killer(monkeypatch: pytest.MonkeyPatch) -> None:
     uid, said = 61237, os.pipe()
     # What the killer is at the moment at which it strikes, tried by a process of the user.
     attack = (
@@ -136,7 +136,7 @@ def test_nothing_of_the_user_can_signal_or_trace_what_kills_it(monkeypatch: pyte
         os.waitpid(child, 0)
 
 
-def test_a_killer_that_is_held_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_killer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(termination, "STROKE", 0.2)
     kill = os.kill
     monkeypatch.setattr(os, "kill", lambda pid, sign: signal.pause() if pid == -1 else kill(pid, sign))
@@ -146,7 +146,7 @@ def test_a_killer_that_is_held_up_is_not_waited_for(monkeypatch: pytest.MonkeyPa
         assert eventually(lambda: left.poll() == -signal.SIGKILL)
 
 
-def test_what_is_left_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remaining_processes_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(termination, "kill_all", lambda uid: None)  # as if the kernel kept it
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
     uid, command = 61239, ["/usr/bin/python3", "-S", "-c", code]
@@ -159,7 +159,7 @@ def test_what_is_left_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) 
             left.kill()
 
 
-def test_a_signal_is_for_the_process_that_was_noted() -> None:
+def test_a_signal_goes_to_the_recorded_process_only() -> None:
     with subprocess.Popen(["sleep", "600"]) as running:
         noted = process.find(running.pid)
         later = process.Process(noted.pid, noted.start - 1)  # whose number it got

@@ -38,7 +38,7 @@ HOSTILE = "\x1b]2;title\x07 \x9b5n \x7f \u202e \u2066 \u2028 \ud800 \r"
 HARMLESS = "\\x1b]2;title\\x07 \\x9b5n \\x7f \\u202e \\u2066 \\u2028 \\ud800 \\x0d"
 
 
-def test_what_would_steer_a_terminal_is_made_visible() -> None:
+def test_control_characters_are_made_visible() -> None:
     assert visible(HOSTILE) == HARMLESS
     assert visible("plain\ttext\r\nof ümläuts, 茶 and 🙂\n") == "plain\ttext\nof ümläuts, 茶 and 🙂\n"
     assert visible_all({"a\x1b": ["\x1b", 1, None, ("\x07",)]}) == {"a\\x1b": ["\\x1b", 1, None, ["\\x07"]]}
@@ -46,7 +46,7 @@ def test_what_would_steer_a_terminal_is_made_visible() -> None:
     assert len(uv.last_lines("x" * 10_000_000)) == uv.LINE_LENGTH
 
 
-def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path: Path, project: Path) -> None:
+def test_only_the_end_of_a_sites_output_is_kept(tmp_path: Path, project: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
         "from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as\n"
@@ -61,14 +61,14 @@ def test_root_reads_the_end_of_what_a_site_prints_however_much_that_is(tmp_path:
     assert int(most) < 200_000
 
 
-def test_what_a_site_prints_fills_no_folder_of_roots(tmp_path: Path) -> None:
+def test_output_of_a_site_goes_to_pipes_only(tmp_path: Path) -> None:
     """A file that is removed while it is open takes room all the same: what it prints goes to pipes alone."""
     code = "import os, stat; print([stat.S_ISFIFO(os.fstat(n).st_mode) for n in (1, 2)])"
     done = run_as(getpass.getuser(), ["/usr/bin/python3", "-c", code], cwd=tmp_path, environment={})
     assert done.stdout == "[True, True]\n"
 
 
-def test_both_outputs_are_read_to_their_ends_whatever_becomes_of_them(tmp_path: Path) -> None:
+def test_both_outputs_are_read_to_the_end(tmp_path: Path) -> None:
     def run(code: str, limit: int = TAIL) -> subprocess.CompletedProcess[str]:
         words = ["/bin/sh", "-c", code]
         return run_as(getpass.getuser(), words, cwd=tmp_path, environment={}, timeout=60, limit=limit)
@@ -79,7 +79,7 @@ def test_both_outputs_are_read_to_their_ends_whatever_becomes_of_them(tmp_path: 
     assert (done.returncode, done.stdout, done.stderr) == (-9, "all\n", "")
 
 
-def test_who_holds_an_output_open_and_goes_on_writing_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_process_that_keeps_writing_is_not_waited_for(tmp_path: Path) -> None:
     """As a process that has left the group of the command, where there are no control groups."""
     code = (
         "import os\nos.write(1, b'first\\n')\nready, go = os.pipe()\n"
@@ -92,19 +92,19 @@ def test_who_holds_an_output_open_and_goes_on_writing_holds_nobody_up(tmp_path: 
     assert done.stdout.startswith(("first\n", "more\n", "ore\n", "re\n", "e\n", "\n"))
 
 
-def test_who_prints_without_end_is_ended_in_time(tmp_path: Path) -> None:
+def test_a_command_that_prints_endlessly_is_ended_at_its_timeout(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run_as(getpass.getuser(), ["/usr/bin/yes"], cwd=tmp_path, environment={}, timeout=0.5)
 
 
-def test_what_a_command_writes_into_files_of_its_own_is_not_bounded(tmp_path: Path) -> None:
+def test_files_written_by_a_command_have_no_size_limit(tmp_path: Path) -> None:
     code = "import os; os.ftruncate(os.open('big', os.O_CREAT | os.O_RDWR), 1 << 32)"
     done = run_as(getpass.getuser(), ["/usr/bin/python3", "-c", code], cwd=tmp_path, environment={})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "big").stat().st_size == 1 << 32
 
 
-def test_of_what_a_process_calls_itself_the_beginning_is_read() -> None:
+def test_a_long_process_title_is_truncated() -> None:
     """A command of megabytes costs each look at the host's processes no more than a short one."""
     words = [HOSTILE.replace("\ud800", ""), *(["x" * 100_000] * 12)]
     with subprocess.Popen(
@@ -119,7 +119,7 @@ def test_of_what_a_process_calls_itself_the_beginning_is_read() -> None:
             it.kill()
 
 
-def test_of_a_log_of_any_size_the_end_is_read(tmp_path: Path) -> None:
+def test_only_the_end_of_a_log_is_read(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     with log.open("wb") as stream:
         stream.write(b"long ago\n")
@@ -135,7 +135,7 @@ def test_of_a_log_of_any_size_the_end_is_read(tmp_path: Path) -> None:
     assert "two \\x1b[2J" in logs.last_words(log, (log.stat().st_ino, 0), tmp_path / "environment")
 
 
-def test_a_history_and_a_servers_words_are_text(tmp_path: Path) -> None:
+def test_the_history_contains_no_control_characters(tmp_path: Path) -> None:
     site = Layout("shop", tmp_path)
     history.append(site, "deploy", "failed", reason=f"it said {HOSTILE}")
     assert "\x1b" not in (tmp_path / "releases.log").read_text()
@@ -144,7 +144,7 @@ def test_a_history_and_a_servers_words_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("drips", [False, True])
-def test_a_server_of_another_host_says_little_and_not_for_long(drips: bool) -> None:
+def test_an_answer_of_a_remote_server_is_limited_in_size_and_time(drips: bool) -> None:
     import socket
     import threading
 

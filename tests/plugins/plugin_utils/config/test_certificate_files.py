@@ -42,7 +42,7 @@ def only(found: list[tuple[str, str]], key: str, words: str) -> None:
     assert words in found[0][1], found
 
 
-def test_a_good_pair_is_taken_in_every_way_of_giving_it(good: Made, between: Made, tmp_path: Path) -> None:
+def test_a_valid_pair_is_accepted_in_every_form(good: Made, between: Made, tmp_path: Path) -> None:
     assert judge(good.pem, good.key, between.pem) == []
     assert judge(good.pem + between.pem, good.key) == []
     certificate, key = good.put(tmp_path, "good")
@@ -54,12 +54,12 @@ def test_a_good_pair_is_taken_in_every_way_of_giving_it(good: Made, between: Mad
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
-def test_both_kinds_of_key_are_taken(kind: str) -> None:
+def test_both_kinds_of_key_are_accepted(kind: str) -> None:
     made = make(*NAMES, key=make_key(kind))
     assert judge(made.pem, made.key) == []
 
 
-def test_wildcards_cover_one_label_and_themselves() -> None:
+def test_wildcards_cover_one_label_and_the_wildcard_name() -> None:
     made = make("*.example.com", "example.com")
     assert (
         judge(made.pem, made.key, names=["shop.example.com", "example.com", "*.example.com", "Shop.example.com"]) == []
@@ -68,7 +68,7 @@ def test_wildcards_cover_one_label_and_themselves() -> None:
     only(judge(made.pem, made.key, names=["*.b.example.com"]), "certificate", "is not for *.b.example.com")
 
 
-def test_what_is_missing_or_unreadable_is_named(good: Made, tmp_path: Path) -> None:
+def test_a_missing_or_unreadable_file_is_named(good: Made, tmp_path: Path) -> None:
     only(judge("", good.key), "certificate", "is missing")
     only(judge(good.pem, ""), "key", "is missing")
     only(judge("no/such.pem", good.key), "certificate", "is no file on this machine")
@@ -88,13 +88,13 @@ def test_a_key_of_another_certificate_is_refused(good: Made, between: Made) -> N
     only(judge(good.pem, make().key, between.pem), "key", "is not that of the certificate")
 
 
-def test_a_key_that_browsers_do_not_take_is_refused() -> None:
+def test_a_key_that_browsers_reject_is_refused() -> None:
     short, strange = make(*NAMES, key=make_key("rsa", 1024)), make(*NAMES, key=make_key("ed25519"))
     only(judge(short.pem, short.key), "key", "is an RSA key of 1024 bits")
     only(judge(strange.pem, strange.key), "key", "is of a kind that browsers do not take")
 
 
-def test_what_has_ended_or_not_begun_is_refused(between: Made, root: Made) -> None:
+def test_an_expired_or_future_certificate_is_refused(between: Made, root: Made) -> None:
     old = make(*NAMES, by=between, begins=-9 * DAY, ends=-DAY)
     only(judge(old.pem, old.key, between.pem), "certificate", "ended on ")
     early = make(*NAMES, by=between, begins=DAY)

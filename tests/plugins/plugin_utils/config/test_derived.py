@@ -54,12 +54,12 @@ def test_the_public_folders_are_those_of_the_release_each_once() -> None:
     ]  # fmt: skip
 
 
-def test_a_value_whose_keys_could_not_be_read_is_left_out() -> None:
+def test_a_derived_value_with_invalid_keys_is_omitted() -> None:
     entry = with_derived({"aliases": {}, "error_pages": "", "server_names": []})
     assert DERIVED.keys() & entry == {"public"}
 
 
-def test_the_spec_of_an_entry_names_them_and_that_of_the_site_config_does_not() -> None:
+def test_derived_values_are_in_the_spec_of_an_entry_and_not_of_the_site_config() -> None:
     specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())["argument_specs"]
     assert DERIVED.keys() <= specs["main"]["options"]["site_entry"]["options"].keys()
     assert not DERIVED.keys() & site_spec(specs).keys()

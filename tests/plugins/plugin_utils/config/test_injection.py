@@ -252,7 +252,7 @@ def site_with(kind: str, values: Mapping[str, str]) -> dict[str, Any]:
 # --- The proof -----------------------------------------------------------------------------------------------------
 
 
-def test_each_text_of_a_site_is_among_these(rules: Rules) -> None:
+def test_every_text_key_of_a_site_is_covered(rules: Rules) -> None:
     for dotted in texts(rules.spec):
         assert dotted in RIGHT or dotted in NOT_PRINTED, f"{dotted}: give a value of it here"
         if dotted in RIGHT:
@@ -275,7 +275,7 @@ def test_no_text_that_passes_preflight_changes_the_structure_of_a_file(rules: Ru
                 assert shape(path, content) == wanted[path], f"{path}: one of {values}"
 
 
-def test_values_of_the_environment_are_one_line_each_and_come_back_as_they_were() -> None:
+def test_values_of_the_environment_are_one_line_each_and_read_back_unchanged() -> None:
     values = {f"A{number}": text for number, text in enumerate(HOSTILE)}
     written = format_environment(values)
     assert parse_environment(written) == values

@@ -38,7 +38,7 @@ def of_spec(options: dict, what: str) -> dict:
     return {k: of_spec(v["options"], what) if "options" in v else v[what] for k, v in options.items()}
 
 
-def test_the_spec_has_the_keys_and_the_defaults_of_the_role():
+def test_the_spec_matches_the_keys_and_defaults_of_the_role():
     defaults = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text())
     assert of_spec(spec(), "default") == defaults["site_keys"]
     for keys in ("site_processes_keys", "site_cron_keys"):
@@ -326,7 +326,7 @@ def test_every_rule_has_examples():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
+def test_a_rule_accepts_valid_and_refuses_invalid_values(rule):
     check = table.RULES[rule]
     good, bad = RULES[rule]
     assert [value for value in good if check(value)] == []
@@ -351,7 +351,7 @@ def test_a_rule_takes_what_is_right_and_refuses_what_is_not(rule):
         "",
     ],
 )
-def test_an_identifier_that_would_collide_or_break_is_refused(name):
+def test_an_unsafe_or_colliding_identifier_is_refused(name):
     assert identifier(name)
 
 
@@ -368,7 +368,7 @@ def test_an_identifier_that_would_collide_or_break_is_refused(name):
         ("-e .\n", True),
     ],
 )
-def test_a_lock_without_hashes_is_seen(tmp_path, text, bad):
+def test_a_lock_without_hashes_is_detected(tmp_path, text, bad):
     (tmp_path / "requirements.txt").write_text(text)
     page = CheckedConfig({"sites": {}}, DataLoader(), {}, {})
     check_folder(page, "shop", {"requirements": "requirements.txt"}, tmp_path)
@@ -781,11 +781,11 @@ def bad(tmp_path_factory) -> str:
         "-e site=…: there is no such site on these hosts; did you mean good?",
     ],
 )
-def test_the_one_message_names_site_key_and_remedy(bad, line):
+def test_the_message_names_site_key_and_remedy(bad, line):
     assert re.search(rf"^\s+{re.escape(line)}", bad, re.MULTILINE), bad
 
 
-def test_nothing_that_is_right_is_complained_of(bad):
+def test_a_valid_site_config_passes(bad):
     lines = re.findall(
         r"^  +(\S+?|-e \w+=…): ", bad[bad.index("The site config has ") : bad.index("Origin:")], re.MULTILINE
     )
@@ -799,7 +799,7 @@ def test_no_value_is_printed_even_with_vvvv(bad):
     assert SECRET not in bad and "PRIVATE" not in bad
 
 
-def test_a_source_in_git_passes_and_may_be_asked_for_in_another_version(tmp_path):
+def test_a_git_source_passes_and_its_version_can_be_overridden(tmp_path):
     shop = {"server_names": ["s.example.com"], "source": {"git": "https://git.example.com/shop.git", "version": "v1"}}
     archive = {"archive": "https://u:p@example.com/a.tar.gz", "sha256": "0" * 64, "subfolder": "backend"}
     page = {"sites": {"shop": shop, "mill": {"server_names": ["m.example.com"], "source": archive}}, "version": 7}
@@ -813,7 +813,7 @@ def test_a_source_in_git_passes_and_may_be_asked_for_in_another_version(tmp_path
     assert "-e version=…: give the name" in preflight(inventory, "-e", "site=shop", "-e", "version=a:b", check=False)
 
 
-def test_what_is_wrong_on_some_hosts_only_names_them(tmp_path):
+def test_an_error_on_some_hosts_names_those_hosts(tmp_path):
     own = {"sites": {"shop": GOOD | {"timeout": "x"}}}
     output = preflight(write_inventory(tmp_path, {}, {"one": {}, "two": own, "three": own}), check=False)
     assert "shop.timeout: must be a whole number; write it without quotes (on two, three)" in output
@@ -826,11 +826,11 @@ def test_what_is_wrong_on_some_hosts_only_names_them(tmp_path):
         ({"sites": "{{ nix }}"}, "sites: uses the variable `nix`"),
     ],
 )
-def test_a_page_of_another_shape_is_refused(tmp_path, page, says):
+def test_a_site_config_of_the_wrong_type_is_refused(tmp_path, page, says):
     assert says in preflight(write_inventory(tmp_path, page), check=False)
 
 
-def test_an_empty_page_and_a_page_that_is_worked_out_are_fine(tmp_path):
+def test_an_empty_and_a_computed_site_config_are_accepted(tmp_path):
     hosts = {
         "none": {},
         "empty": {"sites": {}},
@@ -867,14 +867,14 @@ def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
         ("restart", [], "-e site=…: say which site is meant. There are: shop, blog"),
     ],
 )
-def test_a_verb_wants_a_site_that_there_is_and_nothing_else_of_the_page(tmp_path, verb, more, says):
+def test_a_single_site_playbook_checks_only_that_the_site_exists(tmp_path, verb, more, says):
     page = {"sites": {"shop": GOOD | {"workers": "many"}, "blog": {"server_name": "x"}}}
     output = run(f"playbooks/{verb}.yml", "-i", write_inventory(tmp_path, page), *more, check=False)
     assert says in output
     assert "workers" not in output
 
 
-def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
+def test_the_production_example_requires_its_vault_and_then_passes(tmp_path):
     production = tmp_path / "production"
     shutil.copytree(PROJECT / "inventory/production", production, ignore=shutil.ignore_patterns(".secrets*"))
     shutil.copy(production / "hosts.yml", production / "hosts.bak")
@@ -888,14 +888,14 @@ def test_the_production_example_asks_for_its_vault_and_then_passes(tmp_path):
 
 
 @pytest.mark.parametrize(("names", "chosen", "expected"), [("zyxa", "", "zyxa"), ("zya", "a", "a"), ("zy", "a", "")])
-def test_sites_come_in_the_pages_order(names: str, chosen: str, expected: str) -> None:
+def test_sites_are_in_the_order_of_the_site_config(names: str, chosen: str, expected: str) -> None:
     task = yaml.safe_load((PROJECT / "playbooks/sites.yml").read_text())[0]["tasks"][0]
     read = {"hosts": {"web1": {"names": [*names]}}, "chosen": chosen}
     loop = evaluate(task["loop"].strip("{}\n "), {"inventory_hostname": "web1", "preflight_config": read})
     assert list(loop) == [*expected]
 
 
-def test_hosts_go_through_the_steps_side_by_side() -> None:
+def test_hosts_run_the_steps_in_parallel() -> None:
     """What is worked out in an include's `apply` may differ from host to host, and Ansible would part them then."""
     for path in PROJECT.glob("roles/*/tasks/*.yml"):
         tasks = yaml.safe_load(path.read_text()) or []

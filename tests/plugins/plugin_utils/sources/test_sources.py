@@ -139,7 +139,7 @@ def listing(folder: Path) -> dict[str, object]:
 # --- git --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_tag_a_branch_and_a_commit_lead_to_their_files(work: Work, fetch) -> None:
+def test_a_tag_a_branch_and_a_commit_give_their_files(work: Work, fetch) -> None:
     first = work.git("rev-parse", "HEAD")
     work.git("checkout", "-q", "-b", "feature/x")
     second = work.commit(wsgi__py="app = 3\n")
@@ -161,7 +161,7 @@ def test_a_subfolder_is_the_app(work: Work, fetch) -> None:
         fetch(git=work.url, version="v1.0", subfolder="front")
 
 
-def test_files_have_the_time_of_their_last_change_on_every_controller(work: Work, fetch) -> None:
+def test_files_have_the_time_of_their_last_commit_on_every_controller(work: Work, fetch) -> None:
     work.commit(new__py="")
     work.git("checkout", "-q", "-b", "side", "v1.0")
     work.commit(side__py="")
@@ -210,7 +210,7 @@ def test_links_and_executable_bits_are_kept(work: Work, fetch) -> None:
     ("deadbeef", "it has main, v1.0"),
     ("0" * 40, "has no commit 0000"),
 ])  # fmt: skip
-def test_a_version_that_is_not_there_is_told_with_the_nearest(work: Work, fetch, asked: str, says: str) -> None:
+def test_a_missing_version_is_reported_with_the_nearest_names(work: Work, fetch, asked: str, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         fetch(git=work.url, version=asked)
     assert str(error.value).startswith("source.version: ")
@@ -235,7 +235,7 @@ def test_a_commit_that_is_cached_needs_no_network(work: Work, fetch) -> None:
         fetch(git=work.url, version="main", run="later")
 
 
-def test_what_is_cached_is_not_fetched_again(work: Work, fetch, monkeypatch) -> None:
+def test_a_cached_version_is_not_fetched_again(work: Work, fetch, monkeypatch) -> None:
     made = calls(monkeypatch)
     fetch(git=work.url, version="main")
     fetch(git=work.url, version="v1.0", run="later")
@@ -251,7 +251,7 @@ def test_a_run_keeps_its_commit_when_the_branch_moves(work: Work, fetch) -> None
     assert (folder / "wsgi.py").read_text() == "app = 5\n"
 
 
-def test_a_branch_that_was_rewritten_or_became_a_folder_is_no_problem(work: Work, fetch) -> None:
+def test_a_rewritten_branch_or_one_that_became_a_folder_is_fetched(work: Work, fetch) -> None:
     work.git("branch", "a")
     fetch(git=work.url, version=work.git("rev-parse", "--short=8", "HEAD"))
     work.git("branch", "-m", "a", "a/b")
@@ -260,7 +260,7 @@ def test_a_branch_that_was_rewritten_or_became_a_folder_is_no_problem(work: Work
     assert fetch(git=work.url, version=commit[:8], run="later")[1].endswith(f"({commit})")
 
 
-def test_a_server_that_gives_names_alone_is_asked_for_them(work: Work, fetch, monkeypatch) -> None:
+def test_a_server_that_serves_no_commit_by_hash_is_asked_by_name(work: Work, fetch, monkeypatch) -> None:
     """As git of long ago: nothing is had by its hash."""
     real = git.Repository.git
 
@@ -307,7 +307,7 @@ def spy_on_git(tmp_path: Path, monkeypatch) -> Callable[[], list[str]]:
     return lambda: notes.read_text().split()
 
 
-def test_forks_that_ask_at_once_fetch_once_and_get_the_same(work: Work, tmp_path: Path, monkeypatch) -> None:
+def test_simultaneous_forks_fetch_once_and_get_the_same(work: Work, tmp_path: Path, monkeypatch) -> None:
     asked = spy_on_git(tmp_path, monkeypatch)
     answers = ask_at_once({"git": work.url, "version": "main"}, tmp_path, "run")
     assert len({pid for pid, *_ in answers}) == 4
@@ -317,7 +317,7 @@ def test_forks_that_ask_at_once_fetch_once_and_get_the_same(work: Work, tmp_path
     assert (asked().count("ls-remote"), asked().count("fetch")) == (1, 1)
 
 
-def test_forks_share_a_failure_as_well(tmp_path: Path, monkeypatch) -> None:
+def test_simultaneous_forks_share_a_failure(tmp_path: Path, monkeypatch) -> None:
     asked = spy_on_git(tmp_path, monkeypatch)
     answers = ask_at_once({"git": f"file://{tmp_path}/none", "version": "main"}, tmp_path, "run")
     assert {answer[2] for answer in answers} == {None}
@@ -325,9 +325,7 @@ def test_forks_share_a_failure_as_well(tmp_path: Path, monkeypatch) -> None:
     assert asked().count("ls-remote") == 1
 
 
-def test_a_fork_that_is_killed_leaves_nothing_that_is_in_the_way(
-    work: Work, fetch, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_killed_fork_does_not_block_the_next_one(work: Work, fetch, tmp_path: Path, monkeypatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -337,7 +335,7 @@ def test_a_fork_that_is_killed_leaves_nothing_that_is_in_the_way(
     assert (fetch(git=work.url, version="main")[0] / "wsgi.py").exists()
 
 
-def test_what_a_killed_git_left_is_in_nobodys_way(work: Work, fetch, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_git_do_not_block_the_next_run(work: Work, fetch, tmp_path: Path) -> None:
     fetch(git=work.url, version="v1.0")
     (repository,) = (tmp_path / "cache/git").glob("*/repository")
     commit = work.commit(wsgi__py="app = 7\n")
@@ -352,7 +350,7 @@ def test_what_a_killed_git_left_is_in_nobodys_way(work: Work, fetch, tmp_path: P
 # Submodules
 
 
-def test_submodules_come_along_at_their_commit(work: Work, fetch, tmp_path: Path) -> None:
+def test_submodules_are_fetched_at_their_commit(work: Work, fetch, tmp_path: Path) -> None:
     inner = Work(tmp_path / "inner")
     inner.commit(deep__py="deep\n")
     library = Work(tmp_path / "library")
@@ -369,7 +367,7 @@ def test_submodules_come_along_at_their_commit(work: Work, fetch, tmp_path: Path
     assert (below / "inner/deep.py").read_text() == "deep\n"
 
 
-def test_a_submodule_that_cannot_be_had_is_an_error(work: Work, fetch, tmp_path: Path) -> None:
+def test_a_submodule_that_cannot_be_fetched_is_an_error(work: Work, fetch, tmp_path: Path) -> None:
     library = Work(tmp_path / "library")
     library.commit(lib__py="")
     work.git("submodule", "--quiet", "add", "../library", "library")
@@ -380,7 +378,7 @@ def test_a_submodule_that_cannot_be_had_is_an_error(work: Work, fetch, tmp_path:
 
 
 @pytest.mark.parametrize("url", ["file:///etc", "/etc", "ext::sh -c id", "--upload-pack=id"])
-def test_a_submodule_takes_nothing_of_this_machine(tmp_path: Path, monkeypatch, url: str) -> None:
+def test_a_submodule_cannot_read_files_of_the_controller(tmp_path: Path, monkeypatch, url: str) -> None:
     repository = git.Repository("https://git.example.com/shop.git", None, tmp_path)
     settings = f"submodule.x.path\nlib\0submodule.x.url\n{url}\0".encode()
     monkeypatch.setattr(git.Repository, "git", lambda *_a, **_k: settings)
@@ -395,12 +393,12 @@ def test_a_submodule_takes_nothing_of_this_machine(tmp_path: Path, monkeypatch, 
     ("https://u:p@h/a/shop.git", "http://h/lib.git", "http://h/lib.git"),
     ("git@h:a/shop.git", "../lib.git", "git@h:a/lib.git"),
 ])  # fmt: skip
-def test_a_login_goes_to_its_own_server_alone(own: str, other: str, whole: str) -> None:
+def test_a_login_is_sent_to_its_own_server_only(own: str, other: str, whole: str) -> None:
     assert git_urls.relative_to(own, other) == whole
 
 
 @pytest.mark.parametrize("way", ["above", "through a link"])
-def test_a_tree_made_by_hand_puts_no_submodule_outside(work: Work, fetch, tmp_path: Path, way: str) -> None:
+def test_a_forged_tree_cannot_place_a_submodule_outside(work: Work, fetch, tmp_path: Path, way: str) -> None:
     other = Work(tmp_path / "other")
     gitlink = f"160000 commit {other.commit(pwned='x')}\tescape"
     inner = work.git("hash-object", "-w", "--literally", "-t", "tree", str(hand_made(tmp_path, gitlink)))
@@ -469,9 +467,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, type[Server]]]:
         running.shutdown()
 
 
-def test_a_login_in_the_url_opens_the_repository_and_is_seen_nowhere(
-    work: Work, fetch, server, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_login_in_the_url_is_used_and_never_shown(work: Work, fetch, server, tmp_path: Path, monkeypatch) -> None:
     host, _ = server
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
@@ -501,13 +497,13 @@ def test_a_login_in_the_url_opens_the_repository_and_is_seen_nowhere(
     assert CANARY not in str(error.value)
 
 
-def test_a_server_that_is_not_there_is_told_without_the_login(fetch) -> None:
+def test_an_unreachable_server_is_reported_without_the_login(fetch) -> None:
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/x\.git cannot be reached") as error:
         fetch(git=f"http://me:{CANARY}@127.0.0.1:9/x.git", version="0" * 40)
     assert CANARY not in str(error.value)
 
 
-def test_a_server_that_says_nothing_is_given_up(fetch, monkeypatch) -> None:
+def test_a_silent_server_times_out(fetch, monkeypatch) -> None:
     monkeypatch.setattr(git_process, "PATIENCE", 1)
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -517,7 +513,7 @@ def test_a_server_that_says_nothing_is_given_up(fetch, monkeypatch) -> None:
         assert time.monotonic() - began < 30
 
 
-def test_a_key_is_the_only_one_that_is_offered_and_nobody_is_asked(tmp_path: Path, monkeypatch) -> None:
+def test_the_given_ssh_key_is_the_only_one_offered_without_prompts(tmp_path: Path, monkeypatch) -> None:
     # What leads to a host is the operator's; what opens it is the site's own.
     ssh = tmp_path / "bin/ssh"
     ssh.parent.mkdir()
@@ -537,7 +533,7 @@ def test_a_key_is_the_only_one_that_is_offered_and_nobody_is_asked(tmp_path: Pat
     assert (values["GIT_TERMINAL_PROMPT"], values["GIT_ASKPASS"]) == ("0", "/bin/false")
 
 
-def test_a_key_that_is_missing_or_open_to_others_is_told(work: Work, fetch, tmp_path: Path) -> None:
+def test_a_missing_or_too_readable_key_is_reported(work: Work, fetch, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"source\.key: there is no file .*none"):
         fetch(git=work.url, version="main", key="none")
     (tmp_path / "key").write_text("")
@@ -566,7 +562,7 @@ def test_gits_errors_come_with_a_remedy(said: str, remedy: str) -> None:
     (f"https://{CANARY}@h/a.zip", "https://h/a.zip"),
     (f"ssh://me:{CANARY}@h/b.git", "ssh://h/b.git"),
 ])  # fmt: skip
-def test_a_url_is_shown_without_what_is_secret(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
     assert urls.clean_url(url) == shown
     assert CANARY not in urls.masked(f"fatal: {url}: {CANARY}", url)
 
@@ -585,7 +581,7 @@ def served(work: Work, server, tmp_path: Path, monkeypatch) -> Iterator[tuple[st
     return host, work.git("rev-parse", "HEAD"), handler
 
 
-def test_a_commit_that_is_cached_is_shown_to_the_login_that_fetched_it_alone(served, fetch, tmp_path: Path) -> None:
+def test_a_cached_commit_is_available_only_to_the_login_that_fetched_it(served, fetch, tmp_path: Path) -> None:
     host, commit, handler = served
     owner = f"http://me:{CANARY}%2F%40@{host}/shop.git"
     fetch(git=owner, version=commit)
@@ -605,7 +601,7 @@ def test_a_commit_that_is_cached_is_shown_to_the_login_that_fetched_it_alone(ser
         assert path.name != "FETCH_HEAD"
 
 
-def test_two_keys_for_one_url_share_nothing(tmp_path: Path) -> None:
+def test_two_keys_for_one_url_share_no_cache(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
     keys = [tmp_path / "one", tmp_path / "two", None]
@@ -616,7 +612,7 @@ def test_two_keys_for_one_url_share_nothing(tmp_path: Path) -> None:
     assert git.Repository("git@h:shop.git", keys[0], tmp_path / "cache").folder != before
 
 
-def test_what_all_logins_shared_is_removed(work: Work, fetch, tmp_path: Path) -> None:
+def test_a_cache_shared_by_all_logins_is_removed(work: Work, fetch, tmp_path: Path) -> None:
     old = tmp_path / "cache/git" / ("0" * 32)
     (old / "repository").mkdir(parents=True)
     fetch(git=work.url, version="main")
@@ -630,7 +626,7 @@ def test_logins_that_change_with_each_run_do_not_fill_the_disk(work: Work, tmp_p
     assert len(list((tmp_path / "cache/git").iterdir())) == 2
 
 
-def test_git_knows_no_login_and_no_setting_of_the_operators(served, fetch, tmp_path: Path, monkeypatch) -> None:
+def test_git_uses_no_login_and_no_setting_of_the_operator(served, fetch, tmp_path: Path, monkeypatch) -> None:
     """A submodule could lead to any repository that the operator may see."""
     host, commit, handler = served
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -654,7 +650,7 @@ def test_git_knows_no_login_and_no_setting_of_the_operators(served, fetch, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["git", "archive"])
-def test_a_redirect_takes_no_login_to_another_server(served, fetch, tmp_path: Path, kind: str) -> None:
+def test_a_redirect_sends_no_login_to_another_server(served, fetch, tmp_path: Path, kind: str) -> None:
     host, commit, handler = served
     seen: list[str] = []
 
@@ -694,7 +690,7 @@ def test_a_redirect_within_a_server_keeps_the_login(tmp_path: Path, fetch, serve
             fetch(archive=f"http://me:{CANARY}%2F%40@{host}/away", sha256="0" * 64, run=url[:4])
 
 
-def test_https_leads_to_no_http(tmp_path: Path, monkeypatch) -> None:
+def test_a_redirect_from_https_to_http_is_refused(tmp_path: Path, monkeypatch) -> None:
     assert git.Repository("https://h/x", None, tmp_path).environment()["GIT_ALLOW_PROTOCOL"] == "https"
 
     def moved(url: str, **_: object) -> None:
@@ -709,7 +705,7 @@ def test_https_leads_to_no_http(tmp_path: Path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.git", "git://127.0.0.1:9/x.git", "HTTP://127.0.0.1:9/x.git"])
-def test_a_network_that_anybody_can_change_needs_a_full_hash(fetch, url: str) -> None:
+def test_an_unauthenticated_protocol_needs_a_full_hash(fetch, url: str) -> None:
     for version in ("main", "a" * 39, "a" * 41):
         with pytest.raises(InputError, match=r"^source\.(version: .*give the full hash of a commit|git: give)"):
             fetch(git=url, version=version)
@@ -739,7 +735,7 @@ def with_module(work: Work, other: Work, url: str, **words: str) -> None:
     "../x/../../bank/bank", "../x/%2e%2e/%2e%2e/bank/bank", "../link", "ext::sh -c id", "--upload-pack=id",
     "-u./x", "..//{other}", "../",
 ])  # fmt: skip
-def test_a_local_repository_names_no_repository_elsewhere(tmp_path: Path, fetch, url: str) -> None:
+def test_a_local_repository_has_no_submodule_outside_its_folder(tmp_path: Path, fetch, url: str) -> None:
     shop, bank = Work(tmp_path / "team/shop"), Work(tmp_path / "bank/bank")
     bank.commit(secret__py=CANARY)
     (tmp_path / "team/x").mkdir()
@@ -751,7 +747,7 @@ def test_a_local_repository_names_no_repository_elsewhere(tmp_path: Path, fetch,
     assert not [path for path in tmp_path.rglob("secret.py") if bank.folder not in path.parents]
 
 
-def test_nor_out_of_the_operators_home(tmp_path: Path, fetch, monkeypatch) -> None:
+def test_a_repository_in_the_operators_home_has_no_submodule_beside_it(tmp_path: Path, fetch, monkeypatch) -> None:
     shop, bank = Work(tmp_path / "shop"), Work(tmp_path / "bank")
     bank.commit(secret__py=CANARY)
     shop.commit(wsgi__py="")
@@ -766,7 +762,7 @@ def test_nor_out_of_the_operators_home(tmp_path: Path, fetch, monkeypatch) -> No
 @pytest.mark.parametrize("words", [
     {"name": "../../x"}, {"name": "-u./x"}, {"path": "-x"},
 ], ids=str)  # fmt: skip
-def test_a_submodule_has_a_name_that_git_would_take(work: Work, fetch, tmp_path: Path, words: dict) -> None:
+def test_a_submodule_with_an_invalid_name_is_refused(work: Work, fetch, tmp_path: Path, words: dict) -> None:
     library = Work(tmp_path / "library")
     library.commit(lib__py="")
     with_module(work, library, "../library", **words)
@@ -774,9 +770,7 @@ def test_a_submodule_has_a_name_that_git_would_take(work: Work, fetch, tmp_path:
         fetch(git=work.url, version="main")
 
 
-def test_what_a_repository_says_of_its_submodules_reads_no_file_of_this_machine(
-    work: Work, fetch, tmp_path: Path
-) -> None:
+def test_a_repositorys_submodule_settings_read_no_file_of_the_controller(work: Work, fetch, tmp_path: Path) -> None:
     library = Work(tmp_path / "library")
     library.commit(lib__py="")
     (tmp_path / "settings").write_text(f'[submodule "lib"]\n\turl = https://u:{CANARY}@127.0.0.1:9/{CANARY}\n')
@@ -796,7 +790,7 @@ def test_what_a_repository_says_of_its_submodules_reads_no_file_of_this_machine(
     ("https://u:p@h/shop.git", "../../../bank.git", "leads out of its server"),
     ("https://u:p@h/shop.git", "../%2e%2e/bank.git", "has .. or //"),
 ])  # fmt: skip
-def test_a_submodule_is_fetched_with_the_sites_own_key_or_not_at_all(
+def test_a_submodule_is_fetched_with_the_sites_own_key_only(
     tmp_path: Path, monkeypatch, own: str, other: str, says: str
 ) -> None:
     settings = f"submodule.x.path\nlib\0submodule.x.url\n{other}\0".encode()
@@ -805,7 +799,7 @@ def test_a_submodule_is_fetched_with_the_sites_own_key_or_not_at_all(
         git.Repository(own, None, tmp_path)._submodule("c", "lib")
 
 
-def test_the_sites_key_is_for_submodules_at_its_own_host(tmp_path: Path, monkeypatch) -> None:
+def test_the_sites_key_is_used_for_submodules_on_its_own_host_only(tmp_path: Path, monkeypatch) -> None:
     settings = b"submodule.x.path\nlib\0submodule.x.url\n../lib.git\0"
     monkeypatch.setattr(git.Repository, "git", lambda *_a, **_k: settings)
     for own, whole in (
@@ -817,7 +811,7 @@ def test_the_sites_key_is_for_submodules_at_its_own_host(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", [".git", ".GIT", "git~1"])
-def test_a_repositorys_own_folder_is_no_part_of_a_source(work: Work, fetch, tmp_path: Path, name: str) -> None:
+def test_a_tree_with_a_git_folder_is_refused(work: Work, fetch, tmp_path: Path, name: str) -> None:
     blob = work.git("hash-object", "-w", str(written(tmp_path / "config", None, "[core]\n")))
     inner = work.git(
         "hash-object", "-w", "--literally", "-t", "tree", str(hand_made(tmp_path, f"100644 blob {blob}\tconfig"))
@@ -834,7 +828,7 @@ def test_a_repositorys_own_folder_is_no_part_of_a_source(work: Work, fetch, tmp_
 
 
 @pytest.mark.parametrize("way", ["alternates", "objects", "pack", "gitdir"])
-def test_a_local_repository_takes_no_objects_from_elsewhere(tmp_path: Path, fetch, way: str) -> None:
+def test_a_local_repository_uses_no_objects_from_elsewhere(tmp_path: Path, fetch, way: str) -> None:
     bank, shop = Work(tmp_path / "bank/bank"), Work(tmp_path / "team/shop")
     commit = bank.commit(wsgi__py=CANARY)
     bank.git("repack", "-adq")
@@ -856,13 +850,13 @@ def test_a_local_repository_takes_no_objects_from_elsewhere(tmp_path: Path, fetc
         fetch(git=shop.url, version="main")
 
 
-def test_a_work_tree_of_a_repository_may_be_a_source(work: Work, fetch, tmp_path: Path) -> None:
+def test_a_git_worktree_can_be_a_source(work: Work, fetch, tmp_path: Path) -> None:
     work.git("worktree", "add", "-q", str(tmp_path / "elsewhere/tree"), "-b", "side")
     folder, _ = fetch(git=f"file://{tmp_path}/elsewhere/tree", version="side")
     assert (folder / "wsgi.py").exists()
 
 
-def test_the_settings_of_a_local_repository_run_nothing(work: Work, fetch, tmp_path: Path) -> None:
+def test_settings_of_a_local_repository_run_no_command(work: Work, fetch, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     for name, value in {
         "uploadpack.packObjectsHook": f"touch {ran};", "core.fsmonitor": f"touch {ran}",
@@ -882,9 +876,7 @@ def test_the_settings_of_a_local_repository_run_nothing(work: Work, fetch, tmp_p
     assert not ran.exists()
 
 
-def test_a_repository_of_another_user_is_one_that_the_operator_has_called_safe(
-    work: Work, fetch, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_repository_of_another_user_must_be_marked_as_safe(work: Work, fetch, tmp_path: Path, monkeypatch) -> None:
     if os.geteuid():
         pytest.skip("only root gives a folder away")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -925,7 +917,7 @@ def test_a_commit_of_too_many_files_or_bytes_is_refused_before_it_is_written(
             fetch(git=work.url, version="main", run="bytes")
 
 
-def test_a_fetch_brings_so_much_and_no_more(work: Work, fetch, monkeypatch) -> None:
+def test_a_fetch_has_a_size_limit(work: Work, fetch, monkeypatch) -> None:
     (work.folder / "big").write_bytes(os.urandom(300_000))
     work.commit()
     monkeypatch.setattr(git_process, "PACK", 100_000)
@@ -933,7 +925,7 @@ def test_a_fetch_brings_so_much_and_no_more(work: Work, fetch, monkeypatch) -> N
         fetch(git=work.url, version="main")
 
 
-def test_what_git_is_told_to_say_is_not_kept_in_memory() -> None:
+def test_unbounded_output_of_git_is_not_kept_in_memory() -> None:
     loud = ["sh", "-c", "yes out & yes err >&2 & wait"]
     with subprocess.Popen(loud, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as started:
         out, errors, whole = git_process.listen(started, 1 << 20)
@@ -942,7 +934,7 @@ def test_what_git_is_told_to_say_is_not_kept_in_memory() -> None:
     assert len(errors) <= git_process.TOLD
 
 
-def test_submodules_are_so_many_and_no_more(work: Work, fetch, tmp_path: Path, monkeypatch) -> None:
+def test_the_number_of_submodules_is_limited(work: Work, fetch, tmp_path: Path, monkeypatch) -> None:
     library = Work(tmp_path / "library")
     library.commit(lib__py="")
     for name in ("one", "two"):
@@ -991,7 +983,7 @@ def test_a_tarball_is_unpacked_without_its_top_folder(tmp_path: Path, fetch, suf
     assert not (folder / "bin/run").stat().st_mode & stat.S_ISUID
 
 
-def test_an_archive_of_several_things_keeps_them_and_a_subfolder_is_taken(tmp_path: Path, fetch) -> None:
+def test_an_archive_without_a_top_folder_is_kept_and_a_subfolder_selected(tmp_path: Path, fetch) -> None:
     source = tarball(
         tmp_path / "a.tar.gz", (member("wsgi.py"), b""), (member("shop/x.py"), b"x"), (member("docs/y"), b"")
     )
@@ -1019,7 +1011,7 @@ def test_a_zip_is_unpacked(tmp_path: Path, fetch) -> None:
     member("a/hard", HARD, "/etc/passwd"),
     member("a/hard", HARD, "a/none"), member("a/x"),
 ], ids=lambda made: f"{made.name}-{made.type!r}")  # fmt: skip
-def test_what_leads_out_of_an_archive_is_refused(tmp_path: Path, fetch, bad: tarfile.TarInfo) -> None:
+def test_a_member_outside_of_the_archive_is_refused(tmp_path: Path, fetch, bad: tarfile.TarInfo) -> None:
     source = tarball(tmp_path / "a.tar.gz", (member("a/x"), b"1"), (member("b"), b""), (bad, b""))
     with pytest.raises(InputError, match="source: "):
         fetch(**source)
@@ -1049,7 +1041,7 @@ def test_an_archive_with_another_hash_is_refused_before_it_is_opened(tmp_path: P
         fetch(archive=source["archive"], sha256="0" * 64)
 
 
-def test_no_archive_and_a_broken_one_are_told(tmp_path: Path, fetch) -> None:
+def test_a_missing_and_a_broken_archive_are_reported(tmp_path: Path, fetch) -> None:
     with pytest.raises(InputError, match=r"source\.archive: there is no file .*none\.zip"):
         fetch(archive="none.zip", sha256="0" * 64)
     for content, says in ((b"hello world", "is neither a .tar.gz"), (b"\x1f\x8b\x08broken", "cannot be unpacked")):
@@ -1058,9 +1050,7 @@ def test_no_archive_and_a_broken_one_are_told(tmp_path: Path, fetch) -> None:
             fetch(archive="bad", sha256=hashlib.sha256(content).hexdigest())
 
 
-def test_an_archive_comes_over_the_network_once_and_its_login_stays_secret(
-    tmp_path: Path, fetch, server, monkeypatch
-) -> None:
+def test_an_archive_is_downloaded_once_and_its_login_never_shown(tmp_path: Path, fetch, server, monkeypatch) -> None:
     host, handler = server
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
@@ -1093,7 +1083,7 @@ def test_an_archive_comes_over_the_network_once_and_its_login_stays_secret(
 
 
 @pytest.mark.parametrize("date", [(1980, 0, 0, 0, 0, 0), (2107, 15, 31, 31, 63, 58), (1980, 1, 0, 0, 0, 0)])
-def test_a_zip_of_a_machine_without_a_clock_is_unpacked(tmp_path: Path, fetch, date: tuple) -> None:
+def test_a_zip_with_an_invalid_date_is_unpacked(tmp_path: Path, fetch, date: tuple) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         made.writestr(zipfile.ZipInfo("wsgi.py", date), "app = 1\n")
     folder, _ = fetch(archive="a.zip", sha256=archive_fetch.digest(tmp_path / "a.zip"))
@@ -1101,14 +1091,14 @@ def test_a_zip_of_a_machine_without_a_clock_is_unpacked(tmp_path: Path, fetch, d
 
 
 @pytest.mark.parametrize("when", [-1e300, 1e300, float("inf"), float("nan"), -5])
-def test_a_tarball_with_an_absurd_time_is_unpacked(tmp_path: Path, fetch, when: float) -> None:
+def test_a_tarball_with_an_invalid_time_is_unpacked(tmp_path: Path, fetch, when: float) -> None:
     made = member("wsgi.py")
     made.pax_headers = {"mtime": str(when)}
     folder, _ = fetch(**tarball(tmp_path / "a.tar.gz", (made, b"app = 1\n")))
     assert listing(folder)["wsgi.py"][1] in (0, 2**32 - 1)
 
 
-def test_a_download_that_drips_in_is_given_up(tmp_path: Path, fetch, monkeypatch) -> None:
+def test_a_slow_download_times_out(tmp_path: Path, fetch, monkeypatch) -> None:
     def drip() -> None:
         peer, _ = listener.accept()
         with peer, contextlib.suppress(OSError):
@@ -1140,7 +1130,7 @@ def packed(path: Path, content: bytes) -> dict[str, str]:
     return {"archive": str(path), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def test_a_small_archive_of_very_much_is_refused_before_it_is_written(tmp_path: Path, fetch, monkeypatch) -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_written(tmp_path: Path, fetch, monkeypatch) -> None:
     monkeypatch.setattr(archive_unpack, "ANYWAY", 1 << 20)
     monkeypatch.setattr(tree, "write", lambda *_: pytest.fail("written"))
     monkeypatch.setattr(archive_unpack, "write", lambda *_: pytest.fail("written"))
@@ -1161,7 +1151,7 @@ def test_a_small_archive_of_very_much_is_refused_before_it_is_written(tmp_path: 
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
-def test_no_name_of_many_megabytes_is_held_in_memory(tmp_path: Path, fetch, monkeypatch, kind: bytes) -> None:
+def test_an_oversized_member_name_is_not_kept_in_memory(tmp_path: Path, fetch, monkeypatch, kind: bytes) -> None:
     monkeypatch.setattr(archive_streams, "AT_ONCE", 1 << 20)
     head = member("x", kind)
     head.size = 8 << 20
@@ -1170,7 +1160,7 @@ def test_no_name_of_many_megabytes_is_held_in_memory(tmp_path: Path, fetch, monk
         fetch(**source)
 
 
-def test_no_list_of_a_zip_is_held_in_memory_that_is_too_long(tmp_path: Path, fetch, monkeypatch) -> None:
+def test_an_oversized_zip_directory_is_not_kept_in_memory(tmp_path: Path, fetch, monkeypatch) -> None:
     monkeypatch.setattr(archive_streams, "AT_ONCE", 70_000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         for number in range(2000):
@@ -1179,7 +1169,7 @@ def test_no_list_of_a_zip_is_held_in_memory_that_is_too_long(tmp_path: Path, fet
         fetch(archive="a.zip", sha256=archive_fetch.digest(tmp_path / "a.zip"))
 
 
-def test_xz_gets_so_much_memory_and_no_more(tmp_path: Path, fetch) -> None:
+def test_xz_has_a_memory_limit(tmp_path: Path, fetch) -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 512 << 20}]
     head = member("x").tobuf(tarfile.USTAR_FORMAT) + b"\0" * 1024
     tame = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 128 << 20}]
@@ -1202,14 +1192,14 @@ def test_an_archive_of_too_many_or_too_deep_files_is_refused(tmp_path: Path, fet
         fetch(**folders)
 
 
-def test_a_hard_link_is_counted_as_the_copy_that_it_becomes(tmp_path: Path, fetch, monkeypatch) -> None:
+def test_a_hard_link_counts_as_a_copy(tmp_path: Path, fetch, monkeypatch) -> None:
     monkeypatch.setattr(limits, "BYTES", 100_000)
     copies = [(member(f"a/{number}", HARD, "a/x"), b"") for number in range(20)]
     with pytest.raises(InputError, match="its files are more than"):
         fetch(**tarball(tmp_path / "a.tar.gz", (member("a/x"), os.urandom(10_000)), *copies))
 
 
-def test_a_sparse_file_is_counted_as_what_it_becomes(tmp_path: Path, fetch, monkeypatch) -> None:
+def test_a_sparse_file_counts_with_its_unpacked_size(tmp_path: Path, fetch, monkeypatch) -> None:
     (tmp_path / "sparse").mkdir()
     with (tmp_path / "sparse/x").open("wb") as file:
         file.truncate(8 << 20)
@@ -1221,12 +1211,12 @@ def test_a_sparse_file_is_counted_as_what_it_becomes(tmp_path: Path, fetch, monk
             fetch(archive=str(made), sha256=archive_fetch.digest(made), run=form)
 
 
-def test_a_working_copy_leaves_its_repository_at_home(tmp_path: Path, fetch) -> None:
+def test_a_working_copy_is_packed_without_its_git_folder(tmp_path: Path, fetch) -> None:
     source = tarball(tmp_path / "a.tar.gz", (member("a/wsgi.py"), b""), (member("a/.git/config"), b"[core]\n"))
     assert list(listing(fetch(**source)[0])) == ["wsgi.py"]
 
 
-def test_several_streams_in_a_row_are_one_archive(tmp_path: Path, fetch) -> None:
+def test_concatenated_streams_are_one_archive(tmp_path: Path, fetch) -> None:
     tarball(tmp_path / "a.tar.gz", (member("x"), b"1" * 100_000), (member("y"), b"2"))
     content = gzip.decompress((tmp_path / "a.tar.gz").read_bytes())
     for name, pack in (("b.tar.gz", gzip.compress), ("b.tar.xz", lzma.compress)):
@@ -1237,7 +1227,7 @@ def test_several_streams_in_a_row_are_one_archive(tmp_path: Path, fetch) -> None
             fetch(**cut, run=f"run-cut-{name}")
 
 
-def test_a_download_of_too_many_bytes_is_given_up(tmp_path: Path, fetch, server, monkeypatch) -> None:
+def test_a_download_has_a_size_limit(tmp_path: Path, fetch, server, monkeypatch) -> None:
     host, _ = server
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
@@ -1248,7 +1238,7 @@ def test_a_download_of_too_many_bytes_is_given_up(tmp_path: Path, fetch, server,
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size]
 
 
-def test_an_archive_is_exchanged_in_vain_after_its_hash_was_found_right(tmp_path: Path, monkeypatch) -> None:
+def test_replacing_an_archive_after_its_hash_check_has_no_effect(tmp_path: Path, monkeypatch) -> None:
     good, bad = tarball(tmp_path / "a.tar.gz", (member("good"), b"")), tmp_path / "b.tar.gz"
     tarball(bad, (member("bad"), b""))
     with archive_fetch.fetch(good["archive"], good["sha256"], tmp_path, tmp_path / "cache") as opened:
@@ -1258,7 +1248,7 @@ def test_an_archive_is_exchanged_in_vain_after_its_hash_was_found_right(tmp_path
     assert list(listing(tmp_path / "folder")) == ["good"]
 
 
-def test_a_cache_that_somebody_else_has_put_there_is_not_used(tmp_path: Path, work: Work, fetch) -> None:
+def test_a_cache_of_another_user_is_not_used(tmp_path: Path, work: Work, fetch) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "cache").symlink_to(tmp_path / "theirs")
     with pytest.raises(InputError, match="is not a folder of your own"):
@@ -1328,17 +1318,17 @@ def test_all_hosts_of_a_run_get_one_commit_by_one_fetch(work: Work, tmp_path: Pa
     {"git": "https://h/x", "version": "--upload-pack=id"},
     {"archive": "a.zip"}, {"git": "https://h/x", "version": 1.1},
 ])  # fmt: skip
-def test_an_unclear_source_is_refused(fetch, source: dict) -> None:
+def test_an_invalid_source_is_refused(fetch, source: dict) -> None:
     with pytest.raises(InputError, match=r"^source"):
         fetch(**source)
 
 
-def test_a_source_is_one_thing(fetch) -> None:
+def test_a_source_is_exactly_one_of_path_git_and_archive(fetch) -> None:
     with pytest.raises(InputError, match="exactly one of path, git and archive; there are path, git"):
         fetch(path="a", git="https://h/x")
 
 
-def test_a_version_of_the_command_line_is_for_its_site_alone() -> None:
+def test_a_version_on_the_command_line_applies_to_its_site_only() -> None:
     page = {"git": "https://h/x", "version": "v1"}
     assert with_version(page, "shop", {"site": "shop", "version": "v2"}) == {**page, "version": "v2"}
     assert with_version(page, "mill", {"site": "shop", "version": "v2"}) == page
@@ -1348,7 +1338,7 @@ def test_a_version_of_the_command_line_is_for_its_site_alone() -> None:
         with_version({"path": "app"}, "shop", {"site": "shop", "version": "v2"})
 
 
-def test_an_error_is_told_to_all_who_ask(tmp_path: Path) -> None:
+def test_a_cached_error_is_reported_to_every_caller(tmp_path: Path) -> None:
     made: list[int] = []
 
     def fail() -> None:
@@ -1361,7 +1351,7 @@ def test_an_error_is_told_to_all_who_ask(tmp_path: Path) -> None:
     assert made == [1]
 
 
-def test_a_path_out_of_the_folder_is_never_written(tmp_path: Path) -> None:
+def test_no_path_outside_of_the_folder_is_written(tmp_path: Path) -> None:
     for name in ("../x", "/x", "a/../../x"):
         with pytest.raises(InputError, match="leads out"):
             tree.write([tree.Item(name, "file")], tmp_path / "folder")

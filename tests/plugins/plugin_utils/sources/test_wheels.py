@@ -45,7 +45,7 @@ def host(python: str = "3.13", machine: str = "x86_64", glibc: str = "2.41") -> 
     }
 
 
-def test_a_host_says_what_its_wheels_must_fit() -> None:
+def test_a_host_reports_its_wheel_tags() -> None:
     found = host_python.target(Path(sys.executable))
     assert found["markers"] == default_environment()
     assert found["libc"] == list(platform.libc_ver())
@@ -61,7 +61,7 @@ def test_a_host_says_what_its_wheels_must_fit() -> None:
     ({"markers": {"python_version": "3.11 --no-binary=:all:"}}, "markers"), ({"markers": []}, "markers"),
     ({"markers": {"python_version": "3.11", "os_name": "x" * 1000}}, "markers"),
 ])  # fmt: skip
-def test_a_host_that_says_of_itself_what_no_host_can_gets_no_wheels(tmp_path: Path, lie: dict, part: str) -> None:
+def test_a_host_with_invalid_wheel_tags_is_refused(tmp_path: Path, lie: dict, part: str) -> None:
     with pytest.raises(InputError, match=rf"the host says of itself what no host can \({part}\)"):
         collect(locked("markupsafe"), {**host(), **lie}, "", tmp_path)
 
@@ -76,7 +76,7 @@ def test_wheels_are_for_the_hosts_python_and_machine(tmp_path: Path, python: str
     assert found[0].name.endswith(f"{machine}.whl")
 
 
-def test_markers_are_judged_by_what_the_host_says(tmp_path: Path) -> None:
+def test_markers_are_evaluated_with_the_values_of_the_host(tmp_path: Path) -> None:
     old = locked("colorama", marker=" ; sys_platform == 'win32'") + locked("attrs", marker=" ; python_version < '3.13'")
     text = old + locked("idna", marker=" ; python_full_version >= '3.13'")
     found = collect(text, host("3.13"), "", tmp_path)
@@ -93,7 +93,7 @@ def test_the_servers_own_lock_is_added_if_the_sites_lock_names_none(tmp_path: Pa
     assert sorted(path.name.split("-")[0] for path in found) == ["gunicorn", "packaging"]
 
 
-def test_a_cached_wheelhouse_needs_no_network_and_a_damaged_one_is_made_anew(tmp_path: Path, monkeypatch) -> None:
+def test_a_cached_wheelhouse_needs_no_network_and_a_damaged_one_is_rebuilt(tmp_path: Path, monkeypatch) -> None:
     first = collect(locked("idna"), host(), "", tmp_path)
     with monkeypatch.context() as offline:
         offline.setattr(wheels, "_pip", lambda: pytest.fail("asked the index"))
@@ -112,12 +112,12 @@ def test_another_package_than_the_locked_one_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "wheels").glob("*/*.whl"))
 
 
-def test_a_package_without_a_wheel_for_the_host_is_told(tmp_path: Path) -> None:
+def test_a_package_without_a_wheel_for_the_host_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no wheel for the host's Python or processor"):
         collect(locked("markupsafe"), host(machine="sparc64"), "", tmp_path)
 
 
-def test_an_index_that_is_not_there_is_told_without_its_login(tmp_path: Path, monkeypatch) -> None:
+def test_an_unreachable_index_is_reported_without_its_login(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     index = f"http://me:{CANARY}@127.0.0.1:9/simple"
@@ -134,7 +134,7 @@ def test_a_package_by_url_is_refused(tmp_path: Path) -> None:
     assert CANARY not in str(error.value)
 
 
-def test_old_wheelhouses_go(tmp_path: Path, monkeypatch) -> None:
+def test_old_wheelhouses_are_removed(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(wheels, "KEEP", 2)
     monkeypatch.setattr(wheels, "operators_pip", dict)
     monkeypatch.setattr(wheels, "_run", lambda command, *_: Path(command[command.index("--dest") + 1], "x.whl").touch())
