@@ -102,7 +102,7 @@ def test_the_kind_of_proxy_is_detected(kind: str, via: str, told: str, mine: str
     assert proxy_kind("198.51.100.1", via, told, mine) == kind
 
 
-def test_whoami_shows_the_environment_of_the_app(client: FlaskClient) -> None:
+def test_whoami_shows_the_request_as_the_app_sees_it(client: FlaskClient) -> None:
     answer = client.get("/whoami", base_url="https://words.example.com", environ_base={"REMOTE_ADDR": "192.0.2.7"})
     assert answer.json == {
         "remote_addr": "192.0.2.7",

@@ -207,7 +207,7 @@ def test_a_restart_on_the_host_replaces_as_well(alone: Alone, capsys: pytest.Cap
     alone.at_rest("r1")
 
 
-def test_without_supervisord_nothing_is_stopped_and_the_error_is_complete(alone: Alone) -> None:
+def test_without_supervisord_nothing_is_stopped(alone: Alone) -> None:
     alone.host.shut()
     with pytest.raises(deployment.StepError, match="supervisord is not running"):
         deployment.start(alone.site, alone.release("r2"))

@@ -135,7 +135,7 @@ def test_a_missing_site_is_named(shut: Shut) -> None:
     assert done["failed"] and "nix: is not on this host yet" in done["msg"]
 
 
-def test_a_site_that_is_removed_and_added_has_maintenance_off(site: Layout, shut: Shut) -> None:
+def test_removing_a_site_turns_maintenance_off(site: Layout, shut: Shut) -> None:
     shut("shut")
     taken_away = removal.Removal("shop", lambda _: (0, "", ""), purge=True)
     assert f"remove {site.shut}" in taken_away.remove() and not site.shut.exists()
