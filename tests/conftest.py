@@ -1,4 +1,4 @@
-"""What every test here shares: the collection's Python, importable as Ansible imports it."""
+"""Shared by all tests: the collection's Python, importable by its real path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Hands out tests one by one, but some files as a whole."""
+    """Distributes single tests, but some files as a whole."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -42,7 +42,7 @@ class Scheduling(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
-    """With `-n N`: who runs what."""
+    """The scheduling of pytest-xdist."""
     return Scheduling(config, log)
 
 

@@ -1,4 +1,4 @@
-"""The manuals: made from the argument specs where they are made, complete, and true in what they name."""
+"""The manuals: generated parts are up to date, and every name that they mention exists."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_every_entry_point_of_a_role_has_its_tasks(role: str):
 
 
 def ansible_doc(kind: str, names: list[str]) -> dict:
-    """What `ansible-doc` says of these plugins of the collection, by their short names."""
+    """The output of `ansible-doc` for these plugins of the collection, by their short names."""
     full = [f"wsgi.sites.{name}" for name in names]
     done = subprocess.run(
         [Path(sys.executable).with_name("ansible-doc"), "--json", "--type", kind, *full],

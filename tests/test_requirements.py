@@ -1,4 +1,4 @@
-"""requirements.yml names the collections that the bundle uses, at the versions that the locked `ansible` brings."""
+"""requirements.yml names the required collections at the versions of the locked `ansible` package."""
 
 from __future__ import annotations
 

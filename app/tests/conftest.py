@@ -1,4 +1,4 @@
-"""What the tests share: the site as made for tests, a database with its tables, people, and clients that talk to it."""
+"""Shared fixtures: the app, a database with its tables, accounts and clients."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
-    """Templates, compiled once for all tests and not once for each."""
+    """Templates, compiled once for all tests."""
     return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
 
 
@@ -101,7 +101,7 @@ def app(make: Make) -> Flask:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """Somebody who has not logged in."""
+    """An anonymous visitor."""
     return app.test_client()
 
 
@@ -147,13 +147,13 @@ def anna_id(app: Flask) -> int:
 
 @pytest.fixture
 def anna(app: Flask, anna_id: int) -> FlaskClient:
-    """Somebody with a confirmed account."""
+    """A visitor with a confirmed account."""
     return log_in(app, "anna@example.com")
 
 
 @pytest.fixture
 def ben(app: Flask) -> FlaskClient:
-    """Somebody else with one."""
+    """Another visitor with a confirmed account."""
     add_user(app, "ben@example.com")
     return log_in(app, "ben@example.com")
 

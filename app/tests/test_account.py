@@ -1,4 +1,4 @@
-"""Accounts, and the mails that belong to them."""
+"""Accounts and their mails."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_cookies_have_the_flags_that_the_scheme_allows(app: Flask, anna_id: int,
 
 @pytest.fixture
 def silent_server():
-    """A mail server that accepts connections, and then says nothing."""
+    """A mail server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -271,7 +271,7 @@ def test_mail_is_sent_over_tls_with_the_password(make, monkeypatch: pytest.Monke
 
 
 class SmallServer(socketserver.StreamRequestHandler):
-    """A mail server that takes every mail, and whose addresses are of ASCII alone."""
+    """A mail server that accepts every mail, without SMTPUTF8."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 here\r\n")

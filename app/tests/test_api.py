@@ -1,4 +1,4 @@
-"""The API."""
+"""The JSON API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands."""
+"""The command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many workers, one database."""
+"""Many workers that share one database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKERS, WORDS = 4, 25
 
 
 def add_many(settings: dict, worker: int, start) -> None:
-    """Read first and write then, again and again: what SQLite refuses to who has not asked for its lock."""
+    """Read, then write, repeatedly: SQLite refuses this without BEGIN IMMEDIATE."""
     app = create_app(settings)
     start.wait()
     for number in range(WORDS):

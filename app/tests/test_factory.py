@@ -1,4 +1,4 @@
-"""The factory: which settings win, and when it refuses."""
+"""The app factory: precedence and validation of settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REAL_KEY = "Yd2fGq0vZk3sVtqXo8LcUw"
 
 @pytest.fixture(autouse=True)
 def production(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without a key, as on a host where somebody forgot it."""
+    """A production environment without a secret key."""
     monkeypatch.delenv("SECRET_KEY", raising=False)
     monkeypatch.delenv("FLASK_DEBUG", raising=False)
 

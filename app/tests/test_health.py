@@ -1,4 +1,4 @@
-"""The two answers for whoever watches the site."""
+"""Health and readiness checks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_not_ready_without_a_database_and_no_secret_shown(url: str, capsys) -> N
 
 
 def test_the_migrations_match_the_models(app: Flask) -> None:
-    """So that nobody changes a model and forgets the migration."""
+    """A changed model needs a migration."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 

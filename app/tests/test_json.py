@@ -1,4 +1,4 @@
-"""The three JSON libraries, and the trap beside them."""
+"""The three JSON libraries, and why none replaces the json module globally."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ with app.test_request_context():
 
 
 def test_replacing_the_json_module_globally_breaks_other_code(make) -> None:
-    """`sys.modules["json"] = ujson` changes answers without a word, and stumbles over `indent=None`."""
+    """`sys.modules["json"] = ujson` changes responses silently, and fails with `indent=None`."""
     done = subprocess.run([sys.executable, "-c", TRAP], capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
     assert first == '{"price":1.1}', "a price has become a float, though Flask writes the text"

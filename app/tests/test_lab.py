@@ -1,4 +1,4 @@
-"""Echo, cookies, who is asking, the probe."""
+"""Echo, cookies, whoami and the probe."""
 
 from __future__ import annotations
 

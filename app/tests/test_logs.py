@@ -1,4 +1,4 @@
-"""The log: one line a request, and nothing in it that is nobody's business."""
+"""The log: one line a request, without secrets."""
 
 from __future__ import annotations
 

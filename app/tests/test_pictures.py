@@ -1,4 +1,4 @@
-"""Pictures that people upload."""
+"""Uploaded pictures."""
 
 from __future__ import annotations
 

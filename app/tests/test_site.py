@@ -1,4 +1,4 @@
-"""What holds for every page: looks, errors, safety."""
+"""Properties of every page: layout, errors, security headers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def pages(app: Flask, anna: FlaskClient) -> dict[str, str]:
-    """Each page, as somebody sees it who has logged in."""
+    """Each page, as a logged-in visitor sees it."""
     upload(anna, image(), "tea.png")
     number = all_words(app)[0].id
     return {path: anna.get(path.replace("/1", f"/{number}")).text for path in PAGES}
@@ -121,7 +121,7 @@ def test_an_error_keeps_its_headers(app: Flask, anna: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/account/reset/token", "/no-such-page", "/api/words"])
 def test_urls_stay_on_this_site(client: FlaskClient, path: str) -> None:
-    """A link from a mail is a key: no other site may read it in a Referer. Our own forms need one, over TLS."""
+    """Links in mails are secrets that a Referer must not reveal; the site's own forms need one over TLS."""
     assert client.get(path).headers["Referrer-Policy"] == "same-origin"
 
 

@@ -1,4 +1,4 @@
-"""The pages of the words."""
+"""The pages for words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bench/deploy: its cases, its counts and its table. Nothing is measured here."""
+"""Cases, task counts and table of bench/deploy; no test measures anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The load generator reports each kind of harm that a server can do, and none without a fault."""
+"""The load generator reports every kind of server fault, and none without a fault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reliability import Table
 
 
 class FaultyShop(BaseHTTPRequestHandler):
-    """A server on this machine that does harm on purpose, as ``fault`` says, to each tenth request."""
+    """A local server that applies ``fault`` to each tenth request."""
 
     protocol_version = "HTTP/1.1"
 

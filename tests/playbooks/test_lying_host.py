@@ -1,4 +1,4 @@
-"""A managed host that was taken over: what it answers steers neither the controller nor any other host."""
+"""A compromised host: its answers affect neither the controller nor other hosts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INJECT = {"ANSIBLE_INJECT_FACT_VARS": "true"}
 
 
 class Hosts:
-    """An inventory of hosts that answer what a test likes."""
+    """An inventory of hosts with answers chosen by the test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.inventory = folder, folder / "inventory"
@@ -56,7 +56,7 @@ def flat(output: str) -> str:
 
 
 def lies(folder: Path) -> dict[str, Any]:
-    """Facts that are named like variables which make the controller read, fetch and send."""
+    """Facts with the names of variables that make the controller read, fetch and send files."""
     vault = folder / "vault.yml"
     vault.write_text(f"password: {VAULT}\n-----BEGIN CERTIFICATE-----\n")
     other = write_inventory(folder / "other", {})
@@ -179,7 +179,7 @@ def test_answers_of_a_host_are_printed_verbatim_and_never_templated(hosts: Hosts
 
 
 def modules_on_hosts(project: Path) -> list[Path]:
-    """All modules but those that only document an action plugin."""
+    """All modules except those that only document an action plugin."""
     return [path for path in project.glob("plugins/modules/*.py") if "def main(" in path.read_text()]
 
 

@@ -1,4 +1,4 @@
-"""Every file that the example's hosts would get, written without a host, and judged by the programs that read them."""
+"""playbooks/render.yml writes every file of the example's hosts; the programs that read them accept them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables that an operator reads, by the lookup that the playbooks print."""
+"""The tables that playbooks print."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_release_shows_its_source_in_short(source: str, version: str) -> None:
 
 
 def table(name: str, site_name: str = "", **hosts: dict) -> list[str]:
-    """The lines of a table, perhaps for one site alone."""
+    """The lines of a table, for all sites or one."""
     read = {host: {"sites": answered.pop("sites", {})} for host, answered in hosts.items()}
     variables = {"ansible_play_hosts": list(hosts), "hostvars": hosts, "site_name": site_name}
     variables["preflight_config"] = {"hosts": read}

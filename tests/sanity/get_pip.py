@@ -1,4 +1,4 @@
-"""What ansible-test runs to put pip into an empty environment, from Python's own copy instead of a download."""
+"""Installs pip for ansible-test from Python's bundled copy instead of a download."""
 
 import ensurepip
 import os

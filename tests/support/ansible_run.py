@@ -1,4 +1,4 @@
-"""Runs real playbooks on a page of the test's own, without a host."""
+"""Runs real playbooks with a site config of the test, without a host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_inventory(folder: Path, variables: dict, hosts: dict | None = None) ->
 
 
 def run(*arguments: str | Path, check: bool = True, **settings: str) -> str:
-    """What ansible-playbook prints; with `check`, it must end well.
+    """The output of ansible-playbook; with `check`, it must succeed.
 
     :param settings: Ansible's own, by their variables in the environment
     """
@@ -38,5 +38,5 @@ def run(*arguments: str | Path, check: bool = True, **settings: str) -> str:
 
 
 def preflight(inventory: Path, *arguments: str | Path, check: bool = True) -> str:
-    """What the preflight says to this inventory."""
+    """The output of the preflight for this inventory."""
     return run("playbooks/preflight.yml", "-i", inventory, *arguments, check=check)

@@ -96,7 +96,7 @@ def general(name: str) -> x509.GeneralName:
 
 
 def place(folder: Path, made: Made) -> None:
-    """A pair below the link that nginx goes by, as role certificate leaves it."""
+    """A pair below the link that nginx uses, as installed by role certificate."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fullchain.pem").write_text(made.pem)
     (folder / "privkey.pem").write_text(made.key)

@@ -46,7 +46,7 @@ class _Forward(BaseHTTPRequestHandler):
 
 
 class Proxy(ThreadingHTTPServer):
-    """Notes what it forwarded, and what it did not."""
+    """Records forwarded and refused requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Forward)
@@ -73,7 +73,7 @@ def _running(server: ThreadingHTTPServer) -> Iterator[None]:
 
 @contextmanager
 def proxy() -> Iterator[Proxy]:
-    """The proxy at work."""
+    """The running proxy."""
     server = Proxy()
     with _running(server):
         yield server

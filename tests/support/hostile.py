@@ -1,4 +1,4 @@
-"""What attackers send: to an nginx of a test's own, and to a host with everything on it."""
+"""Hostile requests, for a private nginx and for a complete host."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ SHAPES = {
 
 
 def over_http2(name: str) -> dict[str, tuple[Headers, bytes, Headers]]:
-    """Requests to a name that HTTP/2 can carry and HTTP/1.1 cannot, or not like this: headers, body, trailers.
+    """Requests that HTTP/2 can carry and HTTP/1.1 cannot, or only in another form: headers, body, trailers.
 
-    nginx has to write each of them anew for the app, in HTTP/1.1.
+    nginx must translate each of them to HTTP/1.1 for the app.
     """
     get, post = pseudo("/first", name), pseudo("/first", name, "POST")
     evil = "y\r\nx-forwarded-for: 6.6.6.6"

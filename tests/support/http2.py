@@ -1,4 +1,4 @@
-"""An HTTP/2 client that sends whatever it is told to, and says what came back in the words of HTTP/1.1."""
+"""An HTTP/2 client that sends requests without validation and returns responses in HTTP/1.1 syntax."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AS_IT_IS = H2Configuration(
 
 
 def pseudo(path: str, name: str, method: str = "GET") -> list[tuple[str, str]]:
-    """What every request begins with."""
+    """The pseudo-headers of every request."""
     return [(":method", method), (":scheme", "https"), (":authority", name), (":path", path)]
 
 
@@ -34,11 +34,11 @@ class Conversation:
         self.send()
 
     def send(self) -> None:
-        """Whatever is waiting."""
+        """Send all pending data."""
         self.peer.sendall(self.lines.data_to_send())
 
     def begin(self, headers: Headers, body: bytes = b"", trailers: Headers = ()) -> int:
-        """Send a request, and wait for nothing."""
+        """Send a request without waiting for the response."""
         stream = self.lines.get_next_available_stream_id()
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self.lines.send_headers(stream, raw, end_stream=not body and not trailers)
@@ -50,14 +50,14 @@ class Conversation:
         return stream
 
     def ask(self, headers: Headers, body: bytes = b"", trailers: Headers = ()) -> str:
-        """A request and its answer: `HTTP/2 200`, headers, an empty line, the body; empty if there was none."""
+        """A request and its response: `HTTP/2 200`, headers, an empty line, the body; empty if there was none."""
         try:
             return self.answer(self.begin(headers, body, trailers))
         except ConnectionError:
             return ""
 
     def answer(self, stream: int) -> str:
-        """What comes back on this stream, up to its end or the connection's."""
+        """The response on this stream, until its end or the connection's."""
         head, body = "", b""
         while data := self.peer.recv(65536):
             try:

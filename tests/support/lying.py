@@ -1,4 +1,4 @@
-"""Hosts that lie: a stand-in for a host's Python that notes what it gets, and answers what it likes."""
+"""Compromised hosts: a stand-in for a host's Python that records its input and returns chosen answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ INSPECTED: dict[str, Any] = {
 
 
 class Liar:
-    """One such host, with its own folder on the machine that it stands on."""
+    """One compromised host with a folder of its own."""
 
     def __init__(self, folder: Path, answers: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,16 +49,16 @@ class Liar:
         self.answers(answers)
 
     def answers(self, answers: Mapping[str, Any]) -> None:
-        """What it says from now on, by the name of a module; ``*`` is for all others."""
+        """Its answers from now on, by module name; ``*`` is for all others."""
         (self.folder / "answers.json").write_text(json.dumps(answers))
 
     @property
     def heard(self) -> bytes:
-        """All that it was ever sent: modules with their arguments, and what a release is built from."""
+        """Everything sent to it: modules with their arguments, and payloads of releases."""
         notes = self.folder / "heard"
         return notes.read_bytes() if notes.exists() else b""
 
     @property
     def modules(self) -> list[str]:
-        """Which modules it was asked for."""
+        """The modules that it was asked to run."""
         return [name.decode() for name in re.findall(rb"module_fqn='[\w.]*?(\w+)'", self.heard)]

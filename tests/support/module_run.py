@@ -1,4 +1,4 @@
-"""Runs a module's entry as Ansible does: arguments in, one JSON answer out."""
+"""Runs a module's entry as Ansible does: arguments in, one JSON result out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils import results
 
 
 def run(module: ModuleType, *, check_mode: bool = False, judged: bool = True, **arguments: Any) -> dict[str, Any]:
-    """What the module answers; as the controller judges it, where nothing of it was replaced."""
+    """The module's result, checked as on the controller unless parts of the module were replaced."""
     out = io.StringIO()
     with (
         patch_module_args({**arguments, "_ansible_check_mode": check_mode}),

@@ -1,4 +1,4 @@
-"""An app behind a private nginx that says what it was asked, and what the tests of such sites share."""
+"""An app behind a private nginx that echoes requests, and shared helpers for tests of such sites."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECURITY = [
 
 
 class App(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """An app on a slot's socket: it says what it was asked, and sends what a path asks it to send."""
+    """An app on a slot's socket: it echoes requests, or sends the response that the path names."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -31,7 +31,7 @@ class App(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class Answer(socketserver.StreamRequestHandler):
-    """One connection of the app's."""
+    """One connection of the app."""
 
     server: App
 
@@ -59,7 +59,7 @@ class Answer(socketserver.StreamRequestHandler):
 
 
 def serve(rig: Rig, name: str, stack: ExitStack) -> App:
-    """A site with a few files, and its app at work."""
+    """A site with a few files and its running app."""
     root = rig.site(name)
     (root / "releases/two/app/static/style.css").write_text("body {}")
     (root / "shared/media/photo.svg").write_text("<svg/>")
@@ -73,5 +73,5 @@ def serve(rig: Rig, name: str, stack: ExitStack) -> App:
 
 
 def header(answer: str, name: str) -> list[str]:
-    """All of a header's values in nginx's answer, without what the app echoes."""
+    """All values of a header in nginx's response, without the echo of the app."""
     return re.findall(rf"(?im)^{name}: (.*?)\r?$", answer.split("\r\n\r\n", 1)[0])

@@ -38,7 +38,7 @@ needs_nginx = pytest.mark.skipif(
 
 
 def trusted(value: Any) -> Any:
-    """Values as if they stood in a role's own file: their templates are templates."""
+    """Values as if they were in a file of a role: their templates are rendered."""
     if isinstance(value, dict):
         return {key: trusted(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -47,7 +47,7 @@ def trusted(value: Any) -> Any:
 
 
 def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
-    """What the role's templates see on a host with these sites."""
+    """The variables of the role's templates on a host with these sites."""
     files = ["nginx/defaults", "nginx/vars", "site/defaults", "site/vars"]
     variables: dict[str, Any] = {}
     for file in files:
@@ -58,7 +58,7 @@ def role_variables(sites: Mapping[str, Any], **host: Any) -> dict[str, Any]:
 
 
 def merged(sites: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The sites as role preflight reads them, whether or not it would let them pass."""
+    """The sites as role preflight merges them, without its checks."""
     specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())["argument_specs"]
     given = {**variables, "sites": trusted(dict(sites))}
     return Reading(given, DataLoader(), site_spec(specs), variables["site_keys"]).entries
@@ -85,7 +85,7 @@ def render(sites: Mapping[str, Any], **host: Any) -> tuple[dict[str, str], dict[
 
 
 def free_ports(count: int) -> list[int]:
-    """So many, and none of them twice."""
+    """This many different free ports."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -98,7 +98,7 @@ def free_port() -> int:
 
 
 def whole_request(stream: BinaryIO) -> bytes:
-    """What nginx sends an app, head and body, as it was sent; nothing if the connection ends before."""
+    """nginx's raw request to an app, head and body; empty if the connection ends early."""
     heard = b""
     while not heard.endswith(b"\r\n\r\n"):
         line = stream.readline()
@@ -110,7 +110,7 @@ def whole_request(stream: BinaryIO) -> bytes:
 
 
 class Upstream(threading.Thread):
-    """A server on a unix socket that answers with the request as it came."""
+    """A server on a unix socket that echoes the raw request."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
@@ -138,7 +138,7 @@ class Upstream(threading.Thread):
 
 
 class Rig:
-    """An nginx of the test's own: its files below a folder, its listeners on loopback."""
+    """A private nginx: its files below a folder, its listeners on loopback."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -160,11 +160,11 @@ class Rig:
 
     @property
     def binary(self) -> Path:
-        """nginx, told nothing: the module under test names the configuration."""
+        """The nginx binary without arguments: the module under test names the configuration."""
         return NGINX
 
     def local(self, text: str) -> str:
-        """A file for a host, turned into one for this folder; listeners only on loopback."""
+        """A host's file, adapted to this folder, with listeners on loopback only."""
         folders = ("/etc/nginx", "/var/log", "/run/nginx.pid", "/srv", "/var/lib/sites", "/var/cache", r"/etc/\w+/tls")
         for place in folders:
             text = re.sub(rf"(?<![\w/.-]){place}(?![\w-])", rf"{self.folder}\g<0>", text)
@@ -183,7 +183,7 @@ class Rig:
             (self.folder / path.lstrip("/")).symlink_to(target)
 
     def site(self, name: str) -> Path:
-        """A site's root as a second deploy leaves it: release two is live, and one was before it."""
+        """A site's root after two deploys: release two is live, release one the previous."""
         (self.folder / f"var/log/{name}").mkdir(parents=True, exist_ok=True)
         root = self.folder / "srv" / name
         (root / "slots/blue").mkdir(parents=True)
@@ -198,14 +198,14 @@ class Rig:
         return root
 
     def publish(self, name: str) -> None:
-        """Link the site's public files as they lie in its releases by now: two went live after one."""
+        """Link the public files of the site's releases: two went live after one."""
         site = Layout(name, self.folder / "srv" / name)
         self.go_live(name, "green", "one")
         self.go_live(name, "blue", "two")
         shutil.rmtree(site.slot("green"))
 
     def go_live(self, name: str, slot: str, release: str) -> None:
-        """Put a release live in a slot, as far as nginx sees it."""
+        """Make a release live in a slot, as nginx sees it."""
         site = Layout(name, self.folder / "srv" / name)
         site.slot(slot).mkdir(exist_ok=True)
         replace_link(site.slot(slot) / "release", f"../../releases/{release}")
@@ -214,7 +214,7 @@ class Rig:
         replace_link(site.live, f"slots/{slot}")
 
     def test(self) -> str:
-        """nginx's own words on the configuration; empty if it has none."""
+        """The output of `nginx -t`; empty without errors."""
         done = subprocess.run(
             [NGINX, "-t", "-q", "-c", self.conf / "nginx.conf"], capture_output=True, text=True, check=False
         )
@@ -260,13 +260,13 @@ def ask(
     version: str = "1.1",
     **how: str,
 ) -> str:
-    """One raw request, so that no client library tidies up the path; the whole answer."""
+    """One raw request, which no client library normalizes; the complete response."""
     head = f"{method} {path} HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
     return say(port, head, **how)
 
 
 def say(port: int, text: str, source: str = "127.0.0.1") -> str:
-    """Exactly these bytes, from an address of loopback; all that comes back until nginx hangs up."""
+    """Exactly these bytes, from an address of loopback; the complete response until nginx closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as peer:
         answer = b""
         # What nginx gives no answer, it resets; perhaps before it has heard all.
@@ -279,7 +279,7 @@ def say(port: int, text: str, source: str = "127.0.0.1") -> str:
 
 @dataclass
 class Talk:
-    """What a client found out about a TLS connection, and what was answered."""
+    """The properties of a TLS connection, and the response."""
 
     answer: str
     version: str | None
@@ -289,9 +289,9 @@ class Talk:
 
 
 def client(*alpn: str, show: tuple[str, str] | None = None) -> ssl.SSLContext:
-    """A client that looks at everything and trusts anybody: who answered is the test's to judge.
+    """A client that verifies no certificate: the test checks it.
 
-    :param show: files of a certificate and its key to show to the server
+    :param show: files of a client certificate and its key
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -313,9 +313,9 @@ def talk(
 ) -> Talk:
     """One raw request over TLS.
 
-    :param name: what TLS is told, if anything
+    :param name: the SNI, if any
     :param host: the request's own Host, the name and the port if empty
-    :param before: a balancer's line, before TLS begins
+    :param before: the PROXY protocol line of a balancer
     """
     context = context or client()
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A site behind nginx, and clients that ask it and send to it without a pause."""
+"""A site behind nginx with clients that send requests continuously."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def app(environ, start):
 
 
 class Shop:
-    """The site, with an nginx that is told that its server is uWSGI, or gunicorn."""
+    """The site, with an nginx configured for uWSGI or gunicorn."""
 
     def __init__(self, host: Host, rig: Rig, page: str) -> None:
         self.host, self.rig, self.port, self.numbers = host, rig, free_port(), itertools.count()
@@ -41,7 +41,7 @@ class Shop:
         rig.start()
 
     def write(self, page: str) -> None:
-        """nginx's files for a page with this server."""
+        """nginx's files for a site config with this server."""
         site = {"server_names": ["shop.example.com"], "source": {"path": "app"}, "http_port": self.port}
         site |= {"server": page, "root": str(self.host.site.root)}
         files, links = render({"shop": site}, nginx_worker_processes=1, nginx_client_connections=0)
@@ -58,14 +58,14 @@ class Shop:
         return release_id
 
     def prepare(self, release_id: str, server: str) -> str:
-        """Another release runs, and is not live yet."""
+        """Start another release without switching to it."""
         self.host.release(release_id, server=server)
         (self.host.site.release(release_id) / "app/wsgi.py").write_text(APP.format(book=str(self.book)))
         return deployment.start(self.host.site, release_id)["slot"]
 
 
 class Clients:
-    """Clients that never stop: each asks and sends in turn, over connections kept for a while."""
+    """Continuous clients: each sends GET and POST in turn over keep-alive connections."""
 
     def __init__(self, port: int, count: int = 4) -> None:
         self.port, self.lost, self.sent, self.served = port, [], [], Counter()

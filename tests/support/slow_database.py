@@ -1,4 +1,4 @@
-"""Something that an app connects to and that lets it wait."""
+"""A server that accepts connections of an app and never answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Thread
 
 
 class SlowDatabase(Thread):
-    """A listener that says nothing; it knows how many wait at once."""
+    """A silent listener that counts its waiting clients."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -25,12 +25,12 @@ class SlowDatabase(Thread):
                 self.most = max(self.most, len(self.waiting))
 
     def let_go(self) -> None:
-        """Hang up on the one that has waited longest."""
+        """Close the connection that has waited longest."""
         self.waiting.pop(0).close()
 
 
 def slow_database() -> Iterator[SlowDatabase]:
-    """One for a test; in the end nobody waits any more."""
+    """A slow database for a test; all connections are closed at its end."""
     made = SlowDatabase()
     made.start()
     yield made

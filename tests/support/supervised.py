@@ -66,14 +66,14 @@ def server_files(**keys: object) -> dict[str, str]:
 
 
 def worker_settings(**keys: object) -> dict[str, object]:
-    """What release.json of the site `shop` says of workers and threads."""
+    """The workers and threads in release.json of the site `shop`."""
     variables = role_variables({"shop": {"server_names": ["shop.example.com"], **keys}}, site_name="shop")
     return manifest.worker_settings(evaluate("site_entry", variables))
 
 
 @functools.cache
 def uwsgi_files(bind: tuple[str, ...]) -> dict[str, str]:
-    """What uWSGI reads in a release."""
+    """The files that uWSGI reads in a release."""
     return server_files(server="uwsgi", bind=list(bind), graceful_timeout=5)
 
 
@@ -92,7 +92,7 @@ class SlotConnection(http.client.HTTPConnection):
 
 
 def get(path: Path, url: str = "/healthz") -> dict:
-    """Ask for a page over a socket; the JSON of its answer."""
+    """Request a path over a socket; the JSON of the response."""
     connection = SlotConnection(path)
     connection.request("GET", url, headers={"Host": "shop.example.com"})
     answer = connection.getresponse()
@@ -103,7 +103,7 @@ def get(path: Path, url: str = "/healthz") -> dict:
 
 
 def eventually(what: Callable[[], object], patience: float = 30) -> object:
-    """Wait until something is true; the patience is for a machine that is busy, nothing is measured by it."""
+    """Wait until a condition is true; the long timeout is for busy machines."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -117,7 +117,7 @@ def eventually(what: Callable[[], object], patience: float = 30) -> object:
 
 
 def end(supervisord: subprocess.Popen) -> None:
-    """End a supervisord and all its programs at once: asked kindly, it would take its seconds for each."""
+    """Kill a supervisord and all its programs at once: an orderly stop takes seconds for each."""
     supervisord.send_signal(signal.SIGSTOP)  # it starts nothing while its programs are looked up
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -199,7 +199,7 @@ class Host:
 
     @property
     def group(self) -> Path | None:
-        """A control group for this host alone, where the tests' machine lets us make one: as its unit is to systemd."""
+        """A control group for this host, if the machine allows one; on a real host it is that of the systemd unit."""
         own = next(
             (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), ""
         )
@@ -210,21 +210,21 @@ class Host:
         return None
 
     def enter_group(self) -> None:
-        """Move this process there, a child of ours that is to be supervisord."""
+        """Move this child process, the later supervisord, into the group."""
         with contextlib.suppress(OSError):
             if self.group:
                 self.group.mkdir(parents=True, exist_ok=True)
                 (self.group / "cgroup.procs").write_text("0")
 
     def shut(self, sign: int = signal.SIGTERM) -> None:
-        """End supervisord, kindly or not."""
+        """End supervisord, orderly or by SIGKILL."""
         if self.process is not None:
             self.process.send_signal(sign)
             self.process.wait()
             self.process = None
 
     def release(self, release_id: str, *, top: str = "", status: str = "200 OK", **changes: object) -> str:
-        """Lay a release down as if it had been built."""
+        """Create a release as if it had been built."""
         folder = self.site.release(release_id)
         (folder / "app").mkdir(parents=True)
         (folder / "venv/bin").mkdir(parents=True)
@@ -290,18 +290,18 @@ class Host:
         return release_id
 
     def deploy(self, release_id: str, **changes: object) -> str:
-        """Lay a release down and put it live; its slot."""
+        """Create a release and make it live; its slot."""
         slot = deployment.start(self.site, self.release(release_id, **changes))["slot"]
         deployment.switch(self.site, slot, release_id, drain=0.2)
         return slot
 
     @property
     def sock(self) -> Path:
-        """What nginx connects to."""
+        """The socket that nginx connects to."""
         return self.site.live / "sock"
 
     def state(self, slot: str) -> str:
-        """supervisor's word for a slot's program."""
+        """supervisor's state of a slot's program."""
         info = supervisor.Supervisor().info(f"shop-{slot}")
         return info["statename"] if info else "absent"
 
@@ -312,7 +312,7 @@ class Host:
 
 @pytest.fixture(scope="session")
 def able() -> None:
-    """Whether there can be such a host here."""
+    """Whether this machine can run such a host."""
     if os.geteuid() != 0:
         pytest.skip("gives up root, so it needs to be root")
     if SUPERVISORD is None:
@@ -321,7 +321,7 @@ def able() -> None:
 
 @pytest.fixture(scope="session")
 def library(able: None) -> Iterator[Path]:
-    """What every release's server needs, for all hosts; the project's own may lie where a site's user cannot look."""
+    """The packages of every release's server; a site's user may be unable to read the project's own."""
     folder = Path(tempfile.mkdtemp(prefix="library", dir="/tmp"))
     folder.chmod(0o755)
     for package in (gunicorn, packaging):
@@ -338,7 +338,7 @@ def library(able: None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gunicorn") -> Iterator[Host]:
-    """A host whose supervisord does not run yet, and which the bundle's own modules take for the one they are on."""
+    """A host without a running supervisord, which the collection's modules use as their own."""
     # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
@@ -369,7 +369,7 @@ def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gun
 
 @pytest.fixture
 def bare_host(monkeypatch: pytest.MonkeyPatch, library: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A host whose supervisord does not run yet; its releases have the server that the test asks for, or gunicorn."""
+    """A host without a running supervisord; its releases use the test's server, or gunicorn."""
     with made_host(monkeypatch, library, getattr(request, "param", "gunicorn")) as host:
         yield host
 

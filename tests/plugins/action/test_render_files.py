@@ -1,4 +1,4 @@
-"""What is written under build/ is its owner's alone, and no link leads it elsewhere."""
+"""Files under build/ are private to their owner and never written through links."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET = 'SECRET_KEY="canary"\n'
 
 @pytest.fixture
 def render(plugin, tmp_path: Path, monkeypatch) -> ModuleType:
-    """The plugin, with a build folder of the test's own, for a user whose umask closes nothing."""
+    """The plugin with a private build folder and a permissive umask."""
     module = plugin("plugins/action/render_files.py")
     monkeypatch.setattr(module, "BUILD", tmp_path / "build")
     before = os.umask(0)
@@ -28,7 +28,7 @@ def mode(path: Path) -> int:
 
 
 def put(build: Path, name: str, content: str | None = None, link: Path | None = None) -> Path:
-    """Lay something below the build folder, as an earlier version or somebody else has."""
+    """Create a file below the build folder, as an earlier version or another user has."""
     path = build / "web1" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if link:

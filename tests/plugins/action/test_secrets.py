@@ -1,4 +1,4 @@
-"""Secrets: made once, kept beside the inventory, closed to others, and never shown."""
+"""Secrets: made once, stored beside the inventory, private and never shown."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def kept(inventory):
 
 
 def keep(inventory, mode=0o600):
-    """Lay down what an earlier run has left."""
+    """Write the file of an earlier run."""
     made = {"shop": {"SECRET_KEY": "made-earlier-" * 6}}
     (inventory / ".secrets.yml").write_text(yaml.safe_dump(made))
     (inventory / ".secrets.yml").chmod(mode)
@@ -68,7 +68,7 @@ def keep(inventory, mode=0o600):
 
 
 def looked_up(inventory, *arguments):
-    """What the lookup gives, read back from a file that only the test sees."""
+    """The result of the lookup, read from a private file."""
     playbook, target = inventory.parent / "print.yml", inventory.parent / "target.json"
     playbook.write_text(PRINT)
     output = run(playbook, "-i", inventory, "-l", "one", "-e", f"target={target}", *arguments)

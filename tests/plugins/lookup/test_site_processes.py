@@ -1,4 +1,4 @@
-"""What a site's processes and jobs are made into for one host: files of a release, and what the launcher goes by."""
+"""Files and launcher manifest of a site's processes and jobs on one host."""
 
 from __future__ import annotations
 

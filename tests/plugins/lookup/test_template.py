@@ -1,4 +1,4 @@
-"""Templates: the operator's own before the role's, and errors that say where and what to do."""
+"""The template lookup: overrides, and errors with place and remedy."""
 
 from __future__ import annotations
 

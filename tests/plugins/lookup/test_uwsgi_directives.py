@@ -1,4 +1,4 @@
-"""What nginx is told for http, said for the uwsgi protocol."""
+"""Translation of nginx's proxy directives to the uwsgi protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator's proxy: everything that fetches goes through it, and nobody reads its password."""
+"""The operator's proxy: all downloads use it, and its password is never shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROLE = """
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Not pytest's tmp_path, which is root's alone: apt fetches as a user of its own."""
+    """A folder that apt's own user can enter, unlike pytest's tmp_path."""
     made = Path(tempfile.mkdtemp(prefix="apt", dir="/tmp"))
     made.chmod(0o755)
     yield made

@@ -1,4 +1,4 @@
-"""Certificate authorities of the operator's: trusted by the system's own tool, and once."""
+"""Certificate authorities of the operator: added once, by the system's own tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on a host already and would collide: each is named, with a remedy, and nothing else is."""
+"""Collisions with existing services on a host: each is named with a remedy, without false alarms."""
 
 from __future__ import annotations
 

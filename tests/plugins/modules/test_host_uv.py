@@ -1,4 +1,4 @@
-"""uv from its hashed lock: by Debian's pip from an index in a folder, so nothing here needs a network."""
+"""uv is installed from its hashed lock by Debian's pip; the tests' index is a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def digest(content: bytes) -> str:
 
 
 class Host:
-    """A host's folder for uv, and a package index with one version of it after another."""
+    """A host's folder for uv, and a package index with several versions."""
 
     def __init__(self, folder: Path, module, monkeypatch) -> None:
         self.module, self.library, self.index = module, folder / "lib", folder / "simple/uv"
@@ -31,7 +31,7 @@ class Host:
         monkeypatch.setattr(module, "ACCOUNT", "")
 
     def publish(self, version: str) -> str:
-        """Put a version on the index; the lock that names it."""
+        """Publish a version on the index; its lock."""
         wheel = self.index / f"uv-{version}-py3-none-any.whl"
         files = {
             f"uv-{version}.data/scripts/uv": f"#!/bin/sh\necho uv {version}\n",

@@ -1,4 +1,4 @@
-"""The launcher and the autoscaler as a host gets them."""
+"""Installation of the launcher and the autoscaler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nginx's configuration as one tested step: what is refused, what comes back, and what a killed run leaves."""
+"""nginx's configuration as one tested step: refusals, restored files, and killed runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def host(rig: Rig, nginx):
 
 
 class Host:
-    """A folder with an nginx, and the module at work on it."""
+    """A folder with an nginx that the module configures."""
 
     def __init__(self, rig: Rig, nginx) -> None:
         self.rig, self.nginx = rig, nginx
@@ -162,7 +162,7 @@ def test_the_next_run_completes_one_killed_before_the_reload(host: Host):
 
 @pytest.fixture
 def encrypted(host: Host):
-    """A site with https: `served()` is the certificate that nginx shows, `exchange()` lays another one down."""
+    """A site with https: `served()` is the certificate that nginx shows, `exchange()` installs another one."""
     port, pairs = free_port(), host.rig.folder / "etc/shop/certificates"
     link = pairs.parent / "tls"
 

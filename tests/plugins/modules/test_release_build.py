@@ -1,4 +1,4 @@
-"""A release is packed the same everywhere, built only when needed, and never lets a secret out."""
+"""A release is packed reproducibly, built only when needed, and reveals no secret."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ NOW = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A small site, with what must stay at home beside it."""
+    """A small site, with files that must not be packed."""
     folder = tmp_path / "source"
     for name, content in {
         "wsgi.py": "def app(environ, start_response): return []\n",
@@ -704,7 +704,7 @@ def test_a_release_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatc
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch) -> paths.Layout:
-    """A site on a host that is nothing but a folder."""
+    """A site on a host in a folder."""
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     monkeypatch.setattr(paths, "PROGRAMS", tmp_path / "programs")
     (tmp_path / "programs").mkdir()
@@ -718,7 +718,7 @@ PARTS = {"code": "c" * 64, "requirements": "r", "config": "s", "environment": "e
 
 
 def lay_down(site: paths.Layout, name: str, parts: dict, slot: str | None = None, complete: bool = True) -> Path:
-    """Lay down a release, and make it live if a slot is named."""
+    """Create a release, and make it live if a slot is given."""
     release = site.release(name)
     (release / "app").mkdir(parents=True)
     (release / "venv/lib").mkdir(parents=True)
@@ -901,7 +901,7 @@ def test_check_mode_writes_nothing_on_a_bare_host(site: paths.Layout) -> None:
 def payload_of(
     source: Path, tmp_path: Path, values: dict, server_lock: bytes = b"", server: str = "gunicorn", more: str = ""
 ) -> Path:
-    """A payload with an environment, as the action plugin makes it.
+    """A payload with an environment, made as by the action plugin.
 
     :param more: another line of the server's config
     """
@@ -967,7 +967,7 @@ def test_background_processes_of_a_command_are_ended_and_not_waited_for() -> Non
 def test_a_release_is_built_checked_and_then_up_to_date(
     site: paths.Layout, source: Path, tmp_path: Path, project: Path, uv_program: Path, server: str
 ) -> None:
-    """The whole of it, with real packages; needs the package index once."""
+    """A complete build with real packages; needs the package index once."""
     passable(tmp_path)
     server_lock = (project / f"roles/server/files/{server}.txt").read_bytes()
     (source / "requirements.txt").write_text("", encoding="utf-8")
@@ -1036,7 +1036,7 @@ def test_bytecode_is_reused_for_identical_files(site: paths.Layout, source: Path
     payload = payload_of(source, tmp_path, {})
 
     def compiled(name: str) -> dict[str, Path]:
-        """A release with one package that came from the cache again and one that is another now."""
+        """A release with one unchanged package and one changed package."""
         release = site.release(name)
         (release / "venv/lib").mkdir(parents=True)
         (release / "app").mkdir()
@@ -1059,7 +1059,7 @@ def test_bytecode_is_reused_for_identical_files(site: paths.Layout, source: Path
 
 
 def passable(tmp_path: Path) -> None:
-    """Let another user pass through to a test's folder, as to a site's."""
+    """Let other users enter the test's folder."""
     if os.geteuid() == 0:
         for folder in (tmp_path, *tmp_path.parents):
             if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
@@ -1118,7 +1118,7 @@ class Index(http.server.BaseHTTPRequestHandler):
         self.send_error(405)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Write no log."""
 
 
 def test_a_release_whose_build_lost_the_network_is_not_a_candidate(

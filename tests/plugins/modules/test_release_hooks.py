@@ -1,4 +1,4 @@
-"""Hooks run as the site, in the new release, one after the other; what fails stops the deploy and shows no secret."""
+"""Hooks run as the site, in order; a failure stops the deploy and shows no secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "canary 100% 'of' it"
 
 @pytest.fixture
 def params(tmp_path: Path) -> dict:
-    """A release with a program in its venv, and nothing to run yet."""
+    """A release with a program in its venv, without commands."""
     release = tmp_path / "releases" / "new"
     (release / "app").mkdir(parents=True)
     (tmp_path / "shared").mkdir()

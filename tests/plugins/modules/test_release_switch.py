@@ -1,4 +1,4 @@
-"""A release goes live: started, asked, switched to under load, or taken away again without a trace."""
+"""Start, health check, switch and abort of a release."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ansible_collections.wsgi.sites.plugins.modules import release_choose, relea
 
 
 def at_rest(host: Host, release_id: str) -> None:
-    """Exactly one program, and it is the live one, and it answers."""
+    """Exactly one program runs: the live one, and it responds."""
     slot = host.site.live_slot()
     assert host.programs() == [f"shop-{slot}.conf"]
     assert host.state("green" if slot == "blue" else "blue") == "absent"
@@ -41,7 +41,7 @@ def at_rest(host: Host, release_id: str) -> None:
 
 
 class Clients:
-    """Clients that never stop: kept-alive ones for a while, each time by the live path, as nginx does."""
+    """Continuous clients on keep-alive connections that resolve the live path each time, as nginx does."""
 
     def __init__(self, path: Path, count: int = 4) -> None:
         self.path, self.served, self.lost = path, set(), []
@@ -386,7 +386,7 @@ time.sleep(600)
 
 @contextlib.contextmanager
 def squatter(host: Host, port: int, way: str = "listening") -> Iterator[subprocess.Popen]:
-    """Code of the site `blog`, which takes another one's port as soon as it can."""
+    """Code of the site `blog` that takes another site's port as soon as possible."""
     account = pwd.getpwnam("games")  # stands in for its user
     (host.folder / "registry/blog.json").write_text(json.dumps({"name": "blog", "root": "/srv/blog", "user": "games"}))
     command = ["/usr/bin/python3", "-c", SQUAT, str(port), way]
@@ -399,7 +399,7 @@ def squatter(host: Host, port: int, way: str = "listening") -> Iterator[subproce
 
 
 def free_port() -> int:
-    """A port that nobody has."""
+    """An unused port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
 
@@ -603,7 +603,7 @@ def test_after_a_restart_of_supervisord_during_a_switch_only_the_live_slot_runs(
 
 
 def get_fails(path: Path) -> bool:
-    """Nobody answers there."""
+    """No server responds there."""
     try:
         get(path)
     except OSError:
@@ -635,7 +635,7 @@ def test_a_dead_slot_is_not_switched_to(host: Host) -> None:
 
 
 def test_a_slowly_stopping_program_is_waited_for(host: Host) -> None:
-    """As long as supervisord itself waits, however short the patience with one that is not ending."""
+    """For supervisord's own timeout, however short the timeout for other programs."""
     program = host.folder / "conf.d/slow.conf"
     program.write_text(
         "[program:slow]\ncommand = /bin/sh -c \"trap '' TERM; echo deaf; while :; do sleep 0.1; done\"\n"

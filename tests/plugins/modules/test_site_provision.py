@@ -1,4 +1,4 @@
-"""A site's home on a host: made once, refused where somebody else lives, archived when the site goes."""
+"""A site's folders and account: set up once, refused on collisions, archived on removal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.removal import Rem
 
 
 class Accounts:
-    """Stands in for useradd and its like: no test makes users on the machine it runs on."""
+    """A stand-in for useradd and similar tools: no test changes the machine's users."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.known: set[str] = set()
@@ -52,7 +52,7 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> Accounts:
 
 @pytest.fixture
 def empty_host(bare_host: Host) -> Host:
-    """A host on which no site ever was."""
+    """A host that never had a site."""
     subprocess.run(["rm", "-r", bare_host.site.root, bare_host.site.logs], check=True)
     return bare_host
 
@@ -174,7 +174,7 @@ def test_purge_deletes_at_once(empty_host: Host, accounts: Accounts) -> None:
 
 
 def elsewhere(host: Host, link: paths.Path, name: str) -> paths.Path:
-    """Put a folder of the site's on another disk, as an operator would, and link to it."""
+    """Move a folder of the site to another disk and link to it."""
     target = host.folder / "disk" / name
     target.parent.mkdir(exist_ok=True)
     link.rename(target)
@@ -183,7 +183,7 @@ def elsewhere(host: Host, link: paths.Path, name: str) -> paths.Path:
 
 
 def removed(accounts: Accounts, purge: bool = True) -> Removal:
-    """A removal that did what check mode had said."""
+    """A removal that did what check mode had announced."""
     would = Removal("shop", accounts.run, purge=purge, check_mode=True)
     removal = Removal("shop", accounts.run, purge=purge)
     would.remove()
@@ -308,7 +308,7 @@ def test_the_history_is_readable_by_root_and_the_site_only(empty_host: Host, acc
 
 
 def old_release(host: Host, name: str, aliases: dict | None) -> paths.Path:
-    """A release as an older bundle has built it."""
+    """A release as an older version has built it."""
     folder = host.site.release(name)
     door = folder / "venv/lib/python3.11/site-packages/shop/static"
     door.mkdir(parents=True)

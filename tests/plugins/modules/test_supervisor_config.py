@@ -1,4 +1,4 @@
-"""supervisord's configuration as one step: what is refused, what restarts it, and what only waits for its restart."""
+"""supervisord's configuration as one step: refusals, restarts and pending restarts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 from nginx_rig import evaluate, trusted
-from supervised import DISTRIBUTION, PROJECT, SUPERVISORD, end, eventually
+from project import PROJECT
+from supervised import DISTRIBUTION, SUPERVISORD, end, eventually
 
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons import units
 from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
@@ -36,7 +37,7 @@ def parser(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Host:
-    """A folder with a supervisord, and the module at work on it."""
+    """A folder with a supervisord that the module configures."""
 
     def __init__(self, folder: Path, module) -> None:
         self.folder, self.module = folder, module
@@ -75,7 +76,7 @@ class Host:
         eventually(self.places.daemon.running)
 
     def identifier(self) -> str:
-        """Which configuration supervisord works with."""
+        """The configuration that supervisord uses."""
         return self.places.daemon.call("getIdentification")
 
     def pid(self, program: str = "shop") -> int:

@@ -1,4 +1,4 @@
-"""Jails of fail2ban's: what nginx writes for them, what they say, and how they come and go as one step."""
+"""fail2ban jails: their log, their filter, and their installation and removal as one step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ exit 0
 
 
 def files(**keys) -> dict[str, str]:
-    """What role ban lays down for a site with these keys."""
+    """The files of role ban for a site with these keys."""
     page = {"server_names": ["shop.example.com"], "source": {"path": "app"}, **keys}
     own = (PROJECT / "roles/ban/vars/main.yml").read_text()
     variables = {**role_variables({"shop": page}), **trusted(yaml.safe_load(own)), "site_name": "shop"}
@@ -96,7 +96,7 @@ def test_refused_requests_are_logged_without_anything_that_the_client_sends(rig:
 
 
 def judged(rig: Rig, log: Path, lines: int) -> None:
-    """So many lines count, by the filter's own pattern and, where it is there, by fail2ban."""
+    """The number of lines that match the filter's pattern, and fail2ban's count if it is installed."""
     text = files(ban={"failures": 5})["/etc/fail2ban/filter.d/sites.conf"]
     pattern = re.search(r"^failregex = (.*)$", text, re.MULTILINE)
     assert pattern, "the filter has one"
@@ -134,7 +134,7 @@ class Refusing(threading.Thread):
 
 @needs_nginx
 def test_responses_of_the_app_count_only_with_count_answers(rig: Rig) -> None:
-    """A taken-over app that answers 403 to everybody would keep its visitors from all other sites of the host."""
+    """A compromised app that answers 403 to every client would ban its visitors from all sites of the host."""
     port, statuses = free_port(), ("400", "401", "403", "404", "405", "429", "444")
     kept = {"aliases": {"/static/": "app/static"}, "micro_cache": {"seconds": 60}}
     pages = {
@@ -166,7 +166,7 @@ def test_responses_of_the_app_count_only_with_count_answers(rig: Rig) -> None:
 
 
 class Place:
-    """A host's fail2ban, as far as the module sees it."""
+    """A simulated fail2ban."""
 
     def __init__(self, folder: Path, module) -> None:
         self.folder, self.module = folder, module
@@ -188,7 +188,7 @@ class Place:
         return self.module.ensure(given, self.places, check_mode)
 
     def asked(self) -> list[str]:
-        """What fail2ban was asked since."""
+        """The commands for fail2ban since the last call."""
         file = self.folder / "asked"
         found = file.read_text().split() if file.exists() else []
         file.unlink(missing_ok=True)
@@ -202,7 +202,7 @@ def place(tmp_path: Path, plugin) -> Place:
 
 @pytest.fixture
 def running(place: Place):
-    """With a server that runs."""
+    """A place with a running server."""
     with subprocess.Popen(["bash", "-c", "exec -a fail2ban-server sleep infinity"]) as server:
         # Not before: its shell's own words name it, too.
         wait_for(lambda: Path(f"/proc/{server.pid}/cmdline").read_bytes().startswith(b"fail2ban-server"))

@@ -1,4 +1,4 @@
-"""A site's certificate on its host: what is made, when it is made anew, and where it lies."""
+"""A site's certificate on its host: issue, renewal and location."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def modules(plugin, tmp_path: Path):
 
 
 def files(folder: Path) -> dict[str, int]:
-    """Every file below a folder, and who may do what with it."""
+    """Every file below a folder with its mode and owner."""
     return {
         str(p.relative_to(folder)): stat.S_IMODE(p.lstat().st_mode) for p in folder.rglob("*") if not p.is_symlink()
     }
 
 
 def secret_line(key: str) -> str:
-    """A line of a key that nothing public shares, unlike its last ones, which hold the public key."""
+    """A line of the secret part of a key; the last lines hold the public key."""
     return key.splitlines()[1]
 
 
@@ -167,13 +167,13 @@ PLAY = f"""
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="writes below /etc")
 class TestRole:
-    """What ends up in /etc/SITE."""
+    """The role's result in /etc/SITE."""
 
     HOME = Path("/etc") / SITE
 
     @pytest.fixture
     def role(self, tmp_path: Path):
-        """Runs the role on this machine; `play` says with what."""
+        """Runs the role on this machine with the variables of `play`."""
         self.HOME.mkdir()
         (tmp_path / "play.yml").write_text(PLAY)
 

@@ -1,4 +1,4 @@
-"""An app does not choose by its answer what nginx serves: of X-Accel-Redirect, nothing comes, whatever it names."""
+"""X-Accel headers of an app are ignored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TARGETS = [
 
 
 class Taken(threading.Thread):
-    """A server of a site that was taken over: it answers with the X-Accel headers that the address asks for."""
+    """A compromised app: it sends the X-Accel headers of the URL."""
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(daemon=True)
@@ -90,7 +90,7 @@ def started(rig: Rig) -> Iterator[tuple[int, dict[str, Taken]]]:
 
 
 def test_x_accel_redirect_of_the_app_is_ignored(hosted: tuple[int, dict[str, Taken]]) -> None:
-    """Not past limits of a site below its name, nor to files and pages that only nginx serves; kept answers neither."""
+    """Neither to restricted sites below, nor to internal files and pages, nor from the cache."""
     port, apps = hosted
     for site, target, time in itertools.product(("town", "quick"), TARGETS, ("first", "again")):
         answer = ask(port, f"/?to={target}!", f"{site}.test")

@@ -1,4 +1,4 @@
-"""Answers that a real nginx keeps for a moment: for whom, of what, how long, and what it does when the app fails."""
+"""The response cache of a real nginx: keys, lifetime, and stale responses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ STATUS = {"/broken": "500 Broken", "/refused": "403 Refused", "/missing": "404 M
 
 
 class App(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """An app that numbers its answers; it waits while it is told to."""
+    """An app that numbers its responses and can be made to wait."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -131,7 +131,7 @@ class Host:
         self.apps[name] = app
 
     def ask(self, name: str, path: str, headers: str = "", host: str = "", **how: str) -> tuple[int, str, str]:
-        """Status, what the cache says of it, and the body."""
+        """Status, cache status and body."""
         head, _, body = ask(self.port, path, host or f"{name}.test", headers, **how).partition("\r\n\r\n")
         said = re.findall(r"\r\nX-Cache: ([^\r]*)", head)
         return int(head.split()[1]), ",".join(said), body
@@ -140,7 +140,7 @@ class Host:
         return len(self.apps[name].heard)
 
     def without_app(self, name: str) -> None:
-        """Nobody listens any more, as after a kill."""
+        """Stop the app's listener, as after a kill."""
         self.apps[name].shutdown()
         self.apps[name].server_close()
 
@@ -160,12 +160,12 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def own() -> Iterator[Host]:
-    """For a test that changes what others would see."""
+    """An nginx of its own, for tests that change its state."""
     yield from hosted({"quick": SITES["quick"], "strict": SITES["strict"], "closed": SITES["closed"]})
 
 
 def until(what: Callable[[], Any], cache: str) -> Any:
-    """Ask until the cache says so."""
+    """Repeat the request until it has this cache status."""
     return wait_for(lambda: found if (found := what())[1] == cache else None)
 
 
@@ -173,7 +173,7 @@ def until(what: Callable[[], Any], cache: str) -> Any:
 
 
 def crowd(host: Host, path: str, size: int = 50) -> list[tuple[int, str, str]]:
-    """So many clients ask while the app is at work on the first request."""
+    """Send simultaneous requests while the app handles the first one."""
     app = host.apps["shop"]
     app.hold()
     with ThreadPoolExecutor(size) as clients:
@@ -187,7 +187,7 @@ def crowd(host: Host, path: str, size: int = 50) -> list[tuple[int, str, str]]:
 
 
 def connected(port: int) -> int:
-    """How many connections nginx has there."""
+    """The number of nginx's connections there."""
     lines = Path("/proc/net/tcp").read_text().splitlines()
     return sum(1 for line in lines if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01")
 
@@ -327,7 +327,7 @@ def test_two_sites_of_one_name_have_separate_caches(host: Host):
 
 
 def test_no_request_gets_the_cached_response_of_another(host: Host):
-    """Whatever its request line, Host, method or headers say: of no other site or name, and in no other kind."""
+    """For any request line, Host, method or headers: never another site's, name's or variant's response."""
     path, kept = "/same?q=1", {}
     for site in ("shop", "town"):
         kept[site] = host.ask(site, path)[2]
@@ -409,7 +409,7 @@ def test_stale_responses_are_updated_in_the_background(own: Host):
     app.hold()
 
     def promptly() -> tuple[int, str, str]:
-        """The answer as soon as it is whole, without waiting for the connection's end."""
+        """The response as soon as it is complete, without waiting for the connection's end."""
         connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=10)
         connection.request("GET", "/page", headers={"Host": "quick.test"})
         answer = connection.getresponse()

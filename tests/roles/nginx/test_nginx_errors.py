@@ -1,4 +1,4 @@
-"""What nginx says itself, asked of a real one: its errors, and a site that is shut."""
+"""Error pages and maintenance mode, served by a real nginx."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Sites:
 
     @contextmanager
     def shut(self, name: str) -> Iterator[None]:
-        """As long as this lasts."""
+        """Maintenance is on within this context."""
         flag = self.flags / name
         flag.touch(0o600)
         try:
@@ -92,7 +92,7 @@ class Sites:
 
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
-        """Nothing is live."""
+        """No slot is live within this context."""
         live = self.rig.folder / f"srv/{name}/live/sock"
         away = live.rename(live.with_name("away"))
         try:
@@ -122,7 +122,7 @@ def body(answer: str) -> str:
 
 
 def is_page(answer: str, code: int) -> bool:
-    """Whether it is the bundle's page for this status: whole, with the request's ID, and no word of nginx."""
+    """Whether it is the default error page for this status: complete, with the request ID, without nginx's name."""
     text, known = body(answer), header(answer, "X-Request-ID")
     assert status(answer) == code, answer
     assert len(known) == 1 and f"Request <code>{known[0]}</code>" in text and f'nonce="{known[0]}"' in text
@@ -237,7 +237,7 @@ def test_clients_without_access_get_the_error_page_of_the_release(sites: Sites):
 
 
 def own_page(answer: str, page: str) -> bool:
-    """Whether it is that of the site, with the request's ID."""
+    """Whether it is the error page of the site, with the request ID."""
     return body(answer).endswith(f"our own {page}: {header(answer, 'X-Request-ID')[0]}") or bool(
         re.search(rf"our own {page}: {header(answer, 'X-Request-ID')[0]}\r\n0\r\n\r\n$", answer)
     )
@@ -377,7 +377,7 @@ def test_sites_of_one_name_have_separate_maintenance(sites: Sites):
 
 
 def test_maintenance_on_and_off_loses_no_request(sites: Sites):
-    """Each gets the site or the page, whole; nothing is reloaded."""
+    """Each client gets the complete site or maintenance page; nginx is not reloaded."""
     seen: Counter[int] = Counter()
     done = threading.Event()
 
@@ -414,7 +414,7 @@ def test_only_root_reads_the_maintenance_flag_and_logs_stay_quiet(sites: Sites):
 
 
 def test_the_error_page_is_short_enough_for_nginx() -> None:
-    """Longer than that, nginx takes no text."""
+    """nginx limits the length of such a text."""
     text = (Path(__file__).parents[3] / "roles/nginx/templates/errors.conf.j2").read_text()
     assert all(len(each.encode()) < 4000 for each in re.findall(r"'[^']*'", text))
 

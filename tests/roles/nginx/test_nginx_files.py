@@ -1,4 +1,4 @@
-"""Static files of a real nginx: packed as they lie there, and kept for as long as their names allow."""
+"""Static files served by a real nginx: precompressed copies and cache headers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rig() -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def shop(rig: Rig) -> int:
-    """A site whose two last releases were built, and packed; its port."""
+    """The port of a site with two built and compressed releases."""
     port = free_port()
     site = {
         "server_names": ["shop.example.com"],
@@ -75,7 +75,7 @@ def shop(rig: Rig) -> int:
 
 
 def get(port: int, path: str, headers: str = "", host: str = "shop.example.com") -> tuple[int, Message, bytes]:
-    """A request; the answer's status, headers, and body as it came: packed, if it was."""
+    """A request; the response's status, headers, and body without decompression."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
     for line in [f"Host: {host}", *headers.splitlines()]:

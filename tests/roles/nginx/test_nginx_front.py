@@ -1,4 +1,4 @@
-"""A site whose servers are on other hosts, as the real nginx reaches them, and a server that changes over meanwhile."""
+"""Proxy-only sites: a real nginx with servers on other hosts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "app.shop.example.com"
 
 
 class Server(threading.Thread):
-    """A TLS server on loopback that answers with the request as it came, or hangs up when it has it."""
+    """A TLS server on loopback that echoes the request, or closes the connection after it."""
 
     def __init__(self, folder: Path, made: Made, *, hangs_up: bool = False, port: int = 0) -> None:
         super().__init__(daemon=True)
@@ -71,7 +71,7 @@ def authority() -> Made:
 
 @pytest.fixture
 def front(rig: Rig, authority: Made) -> Callable[..., int]:
-    """Starts nginx with a site whose servers are elsewhere: `front([address], name=…)`; its port."""
+    """Starts nginx with a proxy-only site: `front([address], name=…)`; its port."""
 
     def start(servers: list[str], site: dict | None = None, **upstream) -> int:
         port = free_port()
@@ -161,7 +161,7 @@ def test_without_tls_the_remote_server_is_reached_by_http(front, rig) -> None:
 
 @needs_nginx
 class TestSeveral:
-    """Who fails is passed over, and what may not run twice does not."""
+    """Failover between servers, without repeating non-idempotent requests."""
 
     def test_a_server_that_is_down_loses_no_request(self, front, server) -> None:
         back, away = server(), f"127.0.0.1:{free_port()}"
@@ -188,7 +188,7 @@ class TestSeveral:
 
 def test_the_status_checks_servers_as_nginx_does(server, authority, tmp_path: Path, monkeypatch) -> None:
     def strict(cafile: str) -> ssl.SSLContext:
-        """As Python makes one since 3.13."""
+        """A strict TLS context, as Python's default since 3.13."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cafile)
         context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -211,7 +211,7 @@ def test_the_status_checks_servers_as_nginx_does(server, authority, tmp_path: Pa
 
 
 class Clients:
-    """Who ask all the while over connections that they keep, each with GET and POST in turn."""
+    """Continuous clients on keep-alive connections, each with GET and POST in turn."""
 
     def __init__(self, port: int, count: int = 4) -> None:
         self.port, self.stopping = port, threading.Event()

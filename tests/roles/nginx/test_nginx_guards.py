@@ -1,4 +1,4 @@
-"""What stands between the internet and an app, asked of a real nginx: who may come, how often, and what is believed."""
+"""Access rules, limits, headers and request validation of a real nginx."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def host() -> Iterator[Host]:
 
 
 def told(answer: str, name: str) -> list[str]:
-    """All of a header's values as the app was told them."""
+    """All values of a header that the app received."""
     return re.findall(rf"(?im)^{name}: (.*?)\r?$", answer.split("\r\n\r\n", 1)[1])
 
 
@@ -290,7 +290,7 @@ def test_access_rules_apply_to_the_real_client(host: Host):
 
 
 class TestProxyProtocol:
-    """A port where a balancer speaks it."""
+    """A listener with the PROXY protocol."""
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -370,7 +370,7 @@ def test_access_by_address_and_password(host: Host, path: str, source: str, head
      "/secret#/../open/x", "/secret?/open/"],
 )  # fmt: skip
 def test_no_spelling_of_a_path_gets_around_its_restrictions(host: Host, path: str):
-    """Whatever nginx takes for /open/ is below it; all else wants a password, or is no request."""
+    """A path that nginx matches with /open/ is below it; all others need a password or are invalid."""
     before = len(host.apps["closed"].heard)
     assert host.status("closed", path) in (301, 400, 401)
     assert len(host.apps["closed"].heard) == before
@@ -379,7 +379,7 @@ def test_no_spelling_of_a_path_gets_around_its_restrictions(host: Host, path: st
 @pytest.mark.parametrize("name", ["closed", "blog"])
 @pytest.mark.parametrize("way", ["..", "%2e%2E", ".%2e", "x%2f..%2f..", "x/../..", "%23/../.."])
 def test_no_path_passes_through_a_restricted_location_to_another(host: Host, name: str, way: str):
-    """Whoever is asked by where it leads, the app sees where it begins, and may have a page for all below that."""
+    """nginx matches the normalized path, but the app sees the raw one and may serve everything below its start."""
     mount, site = ("/blog", "town") if name == "blog" else ("", name)
     before = [len(app.heard) for app in host.apps.values()]
     for end in ("open/x", "open/x?y=/../z", "open/..", "open/../"):
@@ -391,7 +391,7 @@ def test_no_path_passes_through_a_restricted_location_to_another(host: Host, nam
 
 
 def test_an_exact_path_does_not_match_with_a_newline(host: Host):
-    """Who asks for what is not counted."""
+    """A request that does not match is not limited."""
     assert [host.status("limited", "/hook", source="127.0.0.6") for _ in range(5)] == [200] * 5
     assert 429 in [host.status("limited", "/hook%0A", source="127.0.0.6") for _ in range(5)]
 
@@ -432,7 +432,7 @@ def test_the_simultaneous_requests_of_a_client_are_limited(host: Host):
 
 
 def test_an_ipv6_client_is_its_whole_network():
-    """Who has 2^64 addresses does not have as many chances."""
+    """A client with 2^64 addresses counts as one."""
     port = free_port()
     site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "trusted_balancers": [CLIENT]}
     files, links = render({"shop": site | {"limits": {"requests": "1r/m", "burst": 0}, "redirects": {"/r": "/s"}}})
@@ -714,7 +714,7 @@ def test_invalid_requests_are_answered_without_the_app(host: Host, request_text:
 
 
 def test_password_hashes_are_in_no_file_that_others_read():
-    """Hashes are for nginx's workers; what others may read names their file."""
+    """Only nginx's workers read the hashes; other files name the password file."""
     sites = {"closed": {"server_names": ["c.test"], "source": {"path": "app"}, **SITES["closed"]}}
     files, _ = render(sites)
     assert HASH not in json.dumps(files) and APR1 not in json.dumps(files)
@@ -737,7 +737,7 @@ SLOW = {
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[tuple[Rig, int, App]]:
-    """An nginx that loses patience sooner, so that nobody has to wait for it, with few connections for one client."""
+    """An nginx with short timeouts and few connections for one client."""
     port = free_port()
     host = {
         "nginx_worker_processes": 1, "nginx_client_connections": 20, "nginx_client_header_timeout": 3,
@@ -755,7 +755,7 @@ def patient() -> Iterator[tuple[Rig, int, App]]:
 
 
 def closed(peer: socket.socket, drip: str) -> bool:
-    """Whether nginx has hung up; if not, one more drop."""
+    """Whether nginx has closed the connection; if not, send one more byte."""
     try:
         if drip:
             peer.send(drip.encode())

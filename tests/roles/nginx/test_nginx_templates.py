@@ -1,4 +1,4 @@
-"""nginx's files as Ansible renders them, judged by the real nginx, and what it does with them."""
+"""nginx's files as Ansible renders them, tested with a real nginx."""
 
 from __future__ import annotations
 

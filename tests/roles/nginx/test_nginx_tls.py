@@ -1,4 +1,4 @@
-"""https as the real nginx serves it from the rendered files."""
+"""TLS as a real nginx serves it with the rendered files."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_maintenance_keeps_acme_tokens_and_redirects_to_https(serve, rig: Rig, s
 @needs_nginx
 @pytest.mark.parametrize("site", [{}, {"trusted_balancers": ["127.0.0.9"]}])
 def test_requests_refused_before_their_path_is_known_get_the_error_page(serve, rig: Rig, site: dict) -> None:
-    """With TLS, the site is known before the request; nginx leads such a request to no named location."""
+    """With SNI, nginx knows the site before the request, but sends such a request to no named location."""
     shop = serve(**site)
     for path, status in ((f"/{'x' * 9000}", 414), ("/%zz", 400), ("/../../x", 400)):
         answer = talk(shop.https, path).answer
@@ -117,19 +117,19 @@ def test_requests_refused_before_their_path_is_known_get_the_error_page(serve, r
 
 
 def make_der(rig: Rig, site: str) -> bytes:
-    """The certificate that a site was given, as it comes over the wire."""
+    """The site's certificate in DER."""
     return ssl.PEM_cert_to_DER_cert((rig.folder / f"etc/{site}/tls/fullchain.pem").read_text())
 
 
 def refused(run: Callable[[], object]) -> str:
-    """Why TLS does not come about."""
+    """The reason of a failed handshake."""
     with pytest.raises(ssl.SSLError) as error:
         run()
     return str(error.value)
 
 
 def offering(**limits: object) -> ssl.SSLContext:
-    """A client that offers only this."""
+    """A client that offers this only."""
     context = client()
     ciphers = limits.pop("ciphers", "ALL:@SECLEVEL=0")
     context.set_ciphers(str(ciphers))
@@ -140,7 +140,7 @@ def offering(**limits: object) -> ssl.SSLContext:
 
 @needs_nginx
 class TestProtocol:
-    """What is offered in the handshake."""
+    """Protocol versions and ciphers of the handshake."""
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
     def test_only_tls_1_2_and_1_3_are_accepted(self, serve):
@@ -204,7 +204,7 @@ class TestProtocol:
 
 @needs_nginx
 class TestNames:
-    """Who is answered, and with which certificate."""
+    """Names that are served, and their certificates."""
 
     def test_the_site_shows_its_certificate_and_the_app_sees_https(self, serve):
         shop = serve(neighbour={})
@@ -239,7 +239,7 @@ class TestNames:
 
 
 def redirected(answer: str) -> tuple[str, str]:
-    """By which status, and where to."""
+    """The status and target of a redirect."""
     found = re.search(r"^HTTP/1\.1 (\d+).*?\r\nLocation: (\S+)\r\n", answer, re.DOTALL)
     assert found, answer
     return found[1], found[2]
@@ -298,7 +298,7 @@ def test_hsts_is_sent_once_on_every_response_if_set(serve):
 
 @needs_nginx
 class TestBalancers:
-    """https, and who stands in front of it."""
+    """HTTPS behind a load balancer."""
 
     BALANCER = "127.0.0.9"
     HTTPS, HTTP = "X-Forwarded-Proto: https\r\n", "X-Forwarded-Proto: http\r\n"
@@ -431,7 +431,7 @@ class TestClientCertificates:
 
     @pytest.mark.parametrize("verify", ["required", "optional"])
     def test_a_certificate_of_another_sites_authority_gives_no_access(self, serve, authority, own, tmp_path, verify):
-        """A neighbour with addresses judges the certificates of who says no name in TLS, or one that is no site's."""
+        """Another site with `addresses` checks the certificates of clients without or with unknown SNI."""
         theirs = make(authority=True, common_name="others")
         shop = serve(
             tls={"client_ca": authority.pem, "client_verify": verify},

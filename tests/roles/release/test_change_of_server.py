@@ -1,4 +1,4 @@
-"""A site changes from gunicorn to uWSGI and back, behind nginx, while clients ask and send."""
+"""A site changes from gunicorn to uWSGI and back under load behind nginx."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rig() -> Iterator[Rig]:
 @needs_nginx
 @pytest.mark.parametrize("page", ["uwsgi", "gunicorn"])
 def test_a_change_of_server_and_back_loses_and_repeats_no_request(host: Host, rig: Rig, page: str) -> None:
-    """Whatever nginx has been told by then: a page that changes is obeyed by it a while before or after the switch."""
+    """With either order of the switch and nginx's new configuration."""
     shop = Shop(host, rig, page)
     shop.deploy("gunicorn")
     with Clients(shop.port) as clients:

@@ -1,4 +1,4 @@
-"""New sites and hosts: added to what is there, which stays as it is to the byte."""
+"""New sites and hosts are added without any other change to the file."""
 
 from __future__ import annotations
 

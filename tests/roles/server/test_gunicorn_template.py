@@ -1,4 +1,4 @@
-"""gunicorn's config as Ansible renders it, read by gunicorn's own loader."""
+"""gunicorn's config as Ansible renders it, loaded by gunicorn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
 
 
 def config(folder: Path, **keys: Any) -> dict[str, Any]:
-    """What the rendered file says, after gunicorn's own checks of each setting."""
+    """The settings of the rendered file, validated by gunicorn."""
     for name, text in server_files(source={"path": "app"}, **keys).items():
         (folder / name).write_text(text)
     found = runpy.run_path(str(folder / "gunicorn.conf.py"))
@@ -73,7 +73,7 @@ APP = "def app(environ, start):\n    start('200 OK', [('Content-Length', '6')])\
 
 @pytest.fixture(params=["sync", "gthread"])
 def encrypted(request, tmp_path: Path):
-    """A server that speaks TLS on its socket and on a listener, where it asks for a certificate of `authority`."""
+    """A server with TLS on its socket and on a listener that requests a certificate of `authority`."""
     authority = make(authority=True, common_name="clients")
     (tmp_path / "ca.pem").write_text(authority.pem)
     certfile, keyfile = make("shop.test").put(tmp_path, "server")
@@ -91,7 +91,7 @@ def encrypted(request, tmp_path: Path):
 
 
 def answer(where: Path | tuple[str, int], show: tuple[str, str] | None = None) -> bytes:
-    """What a client gets at the slot's socket or at the listener, perhaps with a certificate of its own."""
+    """The response at the slot's socket or at the listener, optionally with a client certificate."""
     family = socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET
     with socket.socket(family) as plain:
         plain.settimeout(30)

@@ -1,4 +1,4 @@
-"""uWSGI's config as Ansible renders it, read by uWSGI itself, and what an app behind it gets to see."""
+"""uWSGI's config as Ansible renders it, loaded by uWSGI, and the environment of the app."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def lay(folder: Path, **keys: Any) -> None:
-    """A release's files, as far as uWSGI needs them."""
+    """The files of a release that uWSGI needs."""
     (folder / "app").mkdir(exist_ok=True)
     (folder / "app/wsgi.py").write_text(APP)
     for name, text in server_files(**SHOP, **keys).items():
@@ -110,7 +110,7 @@ class Server:
             listener.close()
 
     def get(self, path: str = "/", **headers: str) -> dict[str, Any]:
-        """What the app has seen of a request by the slot's http."""
+        """The app's view of a request by the slot's HTTP socket."""
         connection = SlotConnection(self.folder / "sock")
         connection.request("GET", path, headers={"Host": "shop.example.com", **headers})
         answer = connection.getresponse()
@@ -118,7 +118,7 @@ class Server:
         return json.loads(answer.read())
 
     def end(self) -> int:
-        """Ask it to end, and wait until it has."""
+        """Stop the server and wait for its end."""
         self.process.terminate()
         try:
             return self.process.wait(60)

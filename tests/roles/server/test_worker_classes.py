@@ -1,4 +1,4 @@
-"""gunicorn's worker classes behind nginx: how many requests each is at, at once, and in which processes and threads."""
+"""gunicorn's worker classes behind nginx: simultaneous requests, processes and threads."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[tuple[int,
 
 
 def all_of(port: int, database: SlowDatabase, page: str, clients: int, at_once: int) -> list[dict[str, Any]]:
-    """Ask for a page so often at once; nobody is let go before as many wait as should."""
+    """Send this many requests at once; release none before the expected number waits."""
     with ThreadPoolExecutor(clients) as pool:
         asked = [pool.submit(ask, port, page) for _ in range(clients)]
         for left in range(clients, 0, -1):

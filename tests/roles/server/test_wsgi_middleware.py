@@ -1,4 +1,4 @@
-"""The WSGI middleware that releases carry, by itself; the servers' tests show it at work."""
+"""The WSGI middleware of releases as a unit; the servers' tests use it for real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTINGS: dict[str, Any] = {"path": "/", "proxy_fix": True, "trusted_proxies": [
 
 
 class Body(io.BytesIO):
-    """A request's body that may break off."""
+    """A request body that may end early."""
 
     broken = False
 
@@ -26,7 +26,7 @@ class Body(io.BytesIO):
 
 
 class Response:
-    """What an app returns; notes that the server has closed it."""
+    """A response of an app; records that the server has closed it."""
 
     closed = False
 

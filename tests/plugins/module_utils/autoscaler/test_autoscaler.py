@@ -1,4 +1,4 @@
-"""The autoscaler: what it sees, what it decides, and a site that it scales."""
+"""The autoscaler: samples, decisions, and a real site."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifes
 
 
 class Site:
-    """A gunicorn that obeys at once, sampled four times a second."""
+    """A simulated gunicorn that obeys at once, sampled four times a second."""
 
     def __init__(self, workers: int, **limits: int) -> None:
         self.workers, self.now = workers, 1000.0
         self.policy = Policy(**{"least": 1, "most": 8, "each": 1, **limits})
 
     def goes_on(self, seconds: float, waiting: int = 0, taken: int = 0, always: bool = False) -> list[int]:
-        """How many workers there are after each look of this time.
+        """The number of workers after each sample in this time.
 
-        :param taken: how many connections are at work at every other look, or always
+        :param taken: connections in use in every other sample, or in all
         """
         found = []
         for turn in range(round(seconds / INTERVAL)):
@@ -53,7 +53,7 @@ class Site:
 
     @classmethod
     def known(cls, workers: int, **limits: int) -> Site:
-        """One whose workers have been counted."""
+        """A site whose workers have been counted."""
         site = cls(workers, **limits)
         assert set(site.goes_on(3)) == {workers}
         return site
@@ -90,7 +90,7 @@ def test_recently_used_workers_are_kept(taken: int, left: int) -> None:
 
 
 def test_no_worker_stops_during_a_request() -> None:
-    """gunicorn would take the oldest worker, whatever that is at."""
+    """gunicorn would stop the oldest worker, even a busy one."""
     site = Site.known(4)
     assert set(site.goes_on(400, taken=1, always=True)) == {4}
     assert site.goes_on(1)[-1] == 3, "at once, when it is not"
@@ -115,7 +115,7 @@ def test_a_number_of_workers_outside_the_limits_is_corrected() -> None:
 
 
 def test_a_worker_that_ends_its_last_request_is_not_counted() -> None:
-    """It goes for good, and another one is wanted meanwhile."""
+    """A worker that stops for good needs a replacement."""
     site = Site.known(3, most=3)
     site.goes_on(31, taken=2)
     assert site.policy.wanted == 2
@@ -197,7 +197,7 @@ class Busy(Shop):
         super().__init__(host, rig, "gunicorn")
 
     def local(self, text: str) -> str:
-        """A file or a command of a host, for this one."""
+        """A host's file or command, adapted to this folder."""
         for there, here in (
             ("/usr/local/lib/sites/launcher", self.host.launcher),
             ("/usr/local/lib/sites/scaler", self.scaler),
@@ -207,7 +207,7 @@ class Busy(Shop):
         return text
 
     def prepare(self, release_id: str, server: str = "gunicorn") -> str:
-        """Another release runs, and is not live yet."""
+        """Start another release without switching to it."""
         folder = self.host.site.release(release_id)
         scaler = self.brings["processes"]["scaler"]
         command = [self.local(word) for word in scaler["command"]]
@@ -224,12 +224,12 @@ class Busy(Shop):
         return orphans.orphan(self.host.site, slot)
 
     def workers(self, slot: str = "") -> int:
-        """How many the live slot has, or this one."""
+        """The number of workers of the live slot, or of this one."""
         pid = self.master(slot or self.host.site.live_slot())
         return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def logs(self) -> str:
-        """The ends of what nginx and gunicorn have logged, for a test that fails."""
+        """The ends of the logs of nginx and gunicorn, for the message of a failed test."""
         return "\n".join(
             path.read_text()[-2000:] for path in (*self.rig.folder.glob("var/log/**/error.log"), self.host.site.log)
         )
@@ -240,7 +240,7 @@ class Busy(Shop):
 
 
 def served(asked: list[Future[str]], database: SlowDatabase) -> None:
-    """Let all go, also those who come when others have gone; each has its answer."""
+    """Release all waiting requests, also later ones; each gets its response."""
     while not all(each.done() for each in asked):
         eventually(lambda: database.waiting or all(each.done() for each in asked))
         while database.waiting:

@@ -1,4 +1,4 @@
-"""A certificate from an authority: what certbot is asked, what nginx gets of it, and what the table says."""
+"""Certificates by ACME: the arguments of certbot, the files for nginx, and the status table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def asking(folder: Folder, lineage: Lineage) -> Asking:
 
 
 def give(lineage: Lineage, made: Made, **settings: str) -> None:
-    """What certbot leaves when it has got one."""
+    """The files of certbot after it has got a certificate."""
     place(lineage.live, made)
     lineage.settings.parent.mkdir(exist_ok=True)
     told = {"renew_hook": lineage.hook, "server": DIRECTORY, **settings}

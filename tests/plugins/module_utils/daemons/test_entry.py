@@ -1,4 +1,4 @@
-"""How the modules for nginx and supervisor begin and end: one way for both."""
+"""The common entry of the modules for nginx and supervisor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemons' modules note on a host until its next boot."""
+"""The modules' notes on a host, kept until the next boot."""
 
 from __future__ import annotations
 

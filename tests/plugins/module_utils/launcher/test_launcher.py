@@ -1,4 +1,4 @@
-"""The launcher: who may start, what it gives away and what it keeps."""
+"""The launcher: checks before a start, privileges that it drops, sockets that it keeps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import cpus, pro
 
 
 def launch(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Start the launcher by hand; nobody's token fits that."""
+    """Start the launcher by hand, without a valid token."""
     return subprocess.run([host.by_hand, host.site.root, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -225,7 +225,7 @@ print(ctypes.CFUNCTYPE(ctypes.c_int)(address)())
 
 
 def on_terminal(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a command as root's shell does: on a terminal, which is its controlling one."""
+    """Run a command as root's shell does, with a controlling terminal."""
     master, slave = pty.openpty()
     try:
         return subprocess.run(
@@ -245,7 +245,7 @@ def on_terminal(*command: object, **options: object) -> subprocess.CompletedProc
 
 @pytest.fixture
 def typing(bare_host: Host) -> Host:
-    """A host with a live release, whose kernel lets any user type into its own terminal."""
+    """A host with a live release and a kernel that allows TIOCSTI."""
     done = on_terminal("/usr/bin/python3", "-c", TYPIST, user=USER, group=GROUP, extra_groups=[])
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("the launcher has no filter for this machine")

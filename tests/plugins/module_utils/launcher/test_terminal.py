@@ -1,4 +1,4 @@
-"""What SITE-ctl runs is kept apart from root's terminal, and works there as if it were not."""
+"""Commands of SITE-ctl are isolated from root's terminal and still work interactively."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ while not (os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1])):
 
 
 class Terminal:
-    """Root's terminal with a shell in it; we are the one who sits there."""
+    """Root's terminal with a shell; the test is its user."""
 
     def __init__(self, command: str, modes: Path, **environment: str) -> None:
         self.modes, self.seen = modes, ""
@@ -82,7 +82,7 @@ class Terminal:
         return found
 
     def processes(self) -> str:
-        """What runs on the terminal, and what each does with signals; for a failure's message."""
+        """The processes on the terminal and their signal handling, for the message of a failed test."""
         told = subprocess.run(["ps", "-eo", "pid,ppid,pgid,sid,tpgid,stat,ignored,blocked,pending,caught,args"],
                               capture_output=True, text=True).stdout  # fmt: skip
         return "\n".join(line for line in told.splitlines() if re.search("launcher|sleep|pager|COMMAND", line))
@@ -91,7 +91,7 @@ class Terminal:
         os.write(self.master, keys.encode())
 
     def ends(self, code: int = 0) -> None:
-        """The command has ended, and root's shell reads what is typed from now on."""
+        """Wait until the command has ended and root's shell reads the input again."""
         assert self.until(r"ended (\d+)\r\n")[1] == str(code)
         eventually(lambda: Path(f"{self.modes}.after").stat().st_size)
         assert Path(f"{self.modes}.after").read_text() == Path(f"{self.modes}.before").read_text()
@@ -119,14 +119,14 @@ def live(bare_host: Host) -> Host:
 
 
 def of_the_test(host: Host) -> list[int]:
-    """The processes that run a script of a test's."""
+    """The processes that run a script of the test."""
     script = f"python3\0{host.folder}/drop/"
     return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and process.command(int(pid)).startswith(script)]
 
 
 @pytest.fixture
 def sit(live: Host, tmp_path: Path) -> Iterator:
-    """Sit down at a terminal where a command of the site's is run; `RUN` in it is the launcher."""
+    """Open a terminal that runs a command of the site; `RUN` in it is the launcher."""
     made = []
 
     def start(command: str, **environment: str) -> Terminal:

@@ -1,4 +1,4 @@
-"""A lock is data of whoever wrote the site's code: what it can say to pip and uv, and what they may do."""
+"""A lock is untrusted: which lines it can hold, and which rights pip and uv have."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_forbidden_line_gets_the_same_refusal_in_preflight_build_and_on_hosts(
 
 
 def everywhere(source: Path, requirements: str) -> set[str]:
-    """What preflight, the controller's build and a host answer to a lock that they refuse."""
+    """The refusals of preflight, the controller's build and a host for one lock."""
     site = {"source": {"path": str(source)}, "requirements": requirements}
     page = CheckedConfig({"sites": {}}, DataLoader(), {}, {})
     check_folder(page, "shop", site, source)
@@ -271,7 +271,7 @@ def wheel(folder: Path, name: str, files: dict[str, tuple[int, str]]) -> str:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> uv.Toolbox:
-    """uv where another account can run it."""
+    """uv in a place where another account can run it."""
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None or not Path("/usr/bin/python3").exists():
         pytest.skip("needs uv and the system's Python")
@@ -377,7 +377,7 @@ def test_an_old_shared_cache_becomes_private_to_the_account(tmp_path: Path) -> N
 
 
 def nested(top: Path, depth: int) -> Path:
-    """Folders in each other beyond what a path can say, and a file in the last one."""
+    """Nested folders, deeper than PATH_MAX, with a file in the last one."""
     top.mkdir(exist_ok=True)
     handle = os.open(top, os.O_RDONLY)
     for _ in range(depth):
@@ -391,7 +391,7 @@ def nested(top: Path, depth: int) -> Path:
 
 
 def owned(top: Path, user: str, kind: str) -> int:
-    """How many files or folders below are the user's."""
+    """The number of files and folders of the user below."""
     words = ["find", str(top), "-type", kind, "-user", user, "-printf", "x"]
     return len(subprocess.run(words, capture_output=True, check=True).stdout)
 
@@ -442,7 +442,7 @@ def test_bytecode_of_an_old_venv_is_found_at_any_depth(tmp_path: Path) -> None:
 
 
 class Guarded(http.server.BaseHTTPRequestHandler):
-    """A package index that wants a login."""
+    """A package index that requires a login."""
 
     house: Path
     seen: list[tuple[str, str | None]]
@@ -473,7 +473,7 @@ class Guarded(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def guarded(house: Path) -> Iterator[tuple[str, list]]:
-    """The index at work: its address, and what it was asked."""
+    """The running index: its URL and its requests."""
     handler = type("TheIndex", (Guarded,), {"house": house, "seen": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

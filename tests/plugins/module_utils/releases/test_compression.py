@@ -1,4 +1,4 @@
-"""Files that nginx serves are packed once: rightly, without touching uv's cache, and not again while they stay."""
+"""Files that nginx serves are compressed once, without changing uv's cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ needs_brotli = pytest.mark.skipif(not shutil.which("brotli"), reason="needs Debi
 
 
 def lay_down(folder: Path, files: dict[str, bytes], when: float = 1_000_000_000.5) -> Path:
-    """A release with these files, and packages that are one with a cache's."""
+    """A release with these files, and packages hard-linked to a cache."""
     for name in ("app/static", "venv/site/lib/static"):
         (folder / name).mkdir(parents=True)
     (folder / "packages").symlink_to("venv/site")
@@ -33,12 +33,12 @@ def lay_down(folder: Path, files: dict[str, bytes], when: float = 1_000_000_000.
 
 
 def packs(release: Path, before: Path | None = None, known: dict | None = GZIP, ways: tuple = ("gzip",)) -> int:
-    """Pack the release; how often that was work."""
+    """Compress the release; the number of files that were compressed."""
     return Packing(release, ways, os.getgid(), before, known).run(PUBLIC)
 
 
 def copies(release: Path) -> set[str]:
-    """What lies there packed."""
+    """The compressed copies."""
     return {str(path.relative_to(release)) for path in release.rglob("*") if path.suffix in (".gz", ".br")}
 
 
@@ -114,7 +114,7 @@ FILES = {"app/static/a.css": TEXT, "app/static/b.css": TEXT + b"b", "app/static/
 
 
 class TestTheNextRelease:
-    """What has not changed is taken over from the release before."""
+    """Copies of unchanged files are reused from the previous release."""
 
     @pytest.fixture
     def before(self, tmp_path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What nginx finds in a slot: the files of its release, and hashed files of the release that was live before."""
+"""Public files in a slot: those of its release, and hashed files of the previous one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def go_live(site: Layout, name: str) -> None:
 
 
 def served(site: Layout) -> dict[str, str]:
-    """What nginx would find, with the release that it is of."""
+    """The files that nginx finds, with their release."""
     top = site.live / "public"
     return {str(path.relative_to(top)): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}
 
@@ -188,7 +188,7 @@ def test_files_are_copied_where_links_fail(site: Layout, monkeypatch: pytest.Mon
 
 
 class TestTakeover:
-    """A host as the bundle before 1.0.0 left it: aliases in release.json, a link `before`, no public folder."""
+    """A host as a version before 1.0.0 left it: aliases in release.json, a link `before`, no public folder."""
 
     @pytest.fixture
     def old(self, site: Layout) -> Layout:

@@ -1,4 +1,4 @@
-"""A site that may not run twice at once: the old slot stops first, and comes back whatever becomes of the new one."""
+"""Sites with going_live replace: the old slot stops first, and returns if the new one fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ only.bind("\\0" + {name!r})
 
 
 class Alone:
-    """A site whose app ends when another one of it runs."""
+    """A site whose app cannot run twice at once."""
 
     def __init__(self, host: Host) -> None:
         self.host, self.site = host, host.site
@@ -36,11 +36,11 @@ class Alone:
         host.deploy("r1", top=self.top, going_live="replace")
 
     def release(self, release_id: str, top: str = "", **changes: object) -> str:
-        """Lay a release down."""
+        """Create a release."""
         return self.host.release(release_id, top=self.top + top, **{"going_live": "replace", **changes})
 
     def at_rest(self, release_id: str) -> None:
-        """Only this release is there, and it answers."""
+        """Only this release runs, and it responds."""
         slot = self.site.live_slot()
         eventually(lambda: get(self.host.sock)["release"] == release_id)
         assert self.host.programs() == [f"shop-{slot}.conf"]
@@ -56,12 +56,12 @@ def alone(host: Host) -> Alone:
 
 
 def asked(alone: Alone, **arguments: object) -> dict:
-    """What every module of a step is told."""
+    """The common arguments of a step's modules."""
     return {"site": "shop", "root": str(alone.site.root), **arguments}
 
 
 def killed(alone: Alone, release_id: str) -> None:
-    """Start a release that hangs as it is imported, and kill the step when the old one is stopped."""
+    """Start a release that hangs during import, and kill the step once the old slot is stopped."""
     alone.release(release_id, top="import time\ntime.sleep(600)")
     step = multiprocessing.get_context("fork").Process(target=deployment.start, args=(alone.site, release_id))
     step.start()

@@ -1,4 +1,4 @@
-"""Before a site's hooks change its data, its SQLite databases are copied: as a whole, as its user, and with room."""
+"""Backups of a site's SQLite databases before its hooks run: complete, as its user, within limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOBODY = pwd.getpwnam("nobody")
 
 @pytest.fixture
 def site() -> Iterator[Layout]:
-    """A site of nobody's with a database; not in pytest's folder, which is root's alone."""
+    """A site of the user nobody with a database; outside pytest's folder, which only root can enter."""
     if os.geteuid() != 0:
         pytest.skip("gives up root, so it needs to be root")
     root = Path(tempfile.mkdtemp(prefix="snapshots"))
@@ -136,7 +136,7 @@ def test_a_full_disk_is_reported_with_the_missing_space(site: Layout, monkeypatc
 
 
 def claims(path: Path, pages: int, size: int) -> None:
-    """A file of holes whose head says that it is a whole database."""
+    """A sparse file with the header of a complete database."""
     make(path)
     with path.open("r+b") as stream:
         stream.seek(28)
@@ -196,7 +196,7 @@ def checked(data: bytes, order: str, before: tuple[int, int] = (0, 0)) -> tuple[
 
 
 def nested(top: Path, depth: int) -> None:
-    """Folders inside of each other, further down than any path can say."""
+    """Nested folders, deeper than PATH_MAX."""
     handle = os.open(top, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir("d", dir_fd=handle)

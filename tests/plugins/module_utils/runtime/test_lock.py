@@ -1,4 +1,4 @@
-"""One run a site at a time: who comes second is told who is at work, and what a dead run left is taken over."""
+"""One run a site at a time: a second run waits and names the first; dead runs are taken over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AFTER = replace(BESIDE, alive=frozenset({"11:5"}))
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    """A site's root and the host's folder for notes."""
+    """A site's root and the folder of notes."""
     if os.geteuid() != 0:
         pytest.skip("writes files of root's")
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
@@ -48,7 +48,7 @@ def step(site: Layout, me: Run | None, **options: bool) -> lock.Held:
 
 
 def silent(site: Layout, seconds: float) -> None:
-    """Let the holder have been silent for so long."""
+    """Set the holder's last activity to this many seconds ago."""
     note = lock.read(site)
     note["holder"]["seen"] -= seconds
     site.run_note.write_text(json.dumps(note))

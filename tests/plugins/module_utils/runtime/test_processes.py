@@ -1,4 +1,4 @@
-"""Processes and jobs of a site: they come, change over and go with the live release, one of each and no orphan."""
+"""Processes and jobs of a site follow the live release, once each and without orphans."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def job(manner: str = "job", **more: object) -> dict:
 
 
 class Works:
-    """A host whose releases bring processes."""
+    """A host whose releases define processes."""
 
     def __init__(self, host: Host) -> None:
         self.host, self.site = host, host.site
@@ -78,7 +78,7 @@ class Works:
         self.said.chmod(0o777)
 
     def release(self, release_id: str, **programs: dict) -> str:
-        """Lay down a release that brings these, by the real templates."""
+        """Create a release with these processes, by the real templates."""
         manifest = {name: {**it, "command": ["/usr/bin/python3", "worker.py", str(self.said), it["manner"]]}
                     for name, it in programs.items()}  # fmt: skip
         self.host.release(release_id, processes=manifest)
@@ -97,12 +97,12 @@ class Works:
         return release_id
 
     def deploy(self, release_id: str, **programs: dict) -> list[str]:
-        """Lay it down and put it live; what was complained of."""
+        """Create a release and make it live; the reported troubles."""
         self.release(release_id, **programs)
         return self.again(release_id)
 
     def again(self, release_id: str) -> list[str]:
-        """Put a release live that lies there."""
+        """Make an existing release live."""
         slot = deployment.start(self.site, release_id)["slot"]
         complaints = deployment.switch(self.site, slot, release_id, drain=0.2)["complaints"]
         programs = self.site.manifest(release_id)["processes"].values()
@@ -112,21 +112,21 @@ class Works:
         return complaints
 
     def lines(self, word: str = "here") -> list[dict]:
-        """What workers have said."""
+        """The output of the workers."""
         path = self.said / "said"
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [line for line in lines if line["word"] == word]
 
     def alive(self) -> list[dict]:
-        """The workers that run."""
+        """The running workers."""
         return [line for line in self.lines() if not process.is_gone(line["pid"])]
 
     def releases(self) -> list[str]:
-        """What the workers that run are of."""
+        """The releases of the running workers."""
         return [line["release"] for line in self.alive()]
 
     def states(self) -> dict[str, str]:
-        """supervisor's words, without the slots."""
+        """supervisor's states, without the slots."""
         found = {f"{info['group']}:{info['name']}": info["statename"] for info in Supervisor().infos()}
         return {name: state for name, state in found.items() if not name.startswith(("shop-blue", "shop-green"))}
 

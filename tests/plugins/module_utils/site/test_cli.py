@@ -1,4 +1,4 @@
-"""SITE-ctl: one file that does on the host what the playbooks do, and shows no password."""
+"""SITE-ctl: one file that runs on the host what the playbooks do, without showing passwords."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORD = "p@ss w%rd"
 
 @pytest.fixture
 def recorded(host: Host) -> Host:
-    """A host whose site is on record."""
+    """A host with a recorded site."""
     host.site.record.write_text(json.dumps({"name": "shop", "root": str(host.site.root), "user": "nobody"}))
     return host
 
@@ -161,7 +161,7 @@ def test_an_unhealthy_restart_leaves_the_live_slot_running(recorded: Host) -> No
 
 
 class Become(Exception):
-    """Stands for what the process would have become."""
+    """Raised instead of an exec."""
 
 
 @pytest.fixture

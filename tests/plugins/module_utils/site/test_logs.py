@@ -1,4 +1,4 @@
-"""A site's log: rotated by its size as well, while both slots write to one file, and not a line is lost."""
+"""A site's log is rotated by size without loss while both slots write to it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def rendered(template: str, **variables: str) -> str:
 
 
 def every_line(logs: Path) -> list[str]:
-    """What stands in the log and all that it was rotated to."""
+    """The lines of the log and of all rotated files."""
     files = [path for path in logs.iterdir() if path.name.startswith("server.log")]
     texts = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files]
     return [line for text in texts for line in text.decode().splitlines()]
 
 
 class Log:
-    """Both slots' programs, as the template says, chatting away; and the site's file for logrotate."""
+    """Both slots' programs by the template, writing continuously, and the site's logrotate file."""
 
     def __init__(self, host: Host) -> None:
         self.host, self.folder = host, host.site.logs

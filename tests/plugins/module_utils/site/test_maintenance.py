@@ -1,4 +1,4 @@
-"""A site is shut and opened: by a file that nginx looks for, with a note of since when, by whom and why."""
+"""Maintenance mode: a flag file for nginx, with a note of time, author and reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Shut = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    """A host with two sites of one name on record, and nginx's files for them."""
+    """A host with two recorded sites of one name, and their nginx files."""
     for name in ("REGISTRY", "RUN", "LOGS", "CONFIG", "COMMANDS", "LIBRARY", "PROGRAMS"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
     monkeypatch.setattr(maintenance, "NGINX", tmp_path / "etc/nginx")
@@ -78,7 +78,7 @@ def test_maintenance_is_turned_on_with_a_reason_and_off_again(site: Layout, shut
 
 
 def test_nginx_can_read_the_flag_with_any_umask(site: Layout, shut: Shut) -> None:
-    """A hardened root makes folders that nobody else may enter; then the site would stay open and be called shut."""
+    """With umask 077 nginx could not see the flag, and maintenance would be reported on while it is off."""
     site.shut.parent.parent.chmod(0o700)
     before = os.umask(0o077)
     try:

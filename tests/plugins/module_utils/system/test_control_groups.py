@@ -1,4 +1,4 @@
-"""Control groups: what a site's code starts ends with its slot, its process or its command, and stays within limits."""
+"""Control groups: all processes of a slot, process or command end with it and stay within limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ subprocess.Popen(["setsid", "sh", "-c", "exec sleep {seconds}"], start_new_sessi
 
 
 def sleepers(seconds: int) -> list[int]:
-    """PIDs of the sleeps that a site has started and left behind."""
+    """PIDs of the `sleep` processes that a site has left behind."""
     wanted = f"sleep\0{seconds}"
     return [int(f.name) for f in Path("/proc").glob("[0-9]*") if process.command(int(f.name)) == wanted]
 
@@ -42,7 +42,7 @@ def grouped(host: Host) -> Host:
 
 @pytest.fixture
 def seconds() -> Iterator[int]:
-    """A length of sleep by which this test's runaways are known."""
+    """The duration that identifies the `sleep` processes of this test."""
     number = 1_000_000 + os.getpid()
     yield number
     for pid in sleepers(number):
@@ -134,7 +134,7 @@ def test_groups_of_a_removed_site_are_removed(grouped: Host, monkeypatch: pytest
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """Control groups as a container has them."""
+    """Read-only control groups, as in a container."""
     mount = ["mount", "-t", "cgroup2", "-o", "ro", "none", str(tmp_path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounts control groups, which is not allowed here")

@@ -1,4 +1,4 @@
-"""Two servers at once need memory for two: what one takes, what is left, and what is said where it does not do."""
+"""Memory for two servers at once: usage, available memory, and the error if it is short."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_ended_process_is_no_shortage_of_memory() -> None:
 
 @pytest.fixture
 def scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """3 MB are left to whatever supervisord starts."""
+    """Leave 3 MB of memory for supervisord's programs."""
     for name, v1 in ((".", False), ("unified", False), ("memory", True)):
         lay_down(tmp_path / name, 100 * MB, 97 * MB, 0, v1=v1)
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)

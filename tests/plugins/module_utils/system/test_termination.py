@@ -1,4 +1,4 @@
-"""How all processes of a user are ended: those that hide, that fork, and that fight back."""
+"""Ending all processes of a user, also those that hide, fork or fight back."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ while time.monotonic() < end:
 
 
 def children(pid: int) -> list[str]:
-    """The PIDs of what a process has started."""
+    """The PIDs of a process's children."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def fighter(uid: int, targets: str) -> subprocess.Popen:
-    """A process of a user that stops and kills what it can."""
+    """A user's process that stops and kills others."""
     command = ["/usr/bin/python3", "-S", "-c", FIGHT.format(targets=targets)]
     return subprocess.Popen(command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE)
 
 
 @pytest.fixture
 def stopper() -> Iterator[int]:
-    """A user whose process stops and kills every new process that it may signal: its own are spared."""
+    """A user's process that stops and kills every other process of the user."""
     uid = 61236  # of no account
     # What has a number above its own came later.
     with fighter(uid, "range(os.getpid() + 2, os.getpid() + 400)") as first:

@@ -1,4 +1,4 @@
-"""What a site prints reaches nobody's terminal as anything but text, and costs root no memory."""
+"""Output of a site: plain text on terminals, and bounded memory for root."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_only_the_end_of_a_sites_output_is_kept(tmp_path: Path, project: Path) -
 
 
 def test_output_of_a_site_goes_to_pipes_only(tmp_path: Path) -> None:
-    """A file that is removed while it is open takes room all the same: what it prints goes to pipes alone."""
+    """A deleted file that is still open takes space: output goes to pipes only."""
     code = "import os, stat; print([stat.S_ISFIFO(os.fstat(n).st_mode) for n in (1, 2)])"
     done = run_as(getpass.getuser(), ["/usr/bin/python3", "-c", code], cwd=tmp_path, environment={})
     assert done.stdout == "[True, True]\n"
@@ -80,7 +80,7 @@ def test_both_outputs_are_read_to_the_end(tmp_path: Path) -> None:
 
 
 def test_a_process_that_keeps_writing_is_not_waited_for(tmp_path: Path) -> None:
-    """As a process that has left the group of the command, where there are no control groups."""
+    """For example a process in another session, on a host without control groups."""
     code = (
         "import os\nos.write(1, b'first\\n')\nready, go = os.pipe()\n"
         "if os.fork() == 0:\n os.setsid(); os.write(go, b'x')\n while True: os.write(1, b'more\\n')\n"
@@ -105,7 +105,7 @@ def test_files_written_by_a_command_have_no_size_limit(tmp_path: Path) -> None:
 
 
 def test_a_long_process_title_is_truncated() -> None:
-    """A command of megabytes costs each look at the host's processes no more than a short one."""
+    """A command line of megabytes costs no more than a short one."""
     words = [HOSTILE.replace("\ud800", ""), *(["x" * 100_000] * 12)]
     with subprocess.Popen(
         ["/bin/sh", "-c", "echo; read x", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE

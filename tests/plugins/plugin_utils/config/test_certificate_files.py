@@ -1,4 +1,4 @@
-"""A certificate that the operator brings is judged on the controller, and nothing of its key is ever said."""
+"""Validation of the operator's certificate on the controller, without revealing the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that are derived from a site's keys, once."""
+"""Values that are derived from a site's keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No value of a site key becomes more than a value: preflight refuses it, or every file keeps its structure."""
+"""No value of a site key can inject syntax: preflight refuses it, or every file keeps its structure."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def spec() -> dict[str, Any]:
 
 
 def texts(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Each place where the page takes a text of any kind: values, elements of lists, names in mappings."""
+    """Each place in the site config that takes a free text: values, list elements, mapping keys."""
     for key, option in options.items():
         kind, here = option.get("type", "str"), prefix + key
         if "options" in option:
@@ -95,7 +95,7 @@ def texts(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def part(dotted: str, value: str) -> Any:
-    """A site's settings with this value in this place, and nothing but what has to stand beside it."""
+    """A site's settings with this value in this place, and its required companions only."""
     key, _, rest = dotted.partition(".")
     if not rest:
         return {key: value}
@@ -110,7 +110,7 @@ def part(dotted: str, value: str) -> Any:
 
 
 class Rules(reading.Reading):
-    """What preflight says of settings by their keys alone."""
+    """Preflight's errors by the rules of single keys."""
 
     def _read(self) -> None:
         self.errors = {}
@@ -145,7 +145,7 @@ def passing(rules: Rules, text: str) -> dict[str, list[str]]:
 
 
 def words_of(text: str) -> Iterator[str]:
-    """The words of nginx's language as nginx reads them, each quoted one as one."""
+    """The tokens of an nginx configuration."""
     at = 0
     pattern = re.compile(r"""[ \t\r\n]+|(?P<comment>#[^\n]*)|(?P<mark>[;{}])""")
     quoted = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""", re.DOTALL)
@@ -162,7 +162,7 @@ def words_of(text: str) -> Iterator[str]:
 
 
 def of_nginx(text: str) -> list[Any]:
-    """Directives by their name, how many words each has, and in which blocks."""
+    """Directives by name, number of arguments and enclosing blocks."""
     found: list[Any] = []
     blocks: list[str] = []
     words: list[str] = []
@@ -194,7 +194,7 @@ def of_python(text: str) -> str:
 
 
 def of_ini(text: str) -> list[Any]:
-    """Sections, keys, and what in the values stands for something else."""
+    """Sections, keys, and interpolations in values."""
     parser = configparser.RawConfigParser(strict=False, delimiters=("=",), inline_comment_prefixes=(" ;",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(text)
@@ -208,7 +208,7 @@ def of_ini(text: str) -> list[Any]:
 
 
 def of_lines(text: str) -> list[int]:
-    """How many words each line has."""
+    """The number of words in each line."""
     return [len(line.split()) for line in re.split(r"[\n\r\x85\u2028\u2029]", text)]
 
 
@@ -224,7 +224,7 @@ def shape(path: str, text: str) -> Any:
 
 
 def files(kind: str, values: Mapping[str, str]) -> dict[str, str]:
-    """The files of a host that templates make of a site with these values."""
+    """The rendered files of a host for a site with these values."""
     variables = role_variables({"shop": {}}, site_name="shop", inventory_hostname="one")
     for role in ("release", "ban"):
         variables |= trusted(yaml.safe_load((PROJECT / f"roles/{role}/vars/main.yml").read_text()))

@@ -1,4 +1,4 @@
-"""The page: its keys are described once and alike, and what cannot work is refused before any host is touched."""
+"""The site config: its spec, and the errors that preflight reports before any host is changed."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def test_a_lock_without_hashes_is_detected(tmp_path, text, bad):
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory) -> str:
-    """One run over a page where almost everything is wrong, as loud as Ansible can be."""
+    """One run with an almost entirely invalid site config, at the highest verbosity."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "loose").mkdir()
     (folder / "loose/requirements.txt").write_text("flask==3.1\n")
@@ -896,7 +896,7 @@ def test_sites_are_in_the_order_of_the_site_config(names: str, chosen: str, expe
 
 
 def test_hosts_run_the_steps_in_parallel() -> None:
-    """What is worked out in an include's `apply` may differ from host to host, and Ansible would part them then."""
+    """An `apply` of an include that differs between hosts would make Ansible run them one after the other."""
     for path in PROJECT.glob("roles/*/tasks/*.yml"):
         tasks = yaml.safe_load(path.read_text()) or []
         applied = [task.get("ansible.builtin.include_tasks") for task in tasks]

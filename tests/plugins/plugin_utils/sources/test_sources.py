@@ -1,4 +1,4 @@
-"""A source comes from where the page says, once for all hosts, the same bytes everywhere, and lets no secret out."""
+"""Sources from git and archives: fetched once for all hosts, reproducible, bounded, without revealing secrets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ WHEN = 1_700_000_000
 
 
 class Work:
-    """A repository that someone works in."""
+    """A repository with commits."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.url, self.now = folder, f"file://{folder}", WHEN
@@ -58,7 +58,7 @@ class Work:
         self.git("init", "-q", "-b", "main")
 
     def git(self, *arguments: str) -> str:
-        """Run git there, as somebody, at a time of the test's own."""
+        """Run git there with a fixed author and time."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         environment |= {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "HOME": "/nonexistent"}
         for who in ("AUTHOR", "COMMITTER"):
@@ -82,7 +82,7 @@ class Work:
 
 
 def hand_made(folder: Path, *entries: str) -> Path:
-    """A tree of git's as its bytes, whatever git itself would say of it."""
+    """A raw git tree, without validation by git."""
     content = b""
     for entry in entries:
         head, _, name = entry.partition("\t")
@@ -94,7 +94,7 @@ def hand_made(folder: Path, *entries: str) -> Path:
 
 
 def written(path: Path, url: str | None, text: str = "") -> Path:
-    """A file with this text, or the .gitmodules of a submodule at this URL below any of the paths of these tests."""
+    """A file with this text, or a .gitmodules with this URL for every path of these tests."""
     if url:
         text = "".join(
             f'[submodule "{number}"]\n\tpath = {name}\n\turl = {url}\n'
@@ -115,7 +115,7 @@ def work(tmp_path: Path) -> Work:
 
 @pytest.fixture
 def fetch(tmp_path: Path) -> Callable[..., tuple[Path, str]]:
-    """Asks for a source as a run's forks do; another ``run`` is another run."""
+    """Requests a source as a fork of a run does; another ``run`` is another run."""
 
     def ask(run: str = "run", cache: str = "cache", **source: str) -> tuple[Path, str]:
         return source_folder(source, tmp_path, tmp_path / run, tmp_path / cache)
@@ -124,7 +124,7 @@ def fetch(tmp_path: Path) -> Callable[..., tuple[Path, str]]:
 
 
 def listing(folder: Path) -> dict[str, object]:
-    """What lies in a folder: contents, times and executable bits."""
+    """The files of a folder: contents, times and executable bits."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -217,7 +217,7 @@ def test_a_missing_version_is_reported_with_the_nearest_names(work: Work, fetch,
 
 
 def calls(monkeypatch) -> list[str]:
-    """The commands of git that reach out for another repository."""
+    """The git commands that contact another repository."""
     made: list[str] = []
     real = git.Repository.git
     monkeypatch.setattr(git.Repository, "git", lambda self, *a, **k: made.append(a[0]) or real(self, *a, **k))
@@ -261,7 +261,7 @@ def test_a_rewritten_branch_or_one_that_became_a_folder_is_fetched(work: Work, f
 
 
 def test_a_server_that_serves_no_commit_by_hash_is_asked_by_name(work: Work, fetch, monkeypatch) -> None:
-    """As git of long ago: nothing is had by its hash."""
+    """As old versions of git, which serve no commit by its hash."""
     real = git.Repository.git
 
     def old(self, *arguments: str, check: bool = True):
@@ -273,7 +273,7 @@ def test_a_server_that_serves_no_commit_by_hash_is_asked_by_name(work: Work, fet
 
 
 def ask_in_a_fork(start, results, source: dict, folders: tuple[Path, Path, Path]) -> None:
-    """What one of Ansible's forks does."""
+    """Request a source as one of Ansible's forks does."""
     start.wait()
     try:
         folder, said = source_folder(source, *folders)
@@ -297,7 +297,7 @@ def ask_at_once(source: dict, tmp_path: Path, run: str, count: int = 4) -> list[
 
 
 def spy_on_git(tmp_path: Path, monkeypatch) -> Callable[[], list[str]]:
-    """A git that notes what it is asked to do, whoever asks, and is slow to fetch."""
+    """A git that records the commands of all processes and fetches slowly."""
     real, notes = shutil.which("git"), tmp_path / "asked"
     spy = tmp_path / "bin/git"
     spy.parent.mkdir()
@@ -427,7 +427,7 @@ def test_a_file_in_lfs_is_refused(work: Work, fetch) -> None:
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Gives a folder's files to whoever has the login; a repository as git does since its first days, file by file."""
+    """Serves a folder to clients with the login; repositories by git's dumb protocol."""
 
     folder: Path
     seen: list[str]
@@ -453,12 +453,12 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Write no log."""
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, type[Server]]]:
-    """``http://127.0.0.1:PORT`` and what it has seen."""
+    """``http://127.0.0.1:PORT`` and its recorded requests."""
     (tmp_path / "served").mkdir()
     handler = type("Handler", (Server,), {"folder": tmp_path / "served", "seen": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
@@ -572,7 +572,7 @@ def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
 
 @pytest.fixture
 def served(work: Work, server, tmp_path: Path, monkeypatch) -> Iterator[tuple[str, str, type[Server]]]:
-    """The repository behind a login: where, which commit, and who asks."""
+    """A repository behind a login: URL, commit and the server's class."""
     host, handler = server
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
@@ -627,7 +627,7 @@ def test_logins_that_change_with_each_run_do_not_fill_the_disk(work: Work, tmp_p
 
 
 def test_git_uses_no_login_and_no_setting_of_the_operator(served, fetch, tmp_path: Path, monkeypatch) -> None:
-    """A submodule could lead to any repository that the operator may see."""
+    """A submodule could name any repository that the operator can read."""
     host, commit, handler = served
     monkeypatch.setenv("HOME", str(tmp_path))
     login = f"{CANARY}%2F%40"
@@ -662,7 +662,7 @@ def test_a_redirect_sends_no_login_to_another_server(served, fetch, tmp_path: Pa
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Write no log."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
@@ -715,7 +715,7 @@ def test_an_unauthenticated_protocol_needs_a_full_hash(fetch, url: str) -> None:
 
 
 def link_module(work: Work, url: str, name: str = "lib", path: str = "lib", more: str = "") -> str:
-    """Commit a submodule as its .gitmodules has it, whatever git says of it; the commit that it is to have."""
+    """Commit a submodule with this .gitmodules, without validation by git; its commit."""
     (work.folder / ".gitmodules").write_text(f'[submodule "{name}"]\n\tpath = {path}\n\turl = {url}\n{more}')
     return work.git("rev-parse", "HEAD")
 
@@ -950,7 +950,7 @@ def test_the_number_of_submodules_is_limited(work: Work, fetch, tmp_path: Path, 
 
 
 def tarball(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> dict[str, str]:
-    """An archive, and the page's words for it."""
+    """An archive, and its keys in the site config."""
     with tarfile.open(path, "w:xz" if path.suffix == ".xz" else "w:gz") as tar:
         for member, content in members:
             member.size = len(content)

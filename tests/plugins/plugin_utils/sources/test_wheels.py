@@ -1,4 +1,4 @@
-"""A wheelhouse holds what the lock names, for the host's Python and not the controller's; needs the package index."""
+"""A wheelhouse holds the locked wheels for the host's Python; needs the package index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GUNICORN = (PROJECT / "roles/server/files/gunicorn.txt").read_text(encoding="utf
 
 
 def locked(*names: str, marker: str = "") -> str:
-    """These packages as the project's own lock has them, with the hashes of every wheel that they have."""
+    """These packages of the project's own lock, with the hashes of all their wheels."""
     text = (PROJECT / "requirements/test.txt").read_text(encoding="utf-8")
     found = [
         re.search(rf"^{name}==[^ ]+( ;[^\\]*)? \\\n(    --hash=\S+( \\)?\n)+", text, re.MULTILINE)[0] for name in names
@@ -36,7 +36,7 @@ def collect(text: str, *arguments: object) -> list[Path]:
 
 
 def host(python: str = "3.13", machine: str = "x86_64", glibc: str = "2.41") -> dict:
-    """What a host of Debian says of itself."""
+    """The facts of a Debian host."""
     markers = default_environment() | {"python_version": python, "python_full_version": f"{python}.5"}
     return {
         "markers": markers | {"platform_machine": machine},
