@@ -10,14 +10,14 @@ import pytest
 from project import PROJECT, load
 from xdist.scheduler import LoadScopeScheduling
 
-# Its fixtures; imported by pytest itself, before any test imports it, so that its assertions are told in full.
+# Fixtures; imported by pytest before any test, so that it rewrites their assertions.
 pytest_plugins = ["supervised"]
 
 
-# Their tests share what is costly to make, or must not be made twice at a time; any other test goes to whoever is free.
+# Their tests share costly fixtures, or must not run in parallel; other tests go to any free worker.
 TOGETHER = ("test_host_authorities", "test_host_uv", "test_laboratory_runs", "test_render", "test_site_config")
 
-# Most of the time is theirs: they start real daemons, fetch from a package index, or run whole playbooks.
+# These take most of the time: they start real daemons, use a package index, or run whole playbooks.
 # `bin/test` runs them, `bin/test quick` does not.
 SLOW = (
     "test_autoscaler", "test_change_of_server", "test_cli", "test_host_uv", "test_laboratory_runs", "test_lock",

@@ -20,7 +20,7 @@ from wordbook.extensions import db
 from wordbook.models import User, Word, now
 
 PASSWORD = "correct horse"
-# What create_app reads; a test starts from none of this machine's.
+# The settings that create_app reads; tests ignore those of this machine.
 VARIABLES = [
     "SECRET_KEY",
     "SITE_NAME",

@@ -24,12 +24,12 @@ def test_echo_shows_the_request(client: FlaskClient) -> None:
 
 def test_echo_is_bounded_and_runs_nothing(client: FlaskClient) -> None:
     body = BytesIO(b"x" * (64 * 1024 + 1))
-    # As gunicorn gives it: it knows where the body ends.
+    # As gunicorn does: it knows the end of the body.
     answer = client.post(
         "/echo", input_stream=body, content_length=64 * 1024 + 1, environ_overrides={"wsgi.input_terminated": True}
     )
     assert answer.status_code == 413
-    # Whoever still sends would get no answer from a server that closes.
+    # A client that is still sending would get no response from a server that closes.
     assert body.read() == b""
     page = client.post("/echo?a=<script>alert(1)</script>", data="<script>alert(2)</script>")
     assert page.status_code == 200
@@ -74,7 +74,7 @@ def test_the_session_works_in_other_workers_and_releases(make) -> None:
 @pytest.mark.parametrize(
     ("kind", "via", "told", "mine"),
     [
-        # What a site alone can tell.
+        # What a site can detect by itself.
         ("none or elite", "", "", None),
         ("none or elite", " ", " ", None),
         ("transparent", "1.1 squid", "192.0.2.7", None),
@@ -86,7 +86,7 @@ def test_the_session_works_in_other_workers_and_releases(make) -> None:
         ("distorting", "1.1 squid", "nonsense", None),
         ("distorting", "1.1 squid", "999.1.1.1", None),
         ("distorting", "1.1 squid", "0.0.0.0", None),
-        # Who tells his own address gets the exact answer.
+        # A client that gives its own address gets the exact result.
         ("none", "", "", "198.51.100.1"),
         ("none", "", "", "::ffff:198.51.100.1"),
         ("elite", "", "", "192.0.2.7"),

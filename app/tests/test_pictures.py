@@ -133,7 +133,7 @@ def test_large_pictures_are_made_smaller_and_then_turned(app: Flask, anna: Flask
     turn, turned = ImageOps.exif_transpose, []
     monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: turned.append(image.size) or turn(image))
     exif = Image.Exif()
-    exif[0x0112] = 6  # a phone that was held upright
+    exif[0x0112] = 6  # a phone held upright
     upload(anna, image("JPEG", (3200, 100), exif=exif), "wide.jpg")
     assert turned == [(1600, 50)]
     with Image.open(files(app)[0]) as kept:
@@ -146,7 +146,9 @@ def test_a_damaged_picture_is_refused(app: Flask, anna: FlaskClient) -> None:
     exif[0x010E] = "tea"
     whole = image("JPEG", exif=exif)
     assert upload(anna, whole, "whole.jpg").status_code == 302
-    damaged = whole.replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")  # The description is said to be the width.
+    damaged = whole.replace(
+        b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02"
+    )  # The tag of the description becomes that of the width.
     assert damaged != whole
     assert upload(anna, damaged, "damaged.jpg").status_code == 422
 
@@ -207,7 +209,9 @@ def test_a_new_picture_replaces_the_old_one_and_one_can_be_removed(app: Flask, a
 def test_a_picture_is_removed_when_its_word_cannot_be_saved(make, anna_id: int, monkeypatch) -> None:
     app = make(PROPAGATE_EXCEPTIONS=False)
     anna = log_in(app, "anna@example.com")
-    monkeypatch.setattr("wordbook.words.routes.Word.TEXTS", ())  # A word without texts breaks the database's rules.
+    monkeypatch.setattr(
+        "wordbook.words.routes.Word.TEXTS", ()
+    )  # A word without texts violates a constraint of the database.
     assert upload(anna, image(), "tea.png").status_code == 500
     assert files(app) == []
 

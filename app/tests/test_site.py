@@ -52,7 +52,7 @@ def pages(app: Flask, anna: FlaskClient) -> dict[str, str]:
 def test_no_page_refers_to_another_host(pages: dict[str, str], anna: FlaskClient) -> None:
     links = set()
     for path, text in pages.items():
-        # The only address with a host: the name of SVG's own vocabulary.
+        # The only URL with a host: the SVG namespace.
         assert "//" not in text.replace("http://www.w3.org/", ""), path
         for _, attributes in Elements(text).found:
             links |= {attributes[name].strip() for name in ("href", "src", "action") if attributes.get(name)}

@@ -54,7 +54,7 @@ def stroked(svg: str, colour: str) -> list[list[float]]:
 
 def test_the_length_of_a_bar_matches_its_figure() -> None:
     svg = chart.bars("Which <wins>?", "a second", ["one", "two"], [("a", [50, 100]), ("b", [0, 25])])
-    # Of each colour the first rows are bars, and the last one is its mark in the legend.
+    # The first rows of each colour are bars, the last one is its mark in the legend.
     widths = [max(xs) - min(xs) for colour in chart.COLOURS[:2] for path in filled(svg, colour)[:2]
               for xs in [figures(path)[0::2]]]  # fmt: skip
     assert [round(width / widths[2], 2) for width in widths] == [0.5, 0.0, 1.0, 0.25]

@@ -34,7 +34,7 @@ def test_an_experiment_runs_and_reports_every_row(name: str, tmp_path: Path) -> 
     module = importlib.import_module(f"laboratory.{name}")
     report = (tmp_path / "performance.md").read_text()
     assert [row for row in module.rows(quick=True) if not re.search(rf"(?m)^\| {re.escape(row)} +\|", report)] == []
-    # As many measurements as announced, each with a line at its end.
+    # The announced number of measurements, each with a final line.
     total = module.steps(quick=True)
     assert f"[{total}/{total}, " in done.stderr
     assert f"[{total + 1}/" not in done.stderr

@@ -39,7 +39,7 @@ class FaultyShop(BaseHTTPRequestHandler):
         if fault == "cuts off":
             return self.close()
         if fault == "retires":
-            # As a server that reloads: it closes after the response, without having announced it.
+            # Like a server that reloads: it closes after the response without announcing it.
             self.close_connection = True
         return None
 

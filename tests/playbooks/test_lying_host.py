@@ -23,7 +23,7 @@ ROW = {
 }  # fmt: skip
 WELL = {"changed": False, "sites": [ROW]}
 NONE: Mapping[str, str] = {}
-# Ansible's own setting, which other people's projects have.
+# A setting of Ansible that the project of an operator may have.
 INJECT = {"ANSIBLE_INJECT_FACT_VARS": "true"}
 
 
@@ -72,14 +72,14 @@ def lies(folder: Path) -> dict[str, Any]:
         "site_defaults": {"tls": {"mode": "provided", "certificate": str(vault), "key": str(vault)}},
         "preflight_config": {"hosts": {"liar": {"names": ["bank"], "sites": {}, "digests": {}}}, "chosen": "bank"},
     }
-    # Ansible's list of facts holds these two of each name as one, the later one; its variables hold both.
+    # Ansible's facts merge these two of each name, the later wins; its variables hold both.
     return {**told, **{f"ansible_{name}": 0 for name in told}}
 
 
 @pytest.mark.parametrize("settings", [NONE, INJECT], ids=["facts apart", "facts as variables"])
 def test_facts_of_a_host_never_override_variables_of_the_controller(hosts: Hosts, tmp_path: Path, settings: Mapping):
     told = lies(tmp_path)
-    # The first answer that only Ansible judges: a module of its own.
+    # The first answer that only Ansible checks: that of its own module.
     lie = {"changed": False, "stdout": "", "rc": 0, "ansible_facts": told}
     ours = {"host_inspect": INSPECTED, "host_apt_proxy": {"changed": False}}
     liar = hosts.add("liar", {**ours, "*": lie})
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_an_authority_is_neither_sent_nor_quoted(hosts: Hosts
     output = hosts.play("site.yml", check=False, host_ca_certificates=[str(vault)])
     assert f"host_ca_certificates: {vault} holds no certificate in PEM" in flat(output)
     assert VAULT.encode() not in liar.heard and VAULT not in output
-    # Of a file that holds more than certificates, these alone are sent.
+    # From a file with other content, only the certificates are sent.
     made = make("authority.test")
     both.write_text(f"{made.key}\n{VAULT}\n{made.pem}")
     output = hosts.play("site.yml", check=False, host_ca_certificates=[str(both)])

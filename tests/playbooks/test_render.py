@@ -84,7 +84,7 @@ def test_secrets_are_masked(build: Path) -> None:
 def test_supervisor_accepts_the_programs(build: Path, tmp_path: Path) -> None:
     for program in (build / "web1/etc/supervisor/conf.d").glob("*.conf"):
         config = tmp_path / "supervisord.conf"
-        # The folder for logs is the host's; the parser wants one that is there.
+        # The log folder exists on the host only, and the parser requires one.
         config.write_text("[supervisord]\n" + program.read_text().replace("/var/log/", f"{tmp_path}/"))
         (tmp_path / program.stem.rpartition("-")[0]).mkdir(exist_ok=True)
         done = subprocess.run([sys.executable, "-c", PARSE, config], capture_output=True, text=True)

@@ -6,7 +6,7 @@ import runpy
 import sys
 
 ensurepip.bootstrap()
-# As newer pips do by themselves: trust what the system trusts.
+# Newer versions of pip trust the system's certificates by default.
 bundle = "/etc/ssl/certs/ca-certificates.crt"
 trust = ["--cert", bundle] if os.path.exists(bundle) else []
 options = [option for option in sys.argv[1:] if option not in ("--no-setuptools", "--no-wheel")]

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from pathlib import Path
 
 USER, PASSWORD = "fetcher", "canary 4f7a@100%"
-# Not 127.0.0.1, which is reached without a proxy by default.
+# Not 127.0.0.1, for which no proxy is used by default.
 ORIGIN = "127.0.0.2"
 
 

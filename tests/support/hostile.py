@@ -9,7 +9,7 @@ FORGED = (
     "X-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7;proto=https;host=evil.test\r\nX-Request-ID: forged\r\n"
 )
 
-# What is to become a request of its own with whoever reads a shape otherwise; the shop app would store it.
+# A smuggled request: a server that parses the framing differently would pass it on, and the shop app store it.
 SMUGGLED = "POST /orders/smuggled HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n"
 LENGTH = f"Content-Length: {len(SMUGGLED) + 5}\r\n"
 SHAPES = {
@@ -92,6 +92,6 @@ def over_http2(name: str) -> dict[str, tuple[Headers, bytes, Headers]]:
         "a line that is too long": (instead(":path", "/" + "x" * 20_000), b"", ()),
         "a header that is too long": ([*get, ("x", "y" * 20_000)], b"", ()),
         "too many headers": ([*get, *((f"x{number}", "y" * 500) for number in range(100))], b"", ()),
-        # Two bytes each, since the second one: what unpacks to sixteen megabytes.
+        # Two bytes each from the second one on, which unpack to sixteen megabytes.
         "one header again and again": ([*get, *[("x", "y" * 4000)] * 4000], b"", ()),
     }

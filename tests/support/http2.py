@@ -11,7 +11,7 @@ from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, Stre
 from h2.exceptions import ProtocolError
 
 Headers = Sequence[tuple[str, str]]
-# Nothing is put right on its way out.
+# Requests are sent without normalization.
 AS_IT_IS = H2Configuration(
     client_side=True,
     header_encoding="latin-1",

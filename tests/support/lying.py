@@ -25,7 +25,7 @@ answers = json.loads((folder / "answers.json").read_text())
 print(json.dumps(answers.get(name, answers.get("*", {}))))
 """
 
-# What a host says of itself that is Debian 13.
+# The facts of a Debian 13 host.
 INSPECTED: dict[str, Any] = {
     "changed": False,
     "collisions": [],

@@ -269,7 +269,7 @@ def say(port: int, text: str, source: str = "127.0.0.1") -> str:
     """Exactly these bytes, from an address of loopback; the complete response until nginx closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as peer:
         answer = b""
-        # What nginx gives no answer, it resets; perhaps before it has heard all.
+        # nginx resets connections without a response, perhaps before it has read everything.
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             peer.sendall(text.encode("utf-8", "surrogateescape"))
             while piece := peer.recv(65536):
@@ -334,7 +334,7 @@ def talk(
 
 def private_nginx() -> Iterator[Rig]:
     """A private nginx, ended with the test; for a fixture."""
-    # Not pytest's tmp_path: its workers run as www-data, and any pytest that starts closes that to all but root.
+    # Not pytest's tmp_path: nginx's workers run as www-data, and pytest makes that folder private to root.
     folder = Path(tempfile.mkdtemp(prefix="nginx", dir="/tmp"))
     folder.chmod(0o755)
     made = Rig(folder)

@@ -13,7 +13,7 @@ from supervised import Host
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import deployment
 
-# Books what is sent, by its name, and says by which server it came.
+# Stores each request by its name, and responds with the server that it came through.
 APP = """
 import os
 def app(environ, start):

@@ -31,7 +31,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import control_groups, program
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
-# The distribution's where it is installed, as on a host; else the tests' own.
+# The distribution's if it is installed, as on a host; otherwise that of the tests.
 DISTRIBUTION = shutil.which("supervisord", path="/usr/bin")
 SUPERVISORD = DISTRIBUTION or shutil.which("supervisord", path=str(Path(sys.executable).parent))
 USER, GROUP = "nobody", "nogroup"
@@ -54,7 +54,7 @@ def app(environ, start_response):
 """
 
 
-# For a test that is to hold with either server.
+# For a test with either server.
 each_server = pytest.mark.parametrize("bare_host", ["gunicorn", "uwsgi"], indirect=True)
 
 
@@ -118,7 +118,7 @@ def eventually(what: Callable[[], object], patience: float = 30) -> object:
 
 def end(supervisord: subprocess.Popen) -> None:
     """Kill a supervisord and all its programs at once: an orderly stop takes seconds for each."""
-    supervisord.send_signal(signal.SIGSTOP)  # it starts nothing while its programs are looked up
+    supervisord.send_signal(signal.SIGSTOP)  # it starts nothing during the search for its programs
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             # The command's name, field 2, stands in brackets and may hold anything; the parent is the 2nd after it.
@@ -153,7 +153,7 @@ class Host:
         for name in ("run", "conf.d", "log/shop", "registry", "etc", "bin", "srv/shop/releases", "srv/shop/slots"):
             (folder / name).mkdir(parents=True)
         self.install("launcher")
-        # By hand nobody waits for supervisor's `startsecs`. Nor does it make groups beside the test's own.
+        # Started by hand, it does not wait for supervisor's `startsecs`, nor create control groups.
         self.by_hand = self.install(
             "launcher-by-hand",
             "from {engine}.launcher import messages",
@@ -330,7 +330,7 @@ def library(able: None) -> Iterator[Path]:
     uwsgi = Path(pyuwsgi.__file__)
     shutil.copy(uwsgi, folder)
     shutil.copytree(uwsgi.with_name("pyuwsgi.libs"), folder / "pyuwsgi.libs")
-    # Compiled, as a build leaves it: a server could not write here, and would compile it all at each start.
+    # With bytecode, as after a build: a server cannot write here and would compile everything at each start.
     subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", folder], check=True)
     yield folder
     shutil.rmtree(folder)
@@ -339,7 +339,7 @@ def library(able: None) -> Iterator[Path]:
 @contextlib.contextmanager
 def made_host(monkeypatch: pytest.MonkeyPatch, library: Path, server: str = "gunicorn") -> Iterator[Host]:
     """A host without a running supervisord, which the collection's modules use as their own."""
-    # Not pytest's tmp_path: that is root's alone, and a unix socket's path may have 107 bytes.
+    # Not pytest's tmp_path: only root can enter it, and a unix socket's path is limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="host", dir="/tmp"))
     folder.chmod(0o755)
     host = Host(folder, library, server)
@@ -381,13 +381,13 @@ def host(bare_host: Host) -> Host:
     return bare_host
 
 
-# As a launcher starts it: the slot's socket and a listener, bound beforehand.
+# As the launcher starts it: with the slot's socket and a listener already bound.
 START = """
 import os, sys
 one, two = map(int, sys.argv[1:3])
 for number, each in enumerate([os.dup(one), os.dup(two)], 3):
     os.dup2(each, number)
-    os.set_inheritable(number, True)  # where it was that number already
+    os.set_inheritable(number, True)  # if it already had that number
 os.environ |= {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid())}
 os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *sys.argv[3:]])
 """

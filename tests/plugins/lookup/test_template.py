@@ -17,7 +17,7 @@ def layered(plugin):
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar, trust_as_template
 
-    # Values that a page would bring: only those are templates.
+    # Values of a site config: only those are templates.
     page = {
         "server_names": ["a.example", trust_as_template("{{ site_name }}.example")],
         "user": trust_as_template("{{ site_name }}"),

@@ -75,7 +75,7 @@ def test_the_next_run_completes_one_interrupted_before_the_systems_bundle(host: 
 def test_a_renewed_authority_replaces_the_old_one(host: Host, authority):
     host.own.mkdir()
     (host.own / "ours.crt").write_text("old")
-    host.bundle.write_text(authority)  # from elsewhere
+    host.bundle.write_text(authority)  # added by another program
     assert host.trust(ours=authority)["added"] == ["ours"]
     assert (host.own / "ours.crt").read_text() == authority
 

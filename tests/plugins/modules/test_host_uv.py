@@ -27,7 +27,7 @@ class Host:
         self.module, self.library, self.index = module, folder / "lib", folder / "simple/uv"
         self.index.mkdir(parents=True)
         monkeypatch.setattr(module, "LIBRARY", self.library)
-        # Nobody else gets to a test's folder.
+        # Other users cannot enter a test's folder.
         monkeypatch.setattr(module, "ACCOUNT", "")
 
     def publish(self, version: str) -> str:

@@ -56,7 +56,7 @@ class Host:
     def main(self, extra: str = "") -> dict[str, str]:
         return {
             str(self.rig.conf / "nginx.conf"): MADE
-            # As whom all of them run: nginx gives /var/lib/nginx/body to its user whenever it starts.
+            # The user of all of them: nginx changes the owner of /var/lib/nginx/body at each start.
             + f"user www-data;\npid {self.places.pid_file};\nerror_log {self.rig.log};\n"
             + "worker_processes 1;\nevents {}\n"
             + f"http {{ access_log off; include {self.rig.conf}/mime.types; include {self.rig.conf}/sites-enabled/*;\n"
@@ -189,7 +189,7 @@ def test_the_next_run_loads_the_certificate_of_one_killed_before_the_reload(host
     assert encrypted.served() == first, "nginx is not told yet, and whoever did it may be gone"
     done = host.ensure(**encrypted.site)
     assert done["changed"] and done["reloaded"] and not done["paths"]
-    # An old worker may still take a connection on its way out.
+    # An old worker may still accept a connection while it shuts down.
     wait_for(lambda: encrypted.served() == second)
     assert not host.ensure(**encrypted.site)["changed"]
 

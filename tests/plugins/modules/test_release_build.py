@@ -462,7 +462,7 @@ def run_action(monkeypatch, tmp_path: Path, args: dict, answers: list[dict], che
     """Run the action plugin with a host that gives the ``answers``; returns the result, the calls and the payloads."""
     calls, payloads = [], []
     plugin = object.__new__(action.ActionModule)
-    plugin._loader = None  # nothing was given with -e
+    plugin._loader = None  # no variables by -e
     plugin._task, plugin._connection = FakeTask(args, check_mode), FakeConnection()
     monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
     monkeypatch.setattr(action.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
@@ -597,7 +597,7 @@ def test_a_source_unpacks_unchanged(source: Path, tmp_path: Path) -> None:
     [("app/../../evil", tarfile.REGTYPE, b"x")],
     [("app/out", tarfile.SYMTYPE, b"/etc"), ("app/out/evil", tarfile.REGTYPE, b"x")],
     [("app/out", tarfile.SYMTYPE, b"../..")],
-    # Harmless to a reader of names, but `x/s` is `app/`, so that `l` is two folders above it.
+    # The names look harmless, but `x/s` is `app/`, so that `l` is two folders above it.
     [("app/x", tarfile.DIRTYPE, b""), ("app/x/s", tarfile.SYMTYPE, b".."), ("app/l", tarfile.SYMTYPE, b"x/s/../..")],
     [("app/x", tarfile.DIRTYPE, b""), ("app/x/s", tarfile.SYMTYPE, b".."), ("app/l", tarfile.SYMTYPE, b"x/s/../.."),
      ("app/l/evil", tarfile.REGTYPE, b"x")],
@@ -699,7 +699,7 @@ def test_a_release_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatc
     assert error.value.filename == str(tmp_path)
 
 
-# What is needed
+# The decision to build
 
 
 @pytest.fixture
@@ -980,7 +980,7 @@ def test_a_release_is_built_checked_and_then_up_to_date(
     assert (result["changed"], result["release"], result["slot"]) == (True, "20261121T031500Z-cccccccc", "blue")
     assert "canary" not in json.dumps(result)
     release = site.release(result["release"])
-    # In the second line where the path is too long for a first one, as a test's may be.
+    # In the second line if the path is too long for the first one, as in a test.
     first_lines = "".join((release / "venv/bin" / server).read_text().splitlines()[:2])
     assert f"{release}/venv/bin/python" in first_lines
     assert list((release / "app/shop").rglob("code.*.pyc")), "compiled before the first start"
@@ -1052,7 +1052,7 @@ def test_bytecode_is_reused_for_identical_files(site: paths.Layout, source: Path
     assert not after["other"].samefile(before / after["other"].name)
     assert not fingerprint.damage(live), "the live release is what it was"
 
-    with (before / after["flask"].name).open("ab") as edited:  # its head still fits the source
+    with (before / after["flask"].name).open("ab") as edited:  # its header still matches the source
         edited.write(b"edited on the host")
     mended = compiled("C")
     assert not mended["flask"].samefile(before / mended["flask"].name), "nothing is taken from a changed release"
@@ -1073,7 +1073,7 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
     server_lock = (project / "roles/server/files/gunicorn.txt").read_bytes()
     (source / "requirements.txt").write_text("--index-url http://127.0.0.1:9/simple\n", encoding="utf-8")
     python = Path(os.path.realpath(sys.executable))
-    # A cache that has nothing, and an index and a proxy that nobody answers at.
+    # An empty cache, and an unreachable index and proxy.
     tools = uv.Toolbox(uv_program, tmp_path / "cache", python, "http://127.0.0.1:9/simple", "http://127.0.0.1:9")
     asked = params(site, None, packages="wheelhouse")
     target = ensure_release(asked, check_mode=False, tools=tools)["target"]

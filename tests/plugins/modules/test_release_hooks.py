@@ -102,7 +102,7 @@ def test_pending_hooks_of_an_interrupted_run_are_recorded_until_they_have_run(ho
     assert choose() == {"needed": False, "after_live": True}, "a restart in between loses it not"
     assert "failed with exit code 1" in hooks(["false"])["msg"]
     assert choose() == {"needed": False, "after_live": False}, "it was told; once is enough"
-    # One that never went live owes nothing.
+    # A release that never went live has no pending hooks.
     deployment.start(host.site, host.release("r2"), after_live=True)
     deployment.abort(host.site)
     deployment.switch(host.site, deployment.start(host.site, "r2")["slot"], "r2", drain=0)

@@ -230,7 +230,7 @@ def test_a_broken_file_of_another_site_is_named(host: Host, monkeypatch: pytest.
     neighbour = host.folder / "conf.d/blog.conf"
     neighbour.write_text("[program:blog]\nnumprocs = many\n")
     (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 60\n")
-    # Seen before anything is placed, not only by the reread.
+    # Detected before any file is installed, not only by the reread.
     with (
         monkeypatch.context() as patch,
         pytest.raises(deployment.StepError, match=r"cannot read this one: \S+/blog.conf: ") as caught,
@@ -239,7 +239,7 @@ def test_a_broken_file_of_another_site_is_named(host: Host, monkeypatch: pytest.
         deployment.start(host.site, host.release("r2"))
     assert "mail.conf" not in str(caught.value)
     at_rest(host, "r1")
-    # It must not keep a deploy from ending, either.
+    # It must not block a deploy, either.
     neighbour.unlink()
     slot = deployment.start(host.site, "r2")["slot"]
     neighbour.write_text("this is no ini file\n")
@@ -317,7 +317,7 @@ def test_clients_of_a_port_reach_only_the_live_release(host: Host) -> None:
 
     def asked() -> set[str]:
         found = set()
-        for _ in range(30):  # each a connection of its own: shared out, half would be the other slot's
+        for _ in range(30):  # one connection each: if both slots listened, half would reach the other one
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
             connection.request("GET", "/")
             found.add(json.loads(connection.getresponse().read())["release"])
@@ -387,7 +387,7 @@ time.sleep(600)
 @contextlib.contextmanager
 def squatter(host: Host, port: int, way: str = "listening") -> Iterator[subprocess.Popen]:
     """Code of the site `blog` that takes another site's port as soon as possible."""
-    account = pwd.getpwnam("games")  # stands in for its user
+    account = pwd.getpwnam("games")  # used as its user
     (host.folder / "registry/blog.json").write_text(json.dumps({"name": "blog", "root": "/srv/blog", "user": "games"}))
     command = ["/usr/bin/python3", "-c", SQUAT, str(port), way]
     with subprocess.Popen(command, user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd="/",
@@ -414,7 +414,7 @@ def test_a_site_gets_no_port_of_another_site(host: Host) -> None:
         assert not ports._strange([f"127.0.0.1:{port}"])
 
 
-# How code of a site may hold a port: a listener, one at IPv4's address in IPv6's clothes, no listener at all.
+# How code of a site can hold a port: a listener, an IPv4-mapped IPv6 listener, a bound socket that does not listen.
 WAYS = ("listening", "mapped", "bound", "connected")
 
 
@@ -481,7 +481,7 @@ def test_a_new_port_of_another_site_is_refused_with_its_name(host: Host) -> None
     at_rest(host, "r1")
 
 
-# A helper that a release starts and forgets; every second one does not heed SIGTERM.
+# Background processes of a release; every second one ignores SIGTERM.
 HELPERS = """
 import subprocess, sys
 helpers = [subprocess.Popen(["sh", "-c", trap + "echo on; while :; do sleep 0.1; done"], stdout=subprocess.PIPE)
@@ -680,7 +680,7 @@ def test_one_status_covers_all_sites_and_checks_them_in_parallel(
     both = threading.Barrier(2, timeout=60)
 
     def asked(site: paths.Layout, timeout: float) -> dict:
-        both.wait()  # breaks unless the other one is asked meanwhile
+        both.wait()  # fails unless the other one is checked meanwhile
         return {"site": site.name, "root": str(site.root), "timeout": timeout}
 
     monkeypatch.setattr(module, "status", asked)

@@ -443,7 +443,7 @@ def test_a_proxy_only_site_has_no_user_and_no_releases(empty_host: Host, account
     assert json.loads(site.record.read_text()) == {"name": "shop", "front": ELSEWHERE}
     assert not (site.config / "environment").is_symlink()
 
-    # And so it goes: nothing that bears the site's name by chance goes along.
+    # Removal leaves everything that has the site's name by chance.
     removal = Removal("shop", accounts.run, purge=True)
     assert removal.remove()
     assert accounts.commands == []

@@ -88,7 +88,7 @@ class Host:
 
 @pytest.fixture
 def host(plugin) -> Iterator[Host]:
-    folder = Path(tempfile.mkdtemp(prefix="supervisor", dir="/tmp"))  # a unix socket's path may have 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="supervisor", dir="/tmp"))  # a unix socket's path is limited to 107 bytes
     (folder / "etc").mkdir()
     made = Host(folder, plugin("plugins/modules/supervisor_config.py"))
     yield made
@@ -285,7 +285,7 @@ def test_a_drop_in_is_installed_and_systemd_reloaded_until_it_has_read_it(host: 
     assert host.ensure(check_mode=True, **drop_in)["changed"] and not read
     assert host.ensure(**drop_in)["changed"] and read == [True] and path.exists()
     assert not host.ensure(**drop_in)["changed"]
-    read.clear()  # a run that was killed before systemd was told
+    read.clear()  # a run that was killed before the reload of systemd
     assert host.ensure(check_mode=True, **drop_in)["changed"] and not read
     assert host.ensure(**drop_in)["changed"] and read == [True]
 

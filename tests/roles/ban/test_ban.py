@@ -32,8 +32,8 @@ from project import PROJECT
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
 from ansible_collections.wsgi.sites.plugins.module_utils.system.kernel import nginx_version
 
-# Stands in for fail2ban, which is on no controller: it notes what it is asked, and refuses a file that says so. The
-# real one is in the scenario `neighbours`.
+# A stand-in for fail2ban: it records its commands, and refuses a file that says so. The
+# scenario `neighbours` uses the real one.
 CLIENT = """#!/bin/sh
 echo "$3" >> {folder}/asked
 grep -rl nonsense "$2" | sed 's/$/ is nonsense/' | grep . && exit 255
@@ -100,7 +100,7 @@ def judged(rig: Rig, log: Path, lines: int) -> None:
     text = files(ban={"failures": 5})["/etc/fail2ban/filter.d/sites.conf"]
     pattern = re.search(r"^failregex = (.*)$", text, re.MULTILINE)
     assert pattern, "the filter has one"
-    # fail2ban cuts the date out of the line first.
+    # fail2ban removes the date from the line first.
     rest = [line.partition(" ")[2] for line in log.read_text().splitlines()]
     assert sum(bool(re.search(pattern[1].replace("<ADDR>", "[0-9.]+"), line)) for line in rest) == lines
     judge = shutil.which("fail2ban-regex")
@@ -157,7 +157,7 @@ def test_responses_of_the_app_count_only_with_count_answers(rig: Rig) -> None:
     logs = {name: rig.folder / f"var/log/{name}/refused.log" for name in pages}
     wait_for(lambda: logs["strict"].read_text().count("\n") == len(statuses) + 3)
     judged(rig, logs["strict"], len(statuses) + 3)
-    # Of the last request nginx has not read the path: it counts for the site that has the name.
+    # nginx has not read the path of the last request: it counts for the site with the name.
     assert [line.split()[2] for line in logs["quiet"].read_text().splitlines()] == ["404", "400"]
     judged(rig, logs["quiet"], 2)
     assert logs["below"].read_text() == ""
@@ -204,7 +204,7 @@ def place(tmp_path: Path, plugin) -> Place:
 def running(place: Place):
     """A place with a running server."""
     with subprocess.Popen(["bash", "-c", "exec -a fail2ban-server sleep infinity"]) as server:
-        # Not before: its shell's own words name it, too.
+        # Not before: the command line of its shell contains the name, too.
         wait_for(lambda: Path(f"/proc/{server.pid}/cmdline").read_bytes().startswith(b"fail2ban-server"))
         (place.folder / "pid").write_text(f"{server.pid}\n")
         yield place

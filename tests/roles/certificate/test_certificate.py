@@ -148,7 +148,7 @@ def test_a_new_certificate_is_made_when_the_pair_is_missing_damaged_or_mismatche
 
 # --- The role's own tasks, with the collection's modules ------------------------------------------------------------
 
-# The site's name is one that no other worker of the tests has.
+# The site's name is unique among the test workers.
 SITE = f"tls_test_{os.getpid()}"
 PLAY = f"""
 - hosts: all

@@ -48,7 +48,7 @@ class Taken(threading.Thread):
             except OSError:
                 return
             with peer, peer.makefile("rb") as stream:
-                # Of the uwsgi protocol, a head of four bytes says how long the rest is.
+                # The uwsgi protocol has a header of four bytes with the length of the rest.
                 head = stream.peek(4)[:4]
                 of_uwsgi = head[:1] == b"\0"
                 request = stream.read(4 + int.from_bytes(head[1:3], "little")) if of_uwsgi else whole_request(stream)
@@ -77,7 +77,7 @@ def started(rig: Rig) -> Iterator[tuple[int, dict[str, Taken]]]:
         root = rig.site(name)
         (root / "releases/two/app/static/of.txt").write_text(f"a file of {name}")
         apps[name] = Taken(root / "slots/blue/sock", name)
-    # Of a release that speaks the uwsgi protocol.
+    # A release that uses the uwsgi protocol.
     (rig.folder / "srv/quick/releases/two/uwsgi.ini").touch()
     apps["uwsgi"] = Taken(rig.folder / "srv/quick/slots/blue/uwsgi.sock", "quick")
     for app in apps.values():

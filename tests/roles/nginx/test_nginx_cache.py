@@ -38,7 +38,7 @@ SITES: dict[str, dict[str, Any]] = {
     "town": LONG,
     "blog": {**LONG, "server_names": ["town.test"], "path": "/blog"},
 }
-# What an app may say of an answer, by path.
+# Response headers of the app, by path.
 HEADERS = {
     "/cookie": "Set-Cookie: session=anna",
     "/private": "Cache-Control: private, max-age=600",
@@ -169,7 +169,7 @@ def until(what: Callable[[], Any], cache: str) -> Any:
     return wait_for(lambda: found if (found := what())[1] == cache else None)
 
 
-# --- A crowd -------------------------------------------------------------------------------------------------------
+# --- Simultaneous clients ------------------------------------------------------------------------------------------
 
 
 def crowd(host: Host, path: str, size: int = 50) -> list[tuple[int, str, str]]:
@@ -207,7 +207,7 @@ def test_an_uncacheable_page_is_fetched_for_each_of_many_clients(host: Host):
     assert len({body for _, _, body in answers}) == 4
 
 
-# --- For whom ------------------------------------------------------------------------------------------------------
+# --- Clients -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_cached_pages_of_restricted_paths_reach_no_other_client(host: Host):
     assert first[:2] == (200, "BYPASS") and host.ask("closed", "/anna/page", ANNA)[2] != first[2]
     for headers in ("", "Authorization: Basic YW5uYTp3cm9uZw==\r\n"):
         assert host.ask("closed", "/anna/page", headers)[0] == 401
-    # Nor by another way of writing the address.
+    # Nor by another spelling of the path.
     for path in ("/%61nna/page", "//anna/page", "/x/../anna/page", "/anna//page"):
         assert host.ask("closed", path)[0] == (400 if ".." in path else 401)
 
@@ -265,7 +265,7 @@ def test_stale_responses_are_for_anonymous_clients_only(own: Host):
     assert own.ask("closed", "/page", source=OTHER)[0] == 403
 
 
-# --- Of what -------------------------------------------------------------------------------------------------------
+# --- Cacheable responses -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", UNKEPT)
@@ -307,7 +307,7 @@ def test_a_single_path_can_be_cached(host: Host):
     assert [host.ask("partly", "/x")[1] for _ in range(2)] == ["", ""]
 
 
-# --- Apart ---------------------------------------------------------------------------------------------------------
+# --- Separation ----------------------------------------------------------------------------------------------------
 
 
 def test_each_address_is_cached_separately(host: Host):
@@ -333,7 +333,7 @@ def test_no_request_gets_the_cached_response_of_another(host: Host):
         kept[site] = host.ask(site, path)[2]
         assert host.ask(site, path) == (200, "HIT", kept[site])
     before = host.heard("shop"), host.heard("town")
-    # The request line chooses the site, also for the cache, and the app hears of the same name.
+    # The request line selects the site, also for the cache, and the app gets the same name.
     assert host.ask("", f"http://town.test{path}", host="shop.test")[1:] == ("HIT", kept["town"])
     assert (host.heard("shop"), host.heard("town")) == before
     assert host.ask("", f"http://town.test{path}", host="shop.test:99")[1] == "MISS"
@@ -381,7 +381,7 @@ def test_after_a_switch_no_cached_response_of_the_old_release_is_shown(own: Host
     assert own.ask("quick", "/page")[2] == old[2], "and after a way back, its own again"
 
 
-# --- While it fails ------------------------------------------------------------------------------------------------
+# --- Stale responses -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["killed", "broken"])
@@ -415,7 +415,7 @@ def test_stale_responses_are_updated_in_the_background(own: Host):
         answer = connection.getresponse()
         return answer.status, answer.headers["X-Cache"], answer.read().decode()
 
-    # One client's request fetches it in the background; all others see that somebody does.
+    # One client's request fetches it in the background; all others get the status UPDATING.
     assert until(promptly, "STALE")[2] == first[2]
     assert [promptly() for _ in range(5)] == [(200, "UPDATING", first[2])] * 5
     wait_for(lambda: own.heard("quick") > 1)

@@ -301,7 +301,7 @@ def test_a_site_below_a_path_has_error_pages_of_its_own(sites: Sites):
     assert is_page(sites.ask("town", "/static/none.css"), 404)
 
 
-# --- Shut ----------------------------------------------------------------------------------------------------------
+# --- Maintenance ---------------------------------------------------------------------------------------------------
 
 EVERYWHERE = ["/", "/any?x=y", "/static/style.css", "/static/none", "/media/photo.svg", "/old", "/closed/", "/known/"]
 

@@ -64,7 +64,7 @@ def shop(rig: Rig) -> int:
                 Packing(static.parents[1], ways, os.getgid()).run(["app/static"])
         (root / "shared/media/list.txt").write_text(CSS)
         (root / "shared/media/list.txt.gz").write_bytes(gzip.compress(b"uploaded by somebody"))
-    # What was packed can be told from what nginx packs itself.
+    # Precompressed files differ from those that nginx compresses itself.
     packed = rig.folder / "srv/plain/releases/two/app/static/style.css.gz"
     packed.write_bytes(gzip.compress(b"not asked for"))
     rig.lay(files, links)
@@ -122,7 +122,7 @@ def test_a_range_is_of_the_encoding_that_the_response_names(shop: int):
     assert (status, body, headers["Content-Encoding"]) == (206, whole[5:15], None)
     packed = get(shop, "/static/style.css", GZIP)[2]
     status, headers, body = get(shop, "/static/style.css", f"{GZIP}Range: bytes=5-14\r\n")
-    # Either is right; a part of one that is called a part of the other is not.
+    # Either encoding is correct; a part of one declared as the other is not.
     assert headers["Content-Encoding"] == "gzip"
     assert (status, body) in ((206, packed[5:15]), (200, packed))
 

@@ -39,7 +39,7 @@ pytestmark = needs_nginx
 BALANCER, CLIENT, OTHER = "127.0.0.9", "127.0.0.1", "127.0.0.2"
 APR1 = "$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0"
 BEN = "Authorization: Basic YmVuOnNlY3JldA==\r\n"
-# Besides plain http: what speaks HTTP/2.
+# A listener for HTTP/2 beside plain HTTP.
 HTTPS = {"mode": "provided", "redirect": False}
 SITES: dict[str, dict[str, Any]] = {
     "shop": {
@@ -58,7 +58,7 @@ SITES: dict[str, dict[str, Any]] = {
         "locations": {
             "/open/": {"allow": [], "deny": [], "basic_auth": {}},
             "/ben/": {"basic_auth": {"ben": APR1}},
-            # A colon is a sign of nginx's own: neither shares its passwords with the other.
+            # A colon is special to nginx: neither site shares its passwords with the other.
             "/a/b": {"basic_auth": {"anna": HASH}},
             "/a:b": {"basic_auth": {"ben": APR1}, "limits": {"requests": "100r/s", "connections": 9}},
             "/static/": {"basic_auth": {}, "allow": []},
@@ -222,7 +222,7 @@ def test_many_sites_with_the_longest_names_fit_into_the_hash_tables():
         assert rig.test() == ""
 
 
-# --- Who the client is ---------------------------------------------------------------------------------------------
+# --- The client's address ------------------------------------------------------------------------------------------
 
 VERSIONS = ["1.0", "1.1", "2"]
 
@@ -327,7 +327,7 @@ class TestProxyProtocol:
         assert self.ask(port, self.LINE, BALANCER, "other.test") == ""
 
 
-# --- Who may come --------------------------------------------------------------------------------------------------
+# --- Access --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ class TestProxyProtocol:
         ("/media/photo.svg", CLIENT, "", 401),
         ("/media/photo.svg", CLIENT, ANNA, 200),
         ("/media/photo.svg", OTHER, ANNA, 403),
-        # What a path says, it says instead of the site; what it does not say stays.
+        # A key of a path replaces that of the site; the other keys are inherited.
         ("/open/x", OTHER, "", 200),
         ("/ben/", CLIENT, BEN, 200),
         ("/ben/", CLIENT, ANNA, 401),
@@ -405,7 +405,7 @@ def test_a_wildcard_matches_only_characters_of_host_names(host: Host, sign: str)
     assert ask(host.port, "/", f"evil.test{sign}.starred.test") == "" and len(host.apps["starred"].heard) == before
 
 
-# --- How often -----------------------------------------------------------------------------------------------------
+# --- Limits --------------------------------------------------------------------------------------------------------
 
 
 def test_clients_that_exceed_the_rate_get_429_and_others_do_not(host: Host):
@@ -617,7 +617,7 @@ def test_clients_cannot_forge_log_lines(host: Host):
         assert "\\x22" in line and "\\x5C" in line and "\x1b" not in line and line.isascii()
 
 
-# --- Requests that are none ----------------------------------------------------------------------------------------
+# --- Invalid requests ----------------------------------------------------------------------------------------------
 
 MANY = "".join(f"X{number}: {'y' * 500}\r\n" for number in range(100))
 
@@ -728,7 +728,7 @@ def test_password_hashes_are_in_no_file_that_others_read():
 
 HEAD = "GET /{} HTTP/1.1\r\nHost: shop.test\r\n"
 SLOW = {
-    # Never to the end of the head; of the body; or of the answer.
+    # Incomplete header; incomplete body; unread response.
     "head": (HEAD.format("slow-head"), "X: y\r\n"),
     "body": ("POST /slow-body HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n", "x"),
     "read": (HEAD.format("static/large") + "Connection: close\r\n\r\n", ""),
@@ -760,7 +760,7 @@ def closed(peer: socket.socket, drip: str) -> bool:
         if drip:
             peer.send(drip.encode())
             return bool(select([peer], [], [], 0)[0]) and peer.recv(65536) == b""
-        # Who reads nothing still hears of a reset.
+        # A client that reads nothing still gets a reset.
         return bool(peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) or tcp_state(peer) != ESTABLISHED
     except (ConnectionResetError, BrokenPipeError):
         return True
@@ -791,12 +791,12 @@ def test_slow_clients_do_not_block_others(patient: tuple[Rig, int, App], kind: s
             assert ask(port, "/", "shop.test").startswith("HTTP/1.1 200")
             assert ask(port, "/static/style.css", "shop.test").startswith("HTTP/1.1 200")
         if kind != "head":
-            # The body and the answer may come as slowly as they like, but only so many at a time.
+            # Body and response may be arbitrarily slow, but the number of connections is limited.
             refused = [peer for peer in slow if select([peer], [], [], 0)[0] and b" 429 " in peer.recv(200, MSG_PEEK)]
             assert len(refused) == 180
         assert not [head for head in app.heard[before:] if b"/slow" in head], "the app is not held up at all"
         if kind != "body":
-            # A head has a time for all of it, and who takes nothing of an answer is given up.
+            # The whole header has a timeout, and a client that reads no response is disconnected.
             for peer in slow:
                 wait_for(functools.partial(closed, peer, drip))
     assert ask(port, "/", "shop.test", source=OTHER).startswith("HTTP/1.1 200")

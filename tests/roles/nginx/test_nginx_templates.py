@@ -213,7 +213,7 @@ class TestServing:
         answer = ask(shop, f"/static/{name}?v=1")
         assert answer.startswith("HTTP/1.1 200") and answer.endswith(f"old {name.replace('%2e', '.')}")
         assert re.search(r"Content-Type: (application/javascript|text/css); charset=utf-8", answer)
-        # Like any other static file.
+        # Like every other static file.
         assert "X-Content-Type-Options: nosniff" in answer
         assert len(re.findall(r"X-Request-ID: \w{32}", answer)) == 1
 
@@ -247,7 +247,7 @@ class TestServing:
         for number in range(4000):
             (root / "next").symlink_to(f"slots/{('green', 'blue')[number % 2]}")
             connection.request("GET", "/static/app.1a2b3c4d.js", headers={"Host": "shop.example.com"})
-            # Each time at another moment; nginx is done within less than the longest.
+            # A different moment each time; nginx finishes within less than the longest.
             moment = time.perf_counter() + number % 100 * 2e-6
             while time.perf_counter() < moment:
                 pass
@@ -281,7 +281,7 @@ class TestServing:
             "X-Original-URL", "Remote-User", "SCRIPT_NAME", "X_Forwarded_For", "X-Client-IP",
         ]  # fmt: skip
         answer = ask(shop, "/whoami", headers="".join(f"{name}: forged\r\n" for name in forged))
-        # What the client says of its way is passed on once, under a name that nothing believes.
+        # The client's own header is passed on once, under a name that no app trusts.
         assert answer.count("forged") == answer.count("\r\nX-Client-Forwarded-For: forged\r\n") == 1
         for line in (
             "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "X-Forwarded-Proto: http",

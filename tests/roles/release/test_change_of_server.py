@@ -46,7 +46,7 @@ def test_an_upload_that_outlasts_the_change_arrives_once(host: Host, rig: Rig) -
         with socket.create_connection(("127.0.0.1", shop.port), timeout=30) as peer:
             head = "Host: shop.example.com\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"
             peer.sendall(f"POST /to-{server} HTTP/1.1\r\n{head}ab".encode())
-            ask(shop.port)  # nginx has decided on the other by now, since it has answered a later one
+            ask(shop.port)  # nginx has decided on the other one by now, since a later one has a response
             shop.deploy(server)
             peer.sendall(b"cd")
             answer = b"".join(iter(lambda peer=peer: peer.recv(65536), b"")).decode()

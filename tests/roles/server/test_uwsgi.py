@@ -52,7 +52,7 @@ class shop:
     app = staticmethod(app)
 nothing = 3
 """
-# As the launcher starts it: sockets bound beforehand, from 3 on.
+# As the launcher starts it: with bound sockets from descriptor 3 on.
 START = """
 import os, sys
 handles = [os.dup(int(each)) for each in sys.argv[1].split(",")]
@@ -86,7 +86,7 @@ class Server:
 
     def __init__(self, folder: Path, workers: int = 2, threads: int = 2, first: int = 1, **keys: Any) -> None:
         self.folder = folder
-        # In a slot, or all in one folder.
+        # In a slot, or everything in one folder.
         release = folder / "release" if (folder / "release").exists() else folder
         self.app = release / "app"
         lay(release, **keys)
@@ -339,7 +339,7 @@ class TestBehindNginx:
         with running(root / "slots/blue"), socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
             head = "Host: shop.example.com\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"
             peer.sendall(f"POST /up HTTP/1.1\r\n{head}ab".encode())
-            # It has decided by now: a whole request that came later is answered.
+            # It has decided by now, since a complete later request has a response.
             assert "HTTPS" not in self.seen(ask(port, "/other"))
             (root / "live.new").symlink_to("slots/green")
             os.replace(root / "live.new", root / "live")
@@ -395,7 +395,7 @@ def test_uwsgi_starts_with_the_given_number_of_workers(folder: Path) -> None:
 
 
 def test_workers_are_added_under_load_and_removed_afterwards(folder: Path) -> None:
-    # One that waits behind another for the next connection is deaf until a request comes, or this is over.
+    # A worker that waits behind another one for a connection ignores signals until a request arrives or this ends.
     with running(folder, workers=3, threads=1, workers_min=1, graceful_timeout=3) as server:
         server.get()
         assert server.log.read_text().count("spawned uWSGI worker") == 1

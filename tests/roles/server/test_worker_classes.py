@@ -24,7 +24,7 @@ from supervised import START, eventually, server_files, worker_settings
 
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
 
-# As a site would write it: it knows nothing of worker classes, and imports its drivers at its top.
+# A typical app: it is independent of worker classes and imports its drivers at the top.
 APP = """
 import json, os, socket, sys, threading
 import psycopg, pymysql
@@ -106,7 +106,7 @@ def all_of(port: int, database: SlowDatabase, page: str, clients: int, at_once: 
     return [json.loads(answer.partition("\r\n\r\n")[2]) for answer in answers]
 
 
-# How many of nine are at work at once, and in how many processes and threads all nine have been.
+# How many of nine requests run at once, and how many processes and threads served all nine.
 CLASSES = {
     "sync": ({"worker_class": "sync", "workers": 3, "threads": 9}, 3, 3, 3),
     "gthread": ({"worker_class": "gthread", "workers": 1, "threads": 3}, 3, 1, 3),
@@ -125,7 +125,7 @@ def test_each_worker_class_runs_the_expected_number_of_requests_at_once(
         answers = all_of(port, database, "/plain", 9, at_once)
     assert database.most == at_once
     assert len({answer["pid"] for answer in answers}) == processes
-    if name != "gevent":  # a thread there is a greenlet, whose number the next one may get
+    if name != "gevent":  # a thread there is a greenlet, whose number can be reused
         assert len({(answer["pid"], answer["thread"]) for answer in answers}) == threads
     module = {"gevent": "ggevent", "tornado": "gtornado"}.get(name, name)
     assert all(answer["class"] == [module] for answer in answers)
@@ -142,7 +142,7 @@ def test_with_gevent_no_request_waits_for_the_database_of_another(
 
 
 @needs_nginx
-@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"tornado"}))  # which may have none go
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"tornado"}))  # which cannot remove workers
 def test_adding_and_removing_workers_loses_no_request(rig: Rig, database: SlowDatabase, name: str) -> None:
     with served(rig, database, worker_class=name, workers=1) as (port, master), Clients(port) as clients:
 

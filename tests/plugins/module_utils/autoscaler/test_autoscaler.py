@@ -27,7 +27,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import orphans
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import manifest
 
-# --- What it decides --------------------------------------------------------------------------------------------------
+# --- Decisions --------------------------------------------------------------------------------------------------------
 
 
 class Site:
@@ -126,7 +126,7 @@ def test_a_worker_that_ends_its_last_request_is_not_counted() -> None:
     assert site.policy.wanted == 3
 
 
-# --- What it sees -----------------------------------------------------------------------------------------------------
+# --- Samples ----------------------------------------------------------------------------------------------------------
 
 
 def test_it_reads_the_queue_of_its_own_socket_only(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_it_reads_the_queue_of_its_own_socket_only(tmp_path: Path) -> None:
                 assert (still, taken) == (unread & pending, 1)
 
 
-# --- A site that it looks after ---------------------------------------------------------------------------------------
+# --- A real site ------------------------------------------------------------------------------------------------------
 
 WAITS = """
     if path == "/wait":
@@ -192,7 +192,7 @@ class Busy(Shop):
         self.scaler = host.folder / "scaler"
         calm = ("from {engine}.autoscaler import policy", "policy.CALM = 1.0")
         host.install("scaler", *calm, module="autoscaler.cli")
-        # What it does itself is shown by the rest: it is the site's user, and starts with the live slot's number.
+        # The launcher's own part, user and initial number of workers, is tested elsewhere.
         self.app = APP.replace("    body =", WAITS.format(port=database.port) + "    body =")
         super().__init__(host, rig, "gunicorn")
 
@@ -248,7 +248,7 @@ def served(asked: list[Future[str]], database: SlowDatabase) -> None:
     assert all(each.result().startswith("HTTP/1.1 200") for each in asked)
 
 
-# For each class what the page says, and how many requests three workers are at, at once.
+# For each class: its keys in the site config, and the simultaneous requests of three workers.
 CLASSES = {"sync": ({"worker_class": "sync"}, 3), "gthread": ({"worker_class": "gthread", "threads": 2}, 6)}
 
 

@@ -67,7 +67,7 @@ def nowhere(tmp_path: Path) -> nginx.Places:
         ({}, {"server": "https://other.test"}, "it is of another directory"),
         ({"begins": -61 * DAY, "ends": 29 * DAY}, {}, "it ends on "),
         ({"begins": -59 * DAY, "ends": 31 * DAY}, {}, ""),
-        # One that lives six days is not asked for again before half of them are over.
+        # A certificate for six days is not renewed before half of them have passed.
         ({"begins": -2 * DAY, "ends": 4 * DAY}, {}, ""),
         ({"begins": -4 * DAY, "ends": 2 * DAY}, {}, "it ends on "),
     ],
@@ -200,7 +200,7 @@ class TestRunningNginx:
         give(lineage, new)
         said: list[str] = []
         take(folder, lineage, lambda words: said.append(words) or True, places)
-        # Old workers take connections for a moment more.
+        # Old workers accept connections for a short time.
         wait_for(lambda: talk(port).certificate == new.certificate.public_bytes(Encoding.DER))
         assert "reload nginx" in said and len(list(folder.certificates.iterdir())) == 1
         assert not module.ensure(wanted, places)["changed"], "the next run finds nothing to do"

@@ -186,7 +186,7 @@ def test_a_command_without_a_live_release_is_refused(bare_host: Host) -> None:
     assert "leads to no release" in done.stderr
 
 
-# What a site's code might try in root's terminal; the last two are what any program may do there.
+# Attempts of a site's code in root's terminal; the last two are allowed to any program.
 TYPIST = """
 import ctypes, errno, fcntl, json, os, subprocess, sys, termios
 def code(request, argument):
@@ -307,7 +307,9 @@ def test_a_killed_master_is_restarted(host: Host) -> None:
     host.deploy("r1")
     before = get(host.sock)["pid"]
     os.kill(before, signal.SIGKILL)
-    eventually(lambda: get(host.sock)["pid"] not in (before, 1))  # 1: a worker that has not noticed yet
+    eventually(
+        lambda: get(host.sock)["pid"] not in (before, 1)
+    )  # 1: a worker that has not noticed the end of its master
     assert host.state("blue") in ("STARTING", "RUNNING")
 
 
@@ -322,7 +324,7 @@ def test_the_server_of_a_killed_supervisord_ends_once_its_successor_serves(host:
     eventually(lambda: process.is_gone(orphan))
 
 
-# The lines of a gunicorn.conf.py of an older version that count workers.
+# The lines on workers in a gunicorn.conf.py of an older version.
 OLD_SETTINGS = """
 import os
 cpus = int(os.environ.get("SITE_CPUS") or os.cpu_count() or 1)

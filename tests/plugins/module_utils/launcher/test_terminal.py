@@ -21,7 +21,7 @@ from supervised import Host, eventually
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
-# Root's shell: what it runs, and what it reads afterwards. "ready" comes when all is as it was.
+# Root's shell: it runs a command and reads input afterwards; "ready" means that the terminal is restored.
 SHELL = """
 trap : INT
 stty -g > "$MODES.before"
@@ -31,7 +31,7 @@ stty -g > "$MODES.after"
 IFS= read -r line
 echo "root read <$line>"
 """
-# Leaves a process behind that writes down all that it can read of a terminal.
+# Leaves a background process that records everything it can read from a terminal.
 LISTENER = """
 import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -63,7 +63,7 @@ class Terminal:
         self.modes, self.seen = modes, ""
         self.pid, self.master = pty.fork()
         if self.pid == 0:
-            for sign in (signal.SIGINT, signal.SIGQUIT):  # ignored where the tests run in the background
+            for sign in (signal.SIGINT, signal.SIGQUIT):  # ignored if the tests run in the background
                 signal.signal(sign, signal.SIG_DFL)
             more = {"MODES": str(modes), "TERM": "xterm", **environment}
             os.execve("/bin/bash", ["bash", "-c", SHELL.format(command=command)], {**os.environ, **more})
@@ -152,7 +152,7 @@ def test_background_processes_cannot_read_later_keystrokes(sit, live: Host, how:
     terminal = sit(f"RUN python3 {script} {heard} {left} {rest}")
     terminal.ends()
     assert heard.read_text() == "here\n"
-    # What has made a session of its own lives on, without a terminal.
+    # A process in a session of its own continues without a terminal.
     assert how == "session" or not of_the_test(live)
 
 
@@ -193,7 +193,7 @@ def test_a_shell_has_job_control_and_reports_its_exit(sit) -> None:
     terminal.type("exit 4\n")
     terminal.until("stopped jobs")
     terminal.type("exit 4\n")
-    # Its last words end what it has switched on; an answer to what makes sure of that is all that is left to say.
+    # The command's last output resets the terminal's modes; only the answer to its last query is pending.
     terminal.until(r"\x1b\[5n")
     terminal.type("\x1b[0n")
     terminal.ends(4)
@@ -201,7 +201,7 @@ def test_a_shell_has_job_control_and_reports_its_exit(sit) -> None:
 
 @pytest.mark.parametrize("where", ["", "< /dev/null"])
 def test_a_late_answer_of_the_terminal_does_not_reach_the_shell_of_root(sit, where: str) -> None:
-    # Asks for the window's title, which it may have set to anything, and ends before there is an answer.
+    # Requests the window title, which it can set to any text, and ends before the answer.
     terminal = sit(f"""RUN printf '\\033]2;rm -rf /\\007\\033[21t' {where}""")
     terminal.until(r"\x1b\[21t")
     terminal.until(r"\x1b\[5n")

@@ -19,7 +19,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.status import stat
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 from ansible_collections.wsgi.sites.plugins.modules import release_abort, release_choose, release_start, release_switch
 
-# What two servers at once cannot both have.
+# A resource that two servers cannot share.
 ALONE = """
 import socket
 only = socket.socket(socket.AF_UNIX)
@@ -87,7 +87,7 @@ def test_the_old_slot_stops_before_the_new_one_starts(alone: Alone) -> None:
     assert started["away"] > 0
     switched = deployment.switch(
         alone.site, started["slot"], "r2", drain=60
-    )  # it is stopped: there is nothing to drain
+    )  # it is stopped, so there is nothing to drain
     assert switched == {"changed": True, "slot": "green", "previous": "r1", "away": started["away"], "complaints": []}
     assert alone.site.previous_release() == "r1"
     alone.at_rest("r2")
@@ -137,10 +137,10 @@ def test_the_next_run_restores_the_slot_that_a_killed_run_stopped(
 ) -> None:
     killed(alone, "r2")
     assert status(alone.site)["unfinished"]["blue"] == ["stopped for another release"]
-    if healer == "choose":  # a run that finds out that nothing can be done
+    if healer == "choose":  # a run that fails at its first step
         answer = run(release_choose, **asked(alone, user="nobody", wanted="r9"))
         assert "the release r9 is not on this host" in answer["msg"]
-        # Ansible hands a warning on in the answer, or prints it where it takes this process for the controller.
+        # Ansible returns a warning in the result, or prints it if it takes this process for the controller.
         said = str(answer) + capsys.readouterr().err
         assert "release r1 is live. It was stopped and runs again" in said
     elif healer == "start":
@@ -218,7 +218,7 @@ def test_a_program_that_is_stopping_is_waited_for(alone: Alone) -> None:
     program = supervisor.Supervisor()
     program.call("stopProcess", "shop-blue", False)
     program.resume("shop-blue")
-    program.resume("shop-blue")  # one that runs goes on
+    program.resume("shop-blue")  # a running program is left alone
     eventually(lambda: get(alone.host.sock))
     program.stop("shop-blue")
     program.stop("shop-blue")

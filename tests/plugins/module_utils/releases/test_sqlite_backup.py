@@ -109,7 +109,7 @@ def test_the_backup_before_a_releases_first_attempt_is_retained(site: Layout) ->
     top = site.shared / "data/.snapshots"
     for number in range(6):
         if number == 1:
-            make(site.shared / "data/b2.sqlite")  # what the first try's hooks did
+            make(site.shared / "data/b2.sqlite")  # a change by the hooks of the first attempt
             own(site.shared)
         copies = take(site, "r1")
         assert all(Path(copy).exists() for copy in copies), "the newest copy stays too"
@@ -145,7 +145,7 @@ def claims(path: Path, pages: int, size: int) -> None:
 
 
 def test_a_sparse_file_fills_no_disk_and_blocks_no_other_backup(site: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_backup, "TIMEOUT", 20)  # should it fill the disk, then not for long
+    monkeypatch.setattr(sqlite_backup, "TIMEOUT", 20)  # limits the damage if it fills the disk
     data = site.shared / "data"
     claims(data / "huge.db", (4 << 40) // 4096 - 1, 4 << 40)
     (data / "head.db").write_bytes(b"SQLite format 3\0")
@@ -169,7 +169,7 @@ def test_a_database_that_grows_endlessly_by_its_log_is_stopped(site: Layout) -> 
         log = Path(f"{path}-wal")
         content = bytearray(log.read_bytes())
         (site.shared / "data/b2.sqlite").write_bytes(path.read_bytes())
-    # A frame's head says how many pages the database has, and so does its first page; the checksums are made to fit.
+    # The headers of a frame and of the first page hold the database's size in pages; the checksums are valid.
     order = "big" if content[3] & 1 else "little"
     checksum = checked(content[:24], order)
     for at in range(32, len(content), 24 + 4096):

@@ -26,7 +26,7 @@ from ansible_collections.wsgi.sites.plugins.modules import release_choose
 
 ALICE = Run("a1", "deploy", "alice", "laptop", 1795230000.9, "m1", "10:1", frozenset({"10:1"}))
 BOB = Run("b1", "rollback", "bob", "desk", 1795230001.0, "m2", "20:1", frozenset({"20:1"}))
-# Alice's next run, on the same machine, while her first one goes on, or after it has ended.
+# Alice's next run on the same machine, during her first one or after it.
 BESIDE = replace(ALICE, id="a2", process="11:5", alive=frozenset({"10:1", "11:5"}))
 AFTER = replace(BESIDE, alive=frozenset({"11:5"}))
 
@@ -175,7 +175,7 @@ def test_only_the_kernel_lock_marks_a_running_step(site: Layout) -> None:
     step(site, ALICE)
 
 
-# --- Which run a step belongs to -----------------------------------------------------------------------------------
+# --- The run of a step ---------------------------------------------------------------------------------------------
 
 
 def test_a_step_reads_its_run_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_an_unknown_value_of_lock_is_refused(tmp_path: Path) -> None:
     assert "the only word is `take`" in output
 
 
-# --- What was done --------------------------------------------------------------------------------------------------
+# --- History --------------------------------------------------------------------------------------------------------
 
 
 def test_each_change_is_one_line_that_reads_back(site: Layout) -> None:
@@ -286,7 +286,7 @@ def test_a_history_that_cannot_be_written_fails_nothing(site: Layout, tmp_path: 
     assert history.parse("neither time nor fields") == {}
 
 
-# --- Which release is meant -----------------------------------------------------------------------------------------
+# --- Choice of a release --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.status import stat
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 from ansible_collections.wsgi.sites.plugins.modules import release_choose
 
-# Says who and what it is, where everybody may look; on its own signal it ends its work first, if it is told to.
+# Writes its user and release to a public file; on its stop signal it finishes its work first, if told to.
 WORKER = """
 import json, os, pathlib, signal, sys, time
 folder, manner = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -107,7 +107,7 @@ class Works:
         complaints = deployment.switch(self.site, slot, release_id, drain=0.2)["complaints"]
         programs = self.site.manifest(release_id)["processes"].values()
         sound = [it for it in programs if it["kind"] == "process" and it["manner"] != "broken"]
-        # Up for supervisor is not yet at work.
+        # supervisor's state RUNNING comes before the first work.
         eventually(lambda: len(self.releases()) == sum(it["count"] for it in sound))
         return complaints
 
@@ -245,7 +245,7 @@ def test_deviating_processes_are_detected_and_repaired(works: Works, harm: str) 
         Supervisor().remove("shop-queue")
     elif harm == "crontab":
         works.site.crontab.unlink()
-    else:  # it comes back by itself
+    else:  # supervisord restarts it
         os.kill(before["pid"], signal.SIGKILL)
         eventually(lambda: [line["pid"] for line in works.alive()] not in ([], [before["pid"]]))
     changes = processes.bring(works.site).changes
@@ -273,7 +273,7 @@ def test_a_run_without_a_build_repairs_processes(works: Works, monkeypatch: pyte
     def told(result: dict) -> bool:
         return any("does not stay up" in complaint for complaint in result["complaints"])
 
-    # On a busy machine a broken process may take so long to end that supervisor calls it up for a moment.
+    # On a busy machine a broken process may end so late that supervisor reports RUNNING for a moment.
     eventually(lambda: told(ensure.ensure_release(params, check_mode=False)))
     eventually(lambda: told(release_choose.perform({"wanted": "r2", **site}, check_mode=False)))
 

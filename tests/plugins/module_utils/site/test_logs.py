@@ -53,7 +53,7 @@ class Log:
         self.rules = host.folder / "logrotate.conf"
         rules = self.here(rendered("site/logrotate.j2"))
         assert "maxsize 100M" in rules
-        # An operator may prefer dates for names.
+        # An operator may configure names by date.
         self.rules.write_text("dateext\n" + rules.replace("100M", "4k"))
         self.rules.chmod(0o644)
         (self.folder / "server.log").touch()

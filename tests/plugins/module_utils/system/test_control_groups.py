@@ -82,7 +82,7 @@ def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
         pass
     left = site_groups.top() / f"shop/run.{ended.pid}.1"
     left.mkdir()
-    grouped.deploy("r2")  # its launcher clears away what is empty
+    grouped.deploy("r2")  # its launcher removes empty groups
     with subprocess.Popen(["sleep", "600"], user=USER, preexec_fn=place.enter) as child:
         try:
             assert control_groups.members(place.group) == [child.pid]
@@ -95,7 +95,7 @@ def test_a_commands_group_stays_while_a_server_starts(grouped: Host) -> None:
 def test_a_command_that_cannot_enter_its_group_still_has_its_limit(grouped: Host) -> None:
     grouped.deploy("r1")
     place = site_groups.CommandGroup("shop", {"tasks_max": "3000"})
-    place.limits[resource.RLIMIT_NPROC] = None  # as where the kernel counts in the group
+    place.limits[resource.RLIMIT_NPROC] = None  # as if the group had the limit
     place.group.rmdir()
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC))"
     command = ["/usr/bin/python3", "-c", code]
@@ -118,10 +118,10 @@ def test_processes_of_a_site_cannot_leave_its_group(grouped: Host) -> None:
 
 
 def test_groups_of_a_removed_site_are_removed(grouped: Host, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
-    monkeypatch.setattr(removal, "end_processes", lambda uid: None)  # the test's user has other things to do
+    monkeypatch.setattr(removal, "end_processes", lambda uid: None)  # the test's user has other processes
     grouped.deploy("r1", top=RUNAWAY.format(seconds=seconds))
     place = site_groups.top() / "shop"
-    # In nobody's slot any more, as after a run that was cut off.
+    # In no slot any more, as after an interrupted run.
     (stray,) = eventually(lambda: sleepers(seconds))
     (place / "stray").mkdir()
     (place / "stray/cgroup.procs").write_text(str(stray))
@@ -189,7 +189,7 @@ def test_supervisord_moves_into_a_group_of_its_own(controlled: Host) -> None:
 
 
 def test_simultaneous_launchers_each_enter_their_own_group(controlled: Host) -> None:
-    # The first one looks around and takes its time; by then the others would be in their groups.
+    # The first launcher is slow; the others would be in their groups by then.
     controlled.install("launcher", LIMITS, "limits.CONTROLLERS = ()")
     controlled.boot()
     many = {"kind": "process", "command": ["/usr/bin/sleep", "600"], "count": 8, "stop_signal": "TERM", "patience": 5}

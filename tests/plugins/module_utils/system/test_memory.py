@@ -59,7 +59,7 @@ def test_the_kernels_total_is_used_if_the_maps_are_unreadable(
         ("0::/app\n", {"app": (100, 60, 0), ".": (90, 70, 0)}, [40, 20]),
         ("0::/app\n", {"app": (100, 160, 0)}, [0]),
         ("0::/\n4:memory:/app\n", {"unified": (100, 60, 0), "memory/app": (80, 50, 1)}, [40, 31]),
-        # In a container: the path is the host's, and leads nowhere.
+        # In a container, the path is that of the host and does not exist.
         ("0::/lxc/box/system.slice\n", {".": (100, 60, 0)}, [40]),
         ("4:memory:/docker/f00\n1:cpu:/\n", {"memory": (100, 60, 0), "cpu": (5, 1, 0)}, [40]),
     ],
@@ -101,15 +101,15 @@ def scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_second_server_starts_without_enough_memory(host: Host, scarce: None) -> None:
-    host.deploy("r1")  # of the first one nothing is known
+    host.deploy("r1")  # the memory of a first release is unknown
     before = get(host.sock)["pid"]
     words = r"shop: what is live uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"
     with pytest.raises(deployment.StepError, match=words):
         deployment.start(host.site, host.release("r2"))
     assert slots.traces(host.site, "green") == []
     assert get(host.sock)["pid"] == before
-    # A way back may be what frees it.
+    # A rollback may be what frees memory.
     assert get(host.site.socket(deployment.start(host.site, "r2", needs_room=False)["slot"]))["release"] == "r2"
-    # The remedy that it names.
+    # The remedy of the message.
     slot = deployment.start(host.site, host.release("r3", going_live="replace"))["slot"]
     assert get(host.site.socket(slot))["release"] == "r3"

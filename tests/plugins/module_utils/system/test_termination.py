@@ -32,7 +32,7 @@ def test_a_hiding_process_is_ended() -> None:
 
 def test_an_endlessly_forking_process_is_ended() -> None:
     uid = 61235  # of no account
-    # Never two at a time, and gone by itself after a while.
+    # One process at a time, which ends by itself after a while.
     code = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); end = time.monotonic() + 60\n"
         "os.setsid(); print(flush=True)\n"
@@ -48,7 +48,7 @@ def test_an_endlessly_forking_process_is_ended() -> None:
     assert termination.running(os.getuid()), "nobody else was hit"
 
 
-# Stops all that it may signal, again and again, and is stopped by none of its own kind for long.
+# Stops every process that it can signal, repeatedly; its copies continue each other.
 FIGHT = """
 import os, signal, time
 end = time.monotonic() + 60
@@ -82,7 +82,7 @@ def fighter(uid: int, targets: str) -> subprocess.Popen:
 def stopper() -> Iterator[int]:
     """A user's process that stops and kills every other process of the user."""
     uid = 61236  # of no account
-    # What has a number above its own came later.
+    # A higher PID means a later process.
     with fighter(uid, "range(os.getpid() + 2, os.getpid() + 400)") as first:
         assert first.stdout.readline()
         yield uid
@@ -97,7 +97,7 @@ def test_a_user_that_stops_other_processes_is_ended(stopper: int) -> None:
 
 def test_the_user_cannot_signal_or_trace_the_killer(monkeypatch: pytest.MonkeyPatch) -> None:
     uid, said = 61237, os.pipe()
-    # What the killer is at the moment at which it strikes, tried by a process of the user.
+    # A process of the user tries to signal and trace the killer while it kills.
     attack = (
         "import ctypes, os, signal, sys; pid = int(sys.argv[1]); found = []\n"
         "for sign in (0, signal.SIGSTOP, signal.SIGKILL):\n"
@@ -147,7 +147,7 @@ def test_a_blocked_killer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_remaining_processes_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(termination, "kill_all", lambda uid: None)  # as if the kernel kept it
+    monkeypatch.setattr(termination, "kill_all", lambda uid: None)  # as if the process could not be killed
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
     uid, command = 61239, ["/usr/bin/python3", "-S", "-c", code]
     with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], cwd="/", stdout=subprocess.PIPE) as left:
@@ -162,7 +162,7 @@ def test_remaining_processes_are_named_with_the_remedy(monkeypatch: pytest.Monke
 def test_a_signal_goes_to_the_recorded_process_only() -> None:
     with subprocess.Popen(["sleep", "600"]) as running:
         noted = process.find(running.pid)
-        later = process.Process(noted.pid, noted.start - 1)  # whose number it got
+        later = process.Process(noted.pid, noted.start - 1)  # an earlier process with this PID
         assert not later.send(signal.SIGKILL)
         assert later.ended(0)
         assert not noted.ended(0)

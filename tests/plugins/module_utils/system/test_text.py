@@ -22,7 +22,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL, visible, visible_all
 
-# What a site would do to a process of root's that reads all that it has printed.
+# Output of a site that would exhaust a process of root that reads all of it.
 HUGE = """
 import os, sys
 try:

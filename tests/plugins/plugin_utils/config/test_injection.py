@@ -18,25 +18,25 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment im
 )
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import reading
 
-# Each alone, before, after and within a value that is right.
+# Each alone, before, after and within a valid value.
 HOSTILE = [
     "a;b", "a\nb", "\n", 'a"b', "a'b", "$x", "${x}", "{", "}", "\\", "%(x)s", "%(ENV_X)s", "$(x)", "{{ 1 }}",
     "{% raw %}",
     "a\0b", "\t", "#", "; return 200", "\r", "\x0b", "\x1b", "\x85", "\u2028", "a b", "*/", "`id`", "|", "\x7f",
 ]  # fmt: skip
-# Keys whose value names a file on the controller, or goes to it: no template prints them.
+# Keys whose value is for the controller, such as a file name: no template prints them.
 NOT_PRINTED = {
     "source.path", "source.git", "source.version", "source.key", "source.archive", "source.sha256", "source.subfolder",
     "tls.certificate", "tls.chain", "tls.key", "tls.client_ca", "upstream.ca", "processes.*.hosts.*", "cron.*.hosts.*",
     "env.*",
 }  # fmt: skip
-# Keys that modules get as data: printed by no template either, but tried once all the same.
+# Keys that modules get as data: no template prints them either, but one value is tried.
 FOR_MODULES = {
     "requirements", "health.path", "health.body", "hooks.before_start.*", "hooks.after_live.*", "hooks.on_failure.*",
     "hooks.schema", "processes.*.command", "cron.*.command", "basic_auth.*", "tls.acme.directory", "tls.acme.email",
     "resources.memory_max", "resources.file_size_max",
 }  # fmt: skip
-# A value of each key that is right and as long as it gets in the files; a name where the key holds names.
+# A valid value of each key, as it appears in the files; a name if the key has names.
 RIGHT = {
     "server_names.*": "shop.test", "canonical_name": "shop.test", "path": "/blog", "requirements": "requirements.txt",
     "wsgi": "shop:make('x')", "user": "shop", "root": "/srv/shop", "env.@": "NAME", "env.*": "text",
@@ -55,7 +55,7 @@ RIGHT = {
     "headers.*": "noindex", "mask_paths.*": "/reset/", "tls.acme.directory": "https://ca.test/dir",
     "tls.acme.email": "ops@shop.test", "resources.memory_max": "90%", "resources.file_size_max": "1T",
 }  # fmt: skip
-# What a site needs beside the keys under test, for each template to print most of what it can.
+# Further keys of the site, so that each template prints as much as possible.
 BASE: dict[str, Any] = {
     "source": {"path": "app"}, "health": {}, "micro_cache": {"seconds": 1}, "limits": {"connections": 3},
     "ban": {"failures": 5}, "workers_min": 0, "proxy_fix": True,
@@ -64,7 +64,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gunicorn": {"tls": {"mode": "acme", "hsts": 60}},
     "uwsgi": {"server": "uwsgi"},
 }
-# Of these, a kind of site has none; where servers are elsewhere, no hostile text gets as far as a file.
+# Keys that a kind of site does not have; a proxy-only site prints no hostile text in any file.
 WITHOUT = {
     "gunicorn": {"uwsgi", "upstream", "path"},
     "uwsgi": {"upstream", "gunicorn", "bind", "micro_cache", "trusted_balancers"},
@@ -141,7 +141,7 @@ def passing(rules: Rules, text: str) -> dict[str, list[str]]:
     return found
 
 
-# --- What a file is made of ----------------------------------------------------------------------------------------
+# --- The structure of files ----------------------------------------------------------------------------------------
 
 
 def words_of(text: str) -> Iterator[str]:
@@ -228,7 +228,7 @@ def files(kind: str, values: Mapping[str, str]) -> dict[str, str]:
     variables = role_variables({"shop": {}}, site_name="shop", inventory_hostname="one")
     for role in ("release", "ban"):
         variables |= trusted(yaml.safe_load((PROJECT / f"roles/{role}/vars/main.yml").read_text()))
-    # All of it as a page's plain text: where an operator writes a template, it is worked out before.
+    # As plain text of the site config: templates of the operator are rendered before.
     variables["sites"] = {"shop": site_with(kind, values)}
     found = dict(evaluate("release_files", variables))
     for name in ("__nginx_site_files", "__ban_files", "__site_files") if kind == "gunicorn" else ():
@@ -249,7 +249,7 @@ def site_with(kind: str, values: Mapping[str, str]) -> dict[str, Any]:
     return site
 
 
-# --- The proof -----------------------------------------------------------------------------------------------------
+# --- Injection -----------------------------------------------------------------------------------------------------
 
 
 def test_every_text_key_of_a_site_is_covered(rules: Rules) -> None:

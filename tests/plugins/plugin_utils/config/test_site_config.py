@@ -375,7 +375,7 @@ def test_a_lock_without_hashes_is_detected(tmp_path, text, bad):
     assert bool(page.errors) is bad
 
 
-# --- The whole, through Ansible ------------------------------------------------------------------------------------
+# --- Complete runs of Ansible --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ PROXIED = {**BALANCER, "proxy_protocol": True}
         ({"tls": {"mode": "selfsigned", "redirect": False}}, [], ["80", "443 ssl"]),
         ({"tls": {"mode": "selfsigned", "http3": True}}, ["80"], ["443 ssl", "443 quic"]),
         ({"tls": {"mode": "selfsigned", "http3": True}, "version": "1.22.1"}, ["80"], ["443 ssl http2"]),
-        # Only the server that has the site's pages knows by what the client has asked his balancer.
+        # Only the server with the site's content knows the scheme of the client's request to the balancer.
         ({"tls": {"mode": "selfsigned"}, **BALANCER}, [], ["80", "443 ssl"]),
         ({"tls": {"mode": "selfsigned"}, **PROXIED}, ["80 proxy_protocol"], ["443 ssl proxy_protocol"]),
     ],
@@ -76,7 +76,7 @@ def test_names_are_in_the_syntax_of_nginx():
     [
         ({}, "https://$host"),
         ({"https_port": 8443, "canonical_name": "shop.test"}, "https://shop.test:8443"),
-        # The port is the balancer's, which nobody here knows.
+        # The port is that of the balancer, which is unknown here.
         ({"https_port": 8443, **BALANCER}, "https://$host"),
     ],
 )

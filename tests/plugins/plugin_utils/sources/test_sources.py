@@ -514,7 +514,7 @@ def test_a_silent_server_times_out(fetch, monkeypatch) -> None:
 
 
 def test_the_given_ssh_key_is_the_only_one_offered_without_prompts(tmp_path: Path, monkeypatch) -> None:
-    # What leads to a host is the operator's; what opens it is the site's own.
+    # The operator's settings give the route to a host; the key is that of the site.
     ssh = tmp_path / "bin/ssh"
     ssh.parent.mkdir()
     ssh.write_text("#!/bin/sh\necho 'hostname real.example.com\nproxyjump door\nidentityfile ~/.ssh/id_operator'\n")
@@ -567,7 +567,7 @@ def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
     assert CANARY not in urls.masked(f"fatal: {url}: {CANARY}", url)
 
 
-# What one site fetched is nothing to another
+# Sites share no fetched commits
 
 
 @pytest.fixture
@@ -701,7 +701,7 @@ def test_a_redirect_from_https_to_http_is_refused(tmp_path: Path, monkeypatch) -
         archive_fetch._download("https://h/x", io.BytesIO())
 
 
-# Names that anybody on the way can answer
+# Unauthenticated protocols
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.git", "git://127.0.0.1:9/x.git", "HTTP://127.0.0.1:9/x.git"])
@@ -824,7 +824,7 @@ def test_a_tree_with_a_git_folder_is_refused(work: Work, fetch, tmp_path: Path, 
         fetch(git=work.url, version="main")
 
 
-# A malicious repository on this machine
+# A malicious local repository
 
 
 @pytest.mark.parametrize("way", ["alternates", "objects", "pack", "gitdir"])
@@ -868,7 +868,7 @@ def test_settings_of_a_local_repository_run_no_command(work: Work, fetch, tmp_pa
         work.git("config", name, value)
     folder, _ = fetch(git=work.url, version="main")
     assert (folder / "wsgi.py").exists()
-    # An object that is not there would be fetched from the promisor.
+    # A missing object would be fetched from the promisor.
     blob = work.git("rev-parse", "HEAD:wsgi.py")
     (work.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(InputError, match=r"^source\.git"):
@@ -889,13 +889,13 @@ def test_a_repository_of_another_user_must_be_marked_as_safe(work: Work, fetch, 
     assert (fetch(git=work.url, version="main", run="later")[0] / "wsgi.py").exists()
 
 
-# More than any app is
+# Limits of size
 
 
 def test_a_commit_of_too_many_files_or_bytes_is_refused_before_it_is_written(
     work: Work, fetch, tmp_path: Path, monkeypatch
 ) -> None:
-    # Ten folders, each of which holds the same one ten times: ten thousand million files in ten objects.
+    # Ten levels of folders, each with the next one ten times: ten thousand million files in ten objects.
     tree = work.git("rev-parse", "HEAD:backend")
     for _ in range(10):
         entries = [f"040000 tree {tree}\t{number}" for number in range(10)]
@@ -1122,7 +1122,7 @@ def test_a_slow_download_times_out(tmp_path: Path, fetch, monkeypatch) -> None:
             thread.join()
 
 
-# Archives that are more than they look
+# Decompression bombs
 
 
 def packed(path: Path, content: bytes) -> dict[str, str]:
@@ -1141,7 +1141,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_written(tmp_path: Path, fe
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("a/x", zeros)
     sources.append({"archive": "a.zip", "sha256": archive_fetch.digest(tmp_path / "a.zip")})
-    # A head that says a petabyte, and has none.
+    # A header with a size of a petabyte, without content.
     huge = member("a/x")
     huge.size = 1 << 50
     sources.append(packed(tmp_path / "b.tar.gz", gzip.compress(huge.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024)))
@@ -1260,7 +1260,7 @@ def test_a_cache_of_another_user_is_not_used(tmp_path: Path, work: Work, fetch) 
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
 
 
-# --- The whole, through Ansible ---------------------------------------------------------------------------------------
+# --- Complete runs of Ansible -----------------------------------------------------------------------------------------
 
 
 PLAY = """
@@ -1282,7 +1282,7 @@ PLAY = """
 def test_all_hosts_of_a_run_get_one_commit_by_one_fetch(work: Work, tmp_path: Path, monkeypatch) -> None:
     asked = spy_on_git(tmp_path, monkeypatch)
     (tmp_path / "play.yml").write_text(PLAY)
-    # A login that no output may show, though nobody asks for it here.
+    # A login that no output may show, though this server does not require it.
     source = {"git": work.url.replace("file://", f"file://me:{CANARY}@"), "version": "main"}
     commit = work.git("rev-parse", "HEAD")
     entry = json.loads(json.dumps(merged({"shop": {"server_names": ["shop.example.com"]}}, role_variables({}))["shop"]))
@@ -1309,7 +1309,7 @@ def test_all_hosts_of_a_run_get_one_commit_by_one_fetch(work: Work, tmp_path: Pa
             shutil.rmtree(made)
 
 
-# --- What the page may say --------------------------------------------------------------------------------------------
+# --- Keys of the source -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", [
