@@ -51,7 +51,7 @@ def test_register_confirm_and_add(app: Flask, client: FlaskClient) -> None:
     client = log_in(app, "new@example.com", "a new one!")
     assert client.get("/words/add").location == "/account/confirm"
     assert "Confirm" in client.get(link(message)).text
-    assert user(app, NEW["email"]).confirmed_at is None, "looking at the page is not enough"
+    assert user(app, NEW["email"]).confirmed_at is None, "opening the page does not confirm"
     assert client.post(link(message)).location == "/words/add"
     assert client.get("/words/add").status_code == 200
 
@@ -83,7 +83,7 @@ def test_registering_does_not_reveal_accounts(app: Flask, client: FlaskClient) -
         stolen = {"password": "stolen!!", "again": "stolen!!"}
         second = client.post("/account/register", data=NEW | stolen, follow_redirects=True)
     assert first.text == second.text
-    assert "has an account already" in outbox[1].body, "but its owner learns of it"
+    assert "has an account already" in outbox[1].body, "its owner gets a mail"
     log_in(app, NEW["email"], "a new one!")
 
 
@@ -181,9 +181,9 @@ def test_a_forgotten_password_can_be_reset(app: Flask, anna: FlaskClient, client
     address = link(outbox[0])
     assert client.post(address, data={"password": "a new one!", "again": "a new one!"}).location == "/account/login"
     log_in(app, "anna@example.com", "a new one!")
-    assert client.get(address).location == "/account/reset", "the link is good once"
+    assert client.get(address).location == "/account/reset", "the link is valid once"
     for other in (anna, remembered):
-        assert "anna@example.com" not in other.get("/").text, "other sessions end too"
+        assert "anna@example.com" not in other.get("/").text, "other sessions end as well"
 
 
 def test_a_reset_link_expires(app: Flask, anna_id: int, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ def test_a_new_picture_replaces_the_old_one_and_one_can_be_removed(app: Flask, a
     upload(anna, image(), "new.png", edit)
     assert [file.name[17:] for file in files(app)] == ["new.png"]
     anna.post(edit, data=TEA)
-    assert len(files(app)) == 1, "a form without a picture keeps the one there is"
+    assert len(files(app)) == 1, "a form without a picture keeps the existing one"
     anna.post(edit, data=TEA | {"without_picture": "y"})
     assert files(app) == []
     assert all_words(app)[0].picture is None

@@ -62,7 +62,7 @@ def test_no_page_refers_to_another_host(pages: dict[str, str], anna: FlaskClient
         with anna.get(link) as answer:
             assert answer.status_code in {200, 302, 405}, link
             if answer.mimetype == "text/css":
-                assert not re.search(r"url\((?!\"?data:)", answer.text), "styles fetch nothing"
+                assert not re.search(r"url\((?!\"?data:)", answer.text), "styles load nothing"
 
 
 def test_a_strict_content_security_policy_fits(pages: dict[str, str]) -> None:

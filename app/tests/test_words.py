@@ -109,7 +109,7 @@ def test_an_anonymous_visitor_is_sent_to_the_login(app: Flask, client: FlaskClie
     path = path.format(add_word(app))
     answer = client.post(path, data=TEA | {"english": "changed"})
     assert answer.status_code == 302
-    assert answer.location == "/account/login", "what was sent is gone, and /delete is no page to come back to"
+    assert answer.location == "/account/login", "the form data is lost, and /delete has no page to return to"
     assert [word.english for word in all_words(app)] == ["tea"]
 
 

@@ -77,7 +77,7 @@ def test_a_lost_request_is_marked() -> None:
     dots = [len(each) // 4 for each in stroked(svg, chart.COLOURS[0])]
     assert dots == [2, 2]
     (lost,) = stroked(svg, chart.LOST)
-    assert lost[1] < min(stroked(svg, chart.COLOURS[0])[0][1::2]), "above every answer"
+    assert lost[1] < min(stroked(svg, chart.COLOURS[0])[0][1::2]), "above every response"
 
 
 def test_a_new_figure_changes_little_of_a_plot() -> None:

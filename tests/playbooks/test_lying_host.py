@@ -84,7 +84,7 @@ def test_facts_of_a_host_never_override_variables_of_the_controller(hosts: Hosts
     ours = {"host_inspect": INSPECTED, "host_apt_proxy": {"changed": False}}
     liar = hosts.add("liar", {**ours, "*": lie})
     output = hosts.play("site.yml", check=False, settings=settings)
-    assert "command" in liar.modules, "it had its say"
+    assert "command" in liar.modules, "a module of Ansible ran on it"
     for secret in (VAULT, BANK):
         assert secret.encode() not in liar.heard
         assert secret not in output

@@ -36,7 +36,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for host in HOSTS:
         shutil.rmtree(PROJECT / "build" / host, ignore_errors=True)
     run("playbooks/render.yml", "-i", inventory, "-e", f"nginx_version={nginx_version(NGINX)}")
-    assert not (inventory / ".secrets.yml").exists(), "to look is not to make secrets"
+    assert not (inventory / ".secrets.yml").exists(), "a check makes no secrets"
     return PROJECT / "build"
 
 

@@ -112,7 +112,7 @@ def eventually(what: Callable[[], object], patience: float = 30) -> object:
         except (OSError, http.client.HTTPException, AssertionError):
             if time.monotonic() > deadline:
                 raise
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.05)
 
 

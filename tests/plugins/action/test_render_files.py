@@ -111,7 +111,7 @@ def test_an_obstacle_is_named_with_the_remedy(render: ModuleType, tmp_path: Path
     for write in (render.write, render.link):
         with pytest.raises(AnsibleActionFail, match=rf"{folder} is a folder.*; remove it, and run again"):
             write("web1", "/etc/x", SECRET)
-    assert [path.name for path in folder.parent.iterdir()] == ["x"], "nothing half-made is left"
+    assert [path.name for path in folder.parent.iterdir()] == ["x"], "no incomplete file is left"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
@@ -121,7 +121,7 @@ def test_a_folder_of_another_user_is_not_used(render: ModuleType, tmp_path: Path
     with pytest.raises(AnsibleActionFail, match="belongs to another user"):
         render.write("web1", "/srv/shop/environment", SECRET)
     os.chown(tmp_path / "build", 65534, 65534)
-    assert render.write("web1", "/srv/shop/environment", SECRET), "whose checkout it is may have made it"
+    assert render.write("web1", "/srv/shop/environment", SECRET), "the owner of the checkout may have made it"
 
 
 @pytest.mark.parametrize(("host", "path"), [("web1", "/../x"), ("web1", "/etc/../../x"), ("..", "/x"), ("a/b", "/x")])

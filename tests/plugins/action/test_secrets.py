@@ -133,7 +133,7 @@ def test_with_a_vault_password_the_file_is_encrypted_and_reads_back(inventory):
     assert (inventory / ".secrets.yml").read_text().startswith("$ANSIBLE_VAULT;")
     encrypted = (inventory / ".secrets.yml").read_bytes()
     found, output = looked_up(inventory, *vault)
-    assert "changed=1" in output, "the file with what the lookup gives, and no other"
+    assert "changed=1" in output, "only the file with the result of the lookup"
     assert (inventory / ".secrets.yml").read_bytes() == encrypted
     assert found["shop"]["SECRET_KEY"] == before["shop"]["SECRET_KEY"]
     assert before["shop"]["SECRET_KEY"] not in output

@@ -186,7 +186,7 @@ def test_the_next_run_loads_the_certificate_of_one_killed_before_the_reload(host
     wait_for(lambda: answers(encrypted.port))
     assert encrypted.served() == first
     second = encrypted.exchange()
-    assert encrypted.served() == first, "nginx is not told yet, and whoever did it may be gone"
+    assert encrypted.served() == first, "nginx is not reloaded yet, and the run that changed the file may have ended"
     done = host.ensure(**encrypted.site)
     assert done["changed"] and done["reloaded"] and not done["paths"]
     # An old worker may still accept a connection while it shuts down.
@@ -344,7 +344,7 @@ def test_a_cache_that_no_file_names_is_removed(host: Host):
         done = host.ensure(check_mode, files=host.main(), unused_caches=unused)
         assert done["changed"] and str(folder) in done["paths"] and str(foreign) not in done["paths"]
         assert folder.exists() is check_mode
-    assert foreign.exists(), "that is somebody else's"
+    assert foreign.exists(), "a foreign folder"
     assert not host.ensure(files=host.main(), unused_caches=unused)["changed"]
 
 
@@ -364,7 +364,7 @@ def test_password_files_are_readable_by_nginx_only_and_need_no_reload(host: Host
     same = {"passwords": {str(one): {"anna": "$6$secret"}}, "passwords_like": str(one)}
     assert not host.ensure(**same)["changed"]
     one.chmod(0o644)
-    assert host.ensure(**same)["changed"], "everybody could read it"
+    assert host.ensure(**same)["changed"], "every user could read it"
     foreign.unlink()
     assert host.ensure(passwords_like=f"{one}*", check_mode=True)["changed"]
     assert one.exists()

@@ -268,7 +268,7 @@ def test_bytecode_is_reused_for_identical_files(site: paths.Layout, source: Path
     assert set(after) == {"flask", "other"}
     assert after["flask"].samefile(before / after["flask"].name)
     assert not after["other"].samefile(before / after["other"].name)
-    assert not fingerprint.damage(live), "the live release is what it was"
+    assert not fingerprint.damage(live), "the live release is unchanged"
 
     with (before / after["flask"].name).open("ab") as edited:  # its header still matches the source
         edited.write(b"edited on the host")
@@ -304,7 +304,7 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
     result = perform(wheelhouse)
     release = site.release(result["release"])
     assert (release / "venv/bin/gunicorn").is_file()
-    assert not (release / ".wheels").exists(), "they are in the venv now"
+    assert not (release / ".wheels").exists(), "the packages are in the venv"
 
 
 class Index(http.server.BaseHTTPRequestHandler):

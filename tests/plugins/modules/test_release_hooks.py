@@ -99,9 +99,9 @@ def test_pending_hooks_of_an_interrupted_run_are_recorded_until_they_have_run(ho
     deployment.switch(host.site, slot, "r1")
     assert choose() == {"needed": False, "after_live": True}
     deployment.switch(host.site, deployment.start(host.site, "r1")["slot"], "r1", drain=0)
-    assert choose() == {"needed": False, "after_live": True}, "a restart in between loses it not"
+    assert choose() == {"needed": False, "after_live": True}, "a restart in between keeps it"
     assert "failed with exit code 1" in hooks(["false"])["msg"]
-    assert choose() == {"needed": False, "after_live": False}, "it was told; once is enough"
+    assert choose() == {"needed": False, "after_live": False}, "it was reported once before"
     # A release that never went live has no pending hooks.
     deployment.start(host.site, host.release("r2"), after_live=True)
     deployment.abort(host.site)

@@ -150,7 +150,7 @@ def test_an_aborted_start_leaves_no_public_files(host: Host) -> None:
     before = host.site.slot("green") / "before"
     before.symlink_to("../../releases/r1")
     assert slots.traces(host.site, "green") == [str(before)], (
-        "a link of an older bundle, also when nothing else is left"
+        "a link of an older version, also when nothing else is left"
     )
     deployment.abort(host.site)
     assert not before.is_symlink()
@@ -687,7 +687,7 @@ def test_one_status_covers_all_sites_and_checks_them_in_parallel(
     found = run(module, judged=False)["sites"]
     assert found == [{"site": name, "root": str(bare_host.folder / name), "timeout": 3} for name in ("a", "b")]
     named = run(module, judged=False, sites=["b", "gone", "a"], timeout=1)["sites"]
-    assert [site["site"] for site in named] == ["b", "a"], "of a site that is not there nothing is told"
+    assert [site["site"] for site in named] == ["b", "a"], "a missing site is not reported"
 
 
 @pytest.mark.parametrize(

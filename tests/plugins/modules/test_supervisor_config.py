@@ -107,7 +107,7 @@ def test_the_file_is_installed_once(host: Host):
     assert not again["changed"] and not again["pending"] and again["running"]
     with pytest.raises(xmlrpc.client.Fault) as fault:
         host.places.daemon.call("startProcess", "\x9b2J\u202e")
-    assert fault.value.faultString == "BAD_NAME: \\x9b2J\\u202e", "of what it says, nothing steers a terminal"
+    assert fault.value.faultString == "BAD_NAME: \\x9b2J\\u202e", "its output has no control characters"
 
 
 def test_supervisord_restarts_at_once_while_it_has_no_program(host: Host):
@@ -140,7 +140,7 @@ def test_a_program_is_stopped_on_request_of_the_operator(host: Host):
     assert done["changed"] and done["restarted"] and not done["pending"]
     assert host.identifier() == "other"
     eventually(host.pid)
-    assert not host.ensure("other", restart=True)["changed"], "there is nothing left to restart for"
+    assert not host.ensure("other", restart=True)["changed"], "no restart is needed any more"
 
 
 def test_a_restart_waits_for_a_slow_program(host: Host):

@@ -150,7 +150,7 @@ def test_responses_of_the_app_count_only_with_count_answers(rig: Rig) -> None:
     for host, prefix in (("quiet.test", ""), ("strict.test", ""), ("quiet.test", "/below")):
         for status in statuses:
             assert ask(port, f"{prefix}/{status}", host).split()[1] == status
-        assert "X-Cache: HIT" in ask(port, f"{prefix}/404", host), "of a kept answer, the app decided as well"
+        assert "X-Cache: HIT" in ask(port, f"{prefix}/404", host), "the app also decided on a cached response"
     for host in ("quiet.test", "strict.test"):
         assert ask(port, "/static/missing", host).split()[1] == "404"
         assert ask(port, "/below/x", host, headers=f"X: {'y' * 9000}\r\n" * 5).split()[1] == "400"

@@ -181,7 +181,7 @@ def crowd(host: Host, path: str, size: int = 50) -> list[tuple[int, str, str]]:
         log = host.rig.folder / "var/log/shop/access.log"
         before = len(log.read_text().splitlines())
         wait_for(lambda: connected(host.port) >= size)
-        assert len(log.read_text().splitlines()) == before, "nobody has an answer yet"
+        assert len(log.read_text().splitlines()) == before, "no client has a response yet"
         app.goes.set()
         return [each.result() for each in asked]
 
@@ -232,7 +232,7 @@ def test_identified_clients_bypass_the_cache_and_leave_nothing_in_it(host: Host,
     assert stranger[1] == "MISS", "nothing of the first was kept"
     again = host.ask("shop", path, headers)
     assert again[1] == "BYPASS" and len({first[2], stranger[2], again[2]}) == 3
-    assert host.ask("shop", path) == (200, "HIT", stranger[2]), "nor put in its place"
+    assert host.ask("shop", path) == (200, "HIT", stranger[2]), "nor put there"
 
 
 def test_posts_reach_the_app(host: Host):
@@ -315,7 +315,7 @@ def test_each_address_is_cached_separately(host: Host):
     paths = ["/apart", "/apart?", "/apart?a=1", "/apart?a=2", "/%61part", "/apart/"]
     answers = [host.ask("shop", path, host=name) for name in hosts for path in paths]
     assert {said for _, said, _ in answers} == {"MISS"}
-    assert host.ask("shop", "/apart", host="SHOP.TEST")[1] == "HIT", "names know no capitals"
+    assert host.ask("shop", "/apart", host="SHOP.TEST")[1] == "HIT", "names are case-insensitive"
 
 
 def test_two_sites_of_one_name_have_separate_caches(host: Host):
@@ -378,7 +378,7 @@ def test_after_a_switch_no_cached_response_of_the_old_release_is_shown(own: Host
     blue.broken = own.apps["quick"].broken = True
     (root / "next").symlink_to("slots/blue")
     (root / "next").replace(root / "live")
-    assert own.ask("quick", "/page")[2] == old[2], "and after a way back, its own again"
+    assert own.ask("quick", "/page")[2] == old[2], "and its own again after a rollback"
 
 
 # --- Stale responses -----------------------------------------------------------------------------------------------

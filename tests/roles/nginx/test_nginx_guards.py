@@ -185,7 +185,7 @@ def test_error_pages_have_the_security_headers_too(host: Host):
     finally:
         live.symlink_to("slots/blue")
     assert answer.startswith("HTTP/1.1 502") and [len(header(answer, name)) for name in SECURITY] == [1] * 5
-    assert "nginx/" not in answer, "the version is nobody's business"
+    assert "nginx/" not in answer, "nginx's version is not shown"
 
 
 def test_a_header_of_the_app_replaces_the_one_of_nginx(host: Host):
@@ -243,7 +243,7 @@ def test_a_trusted_balancer_sets_address_and_scheme_of_the_client(host: Host, ve
     answer = host.ask("believing", headers=FORGED, version=version, source=BALANCER)
     assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == ["203.0.113.7"], "one hop, as without it"
     assert told(answer, "X-Forwarded-Proto") == ["https"]
-    assert told(answer, "X-Forwarded-Host") == ["believing.test"], "what chose the site, whoever asks"
+    assert told(answer, "X-Forwarded-Host") == ["believing.test"], "the name that selected the site, for every client"
     assert told(answer, "Forwarded") == [] and told(answer, "X-Request-ID") != ["forged"]
     assert re.search(r"^203\.0\.113\.7 - - .* host=believing\.test", host.log("believing"), re.MULTILINE)
 
@@ -286,7 +286,7 @@ def test_access_rules_apply_to_the_real_client(host: Host):
     assert host.status("balanced", headers="X-Forwarded-For: 203.0.113.8\r\n", **through) == 403
     assert host.status("balanced", headers="X-Forwarded-For: 203.0.113.7, 203.0.113.8\r\n", **through) == 403
     assert host.status("balanced", **through) == 403
-    assert host.status("balanced", headers="X-Forwarded-For: 203.0.113.7\r\n") == 403, "he is no balancer"
+    assert host.status("balanced", headers="X-Forwarded-For: 203.0.113.7\r\n") == 403, "the client is not a balancer"
 
 
 class TestProxyProtocol:
@@ -314,7 +314,9 @@ class TestProxyProtocol:
     def test_the_proxy_protocol_sets_the_client_and_not_the_scheme(self, port: int):
         answer = self.ask(port, self.LINE, BALANCER)
         assert told(answer, "X-Forwarded-For") == ["198.51.100.5"]
-        assert told(answer, "X-Forwarded-Proto") == ["http"], "a balancer that speaks it passes on what clients say"
+        assert told(answer, "X-Forwarded-Proto") == ["http"], (
+            "a balancer with the PROXY protocol passes on the headers of clients"
+        )
 
     def test_the_proxy_protocol_of_others_is_not_trusted(self, port: int):
         assert told(self.ask(port, self.LINE, CLIENT), "X-Forwarded-For") == [CLIENT]
@@ -413,10 +415,10 @@ def test_clients_that_exceed_the_rate_get_429_and_others_do_not(host: Host):
     assert host.status("limited", source=OTHER) == 200
     refused = host.ask("limited")
     assert refused.startswith("HTTP/1.1 429") and len(header(refused, "X-Frame-Options")) == 1
-    assert [host.status("limited", "/static/style.css") for _ in range(5)] == [200] * 5, "files are not counted"
+    assert [host.status("limited", "/static/style.css") for _ in range(5)] == [200] * 5, "files are not limited"
     assert [host.status("limited", "/free/x") for _ in range(5)] == [200] * 5
     assert [host.status("limited", "/login", source="127.0.0.5") for _ in range(2)] == [200, 429]
-    assert host.status("limited", source="127.0.0.5") == 200, "a path with limits of its own counts for itself"
+    assert host.status("limited", source="127.0.0.5") == 200, "a path with limits of its own is counted separately"
 
 
 def test_the_simultaneous_requests_of_a_client_are_limited(host: Host):
@@ -794,7 +796,7 @@ def test_slow_clients_do_not_block_others(patient: tuple[Rig, int, App], kind: s
             # Body and response may be arbitrarily slow, but the number of connections is limited.
             refused = [peer for peer in slow if select([peer], [], [], 0)[0] and b" 429 " in peer.recv(200, MSG_PEEK)]
             assert len(refused) == 180
-        assert not [head for head in app.heard[before:] if b"/slow" in head], "the app is not held up at all"
+        assert not [head for head in app.heard[before:] if b"/slow" in head], "the app is not blocked"
         if kind != "body":
             # The whole header has a timeout, and a client that reads no response is disconnected.
             for peer in slow:

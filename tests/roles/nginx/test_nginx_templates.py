@@ -319,5 +319,7 @@ def test_a_sites_files_include_the_refusal_of_unknown_names() -> None:
     task = yaml.safe_load((PROJECT / "roles/nginx/tasks/site.yml").read_text())[0]
     variables = role_variables({"shop": {**SHOP, "http_port": 8088}}, site_name="shop")
     files = evaluate(task["wsgi.sites.nginx_config"]["files"].strip("{} "), variables)
-    assert "listen 8088 default_server;" in files["/etc/nginx/conf.d/unknown-names.conf"], "deploy.yml alone opens it"
+    assert "listen 8088 default_server;" in files["/etc/nginx/conf.d/unknown-names.conf"], (
+        "only deploy.yml turns maintenance off"
+    )
     assert "listen 8088;" in files["/etc/nginx/sites-available/shop.conf"]

@@ -339,7 +339,7 @@ class TestBalancers:
         assert talk(shop.https, name=None, host="127.0.0.1", before=line).answer.startswith("HTTP/1.1 200")
         assert talk(shop.https, name="unknown.example.com", before=line).answer == ""
         for port in (shop.http, shop.https):
-            assert say(port, request) == "", "who does not speak it gets no answer"
+            assert say(port, request) == "", "a client without it gets no response"
 
 
 @needs_nginx
@@ -418,7 +418,7 @@ class TestClientCertificates:
         for said in ("MISS", "HIT"):
             found = talk(shop.https).answer
             assert f"X-Cache: {said}" in found and "CN=Ada" not in found
-        assert "CN=Ada" in talk(shop.https, **ada).answer, "nor what a stranger gets for her"
+        assert "CN=Ada" in talk(shop.https, **ada).answer, "nor the anonymous response for her"
         assert talk(shop.https, "/secret/x", **ada).answer.startswith("HTTP/1.1 200")
         assert talk(shop.https, "/secret/x").answer.startswith("HTTP/1.1 400")
 

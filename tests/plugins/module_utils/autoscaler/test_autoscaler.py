@@ -110,7 +110,7 @@ def test_a_number_of_workers_outside_the_limits_is_corrected() -> None:
     assert fewer.goes_on(10)[-1] == 3
     more = Site.known(3, most=3)
     more.workers = 5
-    assert set(more.goes_on(100, taken=3)) == {5}, "they may be ending their requests"
+    assert set(more.goes_on(100, taken=3)) == {5}, "they may be finishing their requests"
     assert more.goes_on(30, taken=3)[-1] == 3
 
 
@@ -152,7 +152,9 @@ def test_it_reads_the_queue_of_its_own_socket_only(tmp_path: Path) -> None:
             assert (len(pending), taken) == (3, 0)
             with server.accept()[0] as one:
                 unread, taken = queue(sock)
-                assert (len(unread), len(unread & pending), taken) == (3, 2, 1), "taken is not yet served"
+                assert (len(unread), len(unread & pending), taken) == (3, 2, 1), (
+                    "an accepted connection is not yet a response"
+                )
                 assert one.recv(100)
                 still, taken = queue(sock)
                 assert (still, taken) == (unread & pending, 1)
@@ -265,7 +267,7 @@ def test_workers_are_added_for_waiting_requests_and_removed_without_loss(
         for _ in range(2):
             asked = [pool.submit(ask, shop.port, "/wait") for _ in range(2 * at_once)]
             eventually(lambda: len(database.waiting) == at_once)
-            assert shop.workers() == 3, "as many as there may be"
+            assert shop.workers() == 3, "the maximum"
             served(asked, database)
             with Clients(shop.port, 1) as clients:
                 eventually(lambda: shop.workers() == 1)

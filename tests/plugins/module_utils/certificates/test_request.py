@@ -91,7 +91,7 @@ def test_nothing_is_requested_while_the_certificate_is_installed_and_renews(aski
     assert asking.lineage.settings.read_text().startswith("renew_before_expiry = 720 hours\nversion")
     assert asking.lineage.settings.read_text().count("renew_before_expiry") == 1
     (asking.folder.link / PRIVKEY).chmod(0o644)
-    assert not asking.is_settled(), "others may read the key"
+    assert not asking.is_settled(), "others can read the key"
 
 
 def test_certbot_gets_the_names_only_and_runs_without_prompts(asking: Asking, monkeypatch, tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_certbot_gets_the_names_only_and_runs_without_prompts(asking: Asking, mo
         return next(busy)
 
     before = os.umask(0o077)
-    assert asking.ask(run) == "" and len(asked) == 2, "the host's timer may be at work"
+    assert asking.ask(run) == "" and len(asked) == 2, "the host's timer may be running"
     os.umask(before)
     words = asked[0]
     assert [words[at + 1] for at, word in enumerate(words) if word == "--domain"] == NAMES
     assert "--non-interactive" in words and "--register-unsafely-without-email" in words
-    assert (tmp_path / "web").stat().st_mode & 0o001, "nginx's workers come through"
+    assert (tmp_path / "web").stat().st_mode & 0o001, "nginx's workers can enter"
 
 
 def test_a_certificate_of_the_same_name_by_another_owner_is_left_alone(asking: Asking) -> None:

@@ -11,4 +11,4 @@ def test_only_root_can_open_the_lock_file(tmp_path: Path) -> None:
     (tmp_path / "nginx.lock").touch(mode=0o644)
     for name in ("nginx", "supervisord"):
         with runtime.alone(tmp_path, name):
-            assert (tmp_path / f"{name}.lock").stat().st_mode & 0o777 == 0o600, "flock needs no more than to read"
+            assert (tmp_path / f"{name}.lock").stat().st_mode & 0o777 == 0o600, "flock needs read access only"

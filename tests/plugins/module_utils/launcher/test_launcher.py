@@ -318,7 +318,7 @@ def test_the_server_of_a_killed_supervisord_ends_once_its_successor_serves(host:
     host.deploy("r1")
     orphan = get(host.sock)["pid"]
     host.shut(signal.SIGKILL)
-    assert get(host.sock)["pid"] == orphan, "it serves on, whoever is gone"
+    assert get(host.sock)["pid"] == orphan, "it still serves"
     host.boot()
     eventually(lambda: get(host.sock)["pid"] not in (orphan, 1))
     eventually(lambda: process.is_gone(orphan))

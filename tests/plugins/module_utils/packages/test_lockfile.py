@@ -71,10 +71,12 @@ def test_a_forbidden_line_gets_the_same_refusal_in_preflight_build_and_on_hosts(
     text = f"# made by uv\nidna==3.20 {HASH}\n{line}\n"
     with pytest.raises(lockfile.LockError, match="line 3 ") as error:
         lockfile.parse(text)
-    assert "evil.test" not in str(error.value), "no error quotes a file that may be another one"
+    assert "evil.test" not in str(error.value), "no error quotes a file that may have been replaced"
     (tmp_path / "requirements.txt").write_text(text, encoding="utf-8")
     answers = everywhere(tmp_path, "requirements.txt")
-    assert re.match(r"requirements.txt, line 3 (.|\n)* -o requirements.txt", answers.pop()), "and one answer for all"
+    assert re.match(r"requirements.txt, line 3 (.|\n)* -o requirements.txt", answers.pop()), (
+        "the same message everywhere"
+    )
     assert not answers
 
 

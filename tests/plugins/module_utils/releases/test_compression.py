@@ -60,13 +60,13 @@ def test_served_files_that_shrink_are_compressed(tmp_path: Path) -> None:
         },
     )
     (release / "app/static/link.css").symlink_to("style.css")
-    assert packs(release) == 4, "and one of them was not worth it"
+    assert packs(release) == 4, "one of them does not shrink"
     assert copies(release) == {
         "app/static/style.css.gz", "app/static/deep/APP.JS.gz", "venv/site/lib/static/lib.js.gz",
     }  # fmt: skip
     made = release / "app/static/style.css.gz"
     assert gzip.decompress(made.read_bytes()) == TEXT
-    assert made.read_bytes()[4:8] == b"\0\0\0\0", "no time in it, so that all hosts make the same"
+    assert made.read_bytes()[4:8] == b"\0\0\0\0", "without a time, so that all hosts make the same bytes"
     assert (made.stat().st_mtime, made.stat().st_mode & 0o777) == (1_000_000_000, 0o644)
 
 

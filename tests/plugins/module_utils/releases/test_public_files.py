@@ -79,7 +79,7 @@ def test_hashed_files_stay_for_one_switch_and_other_files_disappear(site: Layout
     own = {f"app/static/{NEW}": "two", "app/static/both.0000000c.js": "two"}
     assert served(site) == carried | own
     go_live(site, "three")
-    assert served(site) == own | {"app/static/d.css": "three"}, "what was carried over is not carried over again"
+    assert served(site) == own | {"app/static/d.css": "three"}, "links are carried over once only"
 
 
 def test_a_rollback_and_restarts_keep_the_hashed_files_of_newer_pages(site: Layout) -> None:

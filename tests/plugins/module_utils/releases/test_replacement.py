@@ -83,7 +83,7 @@ def test_an_overlapping_start_of_this_app_fails(alone: Alone) -> None:
 def test_the_old_slot_stops_before_the_new_one_starts(alone: Alone) -> None:
     alone.release("r2")
     started = deployment.start(alone.site, "r2")
-    assert get(alone.host.sock)["release"] == "r2", "nobody else is there to answer"
+    assert get(alone.host.sock)["release"] == "r2", "no other server can respond"
     assert started["away"] > 0
     switched = deployment.switch(
         alone.site, started["slot"], "r2", drain=60
@@ -162,7 +162,7 @@ def test_a_boot_restores_the_slot_that_a_killed_run_stopped(alone: Alone) -> Non
 
 def test_a_run_killed_after_the_switch_leaves_the_new_slot_live(alone: Alone) -> None:
     deployment.start(alone.site, alone.release("r2"))
-    assert deployment.recover(alone.site) == "", "nothing was away"
+    assert deployment.recover(alone.site) == "", "there was no downtime"
     alone.at_rest("r2")
 
 

@@ -113,8 +113,8 @@ def test_packages_are_readable_by_the_site_and_public_ones_by_nginx(tmp_path: Pa
     store.set_venv_modes(release, site, public)
     assert readers(site, *files) == [True] * 5
     assert readers(stranger, *files) == [True, False, False, False, False]
-    assert (cache / "six.py").stat().st_mode & 0o777 == 0o644, "the cache is other sites' as well"
-    assert os.path.samefile(served, cache / "a.css"), "what is served stays one with the cache"
+    assert (cache / "six.py").stat().st_mode & 0o777 == 0o644, "the cache is shared with other sites"
+    assert os.path.samefile(served, cache / "a.css"), "served files remain hard links to the cache"
     assert fingerprint.venv_digest(release / "venv") != before
     after = fingerprint.venv_digest(release / "venv")
     store.set_venv_modes(release, site, public)

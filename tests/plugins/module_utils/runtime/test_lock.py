@@ -115,7 +115,7 @@ def test_the_record_of_a_single_step_run_is_stale_once_the_kernel_lock_is_free(s
     console = Run("c1", "restart", "root", "web1", time.time(), step=True)
     with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
         step(site, BOB)
-    assert lock.read(site)["holder"]["id"] == "c1", "it was killed: nothing took its note away"
+    assert lock.read(site)["holder"]["id"] == "c1", "it was killed: its note remains"
     assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
 
 

@@ -392,7 +392,7 @@ def test_a_job_runs_once_at_a_time_and_records_its_result(works: Works) -> None:
     with pytest.raises(jobs.JobError, match=r"shop: job nightly: it failed with exit code 5; see .*/shop/nightly.log"):
         jobs.run(works.site, "nightly")
     assert "nightly failed with exit code 5" in status(works.site)["troubles"]
-    assert processes.bring(works.site) == processes.Brought([], []), "a job that failed is nothing to mend"
+    assert processes.bring(works.site) == processes.Brought([], []), "a failed job needs no repair"
     assert "did it" in (works.site.logs / "nightly.log").read_text()
     Supervisor().start("shop-slow")
     eventually(lambda: len(works.alive()) == 1)

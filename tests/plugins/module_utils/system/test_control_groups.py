@@ -126,7 +126,7 @@ def test_groups_of_a_removed_site_are_removed(grouped: Host, monkeypatch: pytest
     (place / "stray").mkdir()
     (place / "stray/cgroup.procs").write_text(str(stray))
     removal.Removal("shop", lambda _: (0, "", ""))._stop_all(grouped.site, None)
-    assert sleepers(seconds), "the slot's group alone went"
+    assert sleepers(seconds), "only the slot's group was removed"
     removal.Removal("shop", lambda _: (0, "", ""))._end(None)
     assert sleepers(seconds) == []
     assert not place.exists()

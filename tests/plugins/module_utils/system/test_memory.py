@@ -47,7 +47,7 @@ def test_the_kernels_total_is_used_if_the_maps_are_unreadable(
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "status").write_text(Path(f"/proc/{pid}/status").read_text())
     monkeypatch.setattr(memory, "PROC", tmp_path)
-    assert memory.used(family) >= 192 * MB, "what is shared, three times"
+    assert memory.used(family) >= 192 * MB, "shared memory, counted three times"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_an_endlessly_forking_process_is_ended() -> None:
         assert first.stdout.readline()
     termination.end_processes(uid, patience=2)
     assert termination.running(uid) == []
-    assert termination.running(os.getuid()), "nobody else was hit"
+    assert termination.running(os.getuid()), "no other user was affected"
 
 
 # Stops every process that it can signal, repeatedly; its copies continue each other.

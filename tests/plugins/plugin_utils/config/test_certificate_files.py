@@ -49,7 +49,7 @@ def test_a_valid_pair_is_accepted_in_every_form(good: Made, between: Made, tmp_p
     assert judge(certificate, key, between.pem) == []
     tls = {"certificate": good.key + good.pem, "chain": between.pem, "key": key}
     pair = certificate_files.read(tls, lambda path: Path(path).read_text())
-    assert pair.fullchain == good.pem + between.pem, "a key in the certificate's file goes nowhere"
+    assert pair.fullchain == good.pem + between.pem, "a key in the certificate's file is not copied"
     assert "BEGIN" not in repr(pair)
 
 

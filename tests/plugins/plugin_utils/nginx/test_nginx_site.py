@@ -261,7 +261,7 @@ def test_the_uwsgi_protocol_is_used_as_configured(keys: dict[str, Any], speaks: 
     assert found["uwsgi"] is speaks
     stream, long = found["paths"]
     assert {name for name, _ in long["directives"]} == timeouts
-    assert not any(name.startswith("uwsgi") for name, _ in stream["directives"]), "streams go by http"
+    assert not any(name.startswith("uwsgi") for name, _ in stream["directives"]), "streams use HTTP"
 
 
 def test_requests_to_remote_servers_are_retried_within_limits():

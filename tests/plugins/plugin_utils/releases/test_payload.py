@@ -41,7 +41,7 @@ def test_the_code_hash_follows_content_path_and_executable_bit_but_not_time(sour
     os.utime(source / "wsgi.py", (0, 0))
     assert code(source) == seen[-1]
     (source / "requirements.txt").write_text("# another lock\n", encoding="utf-8")
-    assert code(source) == seen[-1], "the lock is a part of its own"
+    assert code(source) == seen[-1], "the lock is a separate part"
     (source / "run").chmod(0o644)
     seen.append(code(source))
     (source / "wsgi.py").write_text("app = None\n", encoding="utf-8")

@@ -134,7 +134,7 @@ def test_an_archive_is_downloaded_once_and_its_login_never_shown(tmp_path: Path,
     os.utime(kept.parent / ("0" * 64), (0, 0))
     kept.unlink()
     fetch(archive=url, sha256=source["sha256"], run="again")
-    assert [path for path in kept.parent.iterdir() if not path.suffix] == [kept], "old ones go"
+    assert [path for path in kept.parent.iterdir() if not path.suffix] == [kept], "old ones are removed"
     for wrong, says in (
         (url.replace("a.tar.gz", "b.tar.gz"), "answers 404"),
         (url.replace("me:", "you:"), "answers 401"),

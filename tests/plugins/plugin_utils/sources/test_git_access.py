@@ -159,7 +159,7 @@ def test_a_cached_commit_is_available_only_to_the_login_that_fetched_it(served, 
     assert len(handler.seen) > asked, "the server was asked"
     handler.seen.clear()
     assert (fetch(git=owner, version=commit, run="later")[0] / "wsgi.py").exists()
-    assert not handler.seen, "the owner's own needs no network"
+    assert not handler.seen, "the owner's cached commit needs no network"
     cache = tmp_path / "cache"
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     for path in cache.rglob("*"):
