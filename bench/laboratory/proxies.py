@@ -24,7 +24,7 @@ def nginx(files: Mapping[str, str], links: Mapping[str, str], logs: Mapping[str,
     with contextlib.contextmanager(private_nginx)() as rig:
         for name in logs:
             (rig.folder / "var/log" / name).mkdir(parents=True)
-        rig.lay(files, links)
+        rig.install(files, links)
         if said := rig.test():
             raise BenchError(f"nginx refuses its configuration: {said}")
         rig.start()

@@ -174,7 +174,7 @@ class Rig:
         text = re.sub(r"listen (\d+)", r"listen 127.0.0.1:\1", text)
         return re.sub(r"listen \[::\]:", "listen [::1]:", text)
 
-    def lay(self, files: Mapping[str, str], links: Mapping[str, str]) -> None:
+    def install(self, files: Mapping[str, str], links: Mapping[str, str]) -> None:
         for path, text in files.items():
             place = self.folder / path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def code(source: Path) -> str:
 PARTS = {"code": "c" * 64, "requirements": "r", "config": "s", "environment": "e", "python": "3.11"}
 
 
-def lay_down(site: paths.Layout, name: str, parts: dict, slot: str | None = None, complete: bool = True) -> Path:
+def make_release(site: paths.Layout, name: str, parts: dict, slot: str | None = None, complete: bool = True) -> Path:
     """Create a release, and make it live if a slot is given."""
     release = site.release(name)
     (release / "app").mkdir(parents=True)

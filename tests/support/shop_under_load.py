@@ -47,7 +47,7 @@ class Shop:
         files, links = render({"shop": site}, nginx_worker_processes=1, nginx_client_connections=0)
         for path in links:
             (self.rig.folder / path.lstrip("/")).unlink(missing_ok=True)
-        self.rig.lay(files, links)
+        self.rig.install(files, links)
         assert self.rig.test() == ""
 
     def deploy(self, server: str) -> str:

@@ -216,7 +216,7 @@ class Host:
                 self.group.mkdir(parents=True, exist_ok=True)
                 (self.group / "cgroup.procs").write_text("0")
 
-    def shut(self, sign: int = signal.SIGTERM) -> None:
+    def stop(self, sign: int = signal.SIGTERM) -> None:
         """End supervisord, orderly or by SIGKILL."""
         if self.process is not None:
             self.process.send_signal(sign)

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from nginx_rig import evaluate
-from releases import NASTY, NOW, PARTS, lay_down, passable
+from releases import NASTY, NOW, PARTS, make_release, passable
 from supervised import eventually, uwsgi_files
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages import lockfile
@@ -243,7 +243,7 @@ def test_a_release_is_built_checked_and_then_up_to_date(
 
 
 def test_bytecode_is_reused_for_identical_files(site: paths.Layout, source: Path, tmp_path: Path) -> None:
-    live = lay_down(site, "A", PARTS)
+    live = make_release(site, "A", PARTS)
     (live / "venv/lib/other.py").write_text("other = 1\n", encoding="utf-8")
     python = Path(os.path.realpath(sys.executable))
     bytecode.compile_bytecode(python, [live / "venv/lib"])
@@ -339,7 +339,7 @@ def test_a_release_whose_build_lost_the_network_is_not_a_candidate(
     python = Path(os.path.realpath(sys.executable))
     found = wheels.collect([lockfile.parse(server_lock)], host_python.target(python), "", tmp_path / "controller")
     (source / "requirements.txt").write_text("", encoding="utf-8")
-    lay_down(site, "A", PARTS | {"code": "other"}, "blue")
+    make_release(site, "A", PARTS | {"code": "other"}, "blue")
     index = type("TheIndex", (Index,), {"wheel": found[0]})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), index) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -593,7 +593,7 @@ def test_the_next_deploy_cleans_up_after_an_interrupted_one(host: Host) -> None:
 def test_after_a_restart_of_supervisord_during_a_switch_only_the_live_slot_runs(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
-    host.shut()
+    host.stop()
     host.boot()
     eventually(lambda: get(host.sock)["release"] == "r1")
     eventually(lambda: host.state("green") == "EXITED")
@@ -615,7 +615,7 @@ def test_an_orphan_in_the_idle_slot_is_ended(host: Host) -> None:
     host.deploy("r1")
     deployment.start(host.site, host.release("r2"))
     orphan = get(host.site.socket("green"))["pid"]
-    host.shut(signal.SIGKILL)
+    host.stop(signal.SIGKILL)
     host.boot()
     eventually(lambda: get(host.sock))
     deployment.abort(host.site)
@@ -665,7 +665,7 @@ def test_the_status_shows_the_live_release(host: Host) -> None:
     assert found["version"] == "folder"
     assert (found["slot"], found["release"], found["healthy"], found["managed"]) == ("blue", "r1", True, True)
     assert found["since"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.lstat(host.site.live).st_mtime))
-    host.shut()
+    host.stop()
     found = status(host.site)
     assert (found["healthy"], found["state"]) == (False, "no supervisord")
 

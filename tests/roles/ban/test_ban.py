@@ -81,7 +81,7 @@ def test_refused_requests_are_logged_without_anything_that_the_client_sends(rig:
     root = rig.site("shop")
     upstream = Upstream(root / "slots/blue/sock")
     upstream.start()
-    rig.lay(rendered, links)
+    rig.install(rendered, links)
     rig.start()
     forged = '2026-11-21T10:00:00+00:00 192.0.2.1 404" '
     assert ask(port, "/").split()[1] == "200"
@@ -145,7 +145,7 @@ def test_responses_of_the_app_count_only_with_count_answers(rig: Rig) -> None:
     apps = [Refusing(rig.site(name) / "slots/blue/sock") for name in pages]
     for app in apps:
         app.start()
-    rig.lay(*render(pages, nginx_worker_processes=1, nginx_version=nginx_version(NGINX)))
+    rig.install(*render(pages, nginx_worker_processes=1, nginx_version=nginx_version(NGINX)))
     rig.start()
     for host, prefix in (("quiet.test", ""), ("strict.test", ""), ("quiet.test", "/below")):
         for status in statuses:

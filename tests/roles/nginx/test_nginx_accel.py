@@ -72,7 +72,7 @@ def started(rig: Rig) -> Iterator[tuple[int, dict[str, Taken]]]:
         name: {"server_names": [f"{name}.test"], "source": {"path": "app"}, "http_port": port} | keys
         for name, keys in SITES.items()
     }
-    rig.lay(*render(pages, nginx_worker_processes=1))
+    rig.install(*render(pages, nginx_worker_processes=1))
     for name in SITES:
         root = rig.site(name)
         (root / "releases/two/app/static/of.txt").write_text(f"a file of {name}")

@@ -116,7 +116,7 @@ class Host:
             for name, keys in sites.items()
         }
         files, links = render(pages, nginx_worker_processes=1)
-        rig.lay(files, links)
+        rig.install(files, links)
         for name in sites:
             self.start(name, rig.site(name) / "slots/blue/sock")
         (rig.folder / "etc/closed").mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,7 @@ class Sites:
             for name, keys in SITES.items()
         }
         files, links = render(sites, nginx_worker_processes=1)
-        rig.lay(files, links)
+        rig.install(files, links)
         self.apps: dict[str, App] = {name: serve(rig, name, stack) for name in sites}
         for file in ("shop/htpasswd:known:", "guarded/htpasswd", "kept/htpasswd"):
             path = rig.folder / "etc" / file
@@ -81,7 +81,7 @@ class Sites:
         return ask(self.port, path, f"{name}.test", **how)
 
     @contextmanager
-    def shut(self, name: str) -> Iterator[None]:
+    def maintenance(self, name: str) -> Iterator[None]:
         """Maintenance is on within this context."""
         flag = self.flags / name
         flag.touch(0o600)
@@ -232,7 +232,7 @@ def test_clients_without_access_still_get_the_error_page(sites: Sites):
 
 def test_clients_without_access_get_the_error_page_of_the_release(sites: Sites):
     assert own_page(sites.ask("kept"), "403") and own_page(sites.ask("kept", source=OTHER), "401")
-    with sites.shut("kept"):
+    with sites.maintenance("kept"):
         assert own_page(sites.ask("kept"), "maintenance") and own_page(sites.ask("kept", source=OTHER), "maintenance")
 
 
@@ -310,7 +310,7 @@ EVERYWHERE = ["/", "/any?x=y", "/static/style.css", "/static/none", "/media/phot
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_maintenance_answers_every_path(sites: Sites, path: str, method: str):
     heard = len(sites.apps["shop"].heard)
-    with sites.shut("shop"):
+    with sites.maintenance("shop"):
         answer = sites.ask("shop", path, method=method, headers="Content-Length: 3\r\n\r\nabc")
         assert is_page(answer, 503) and "<h1>Back soon</h1>" in answer
         assert header(answer, "Retry-After") == ["120"] and not header(answer, "Location")
@@ -318,7 +318,7 @@ def test_maintenance_answers_every_path(sites: Sites, path: str, method: str):
 
 
 def test_maintenance_answers_programs_in_json(sites: Sites):
-    with sites.shut("shop"):
+    with sites.maintenance("shop"):
         answer = sites.ask("shop", "/api/words", headers="Accept: application/json\r\n")
     assert status(answer) == 503 and json.loads(body(answer))["error"].startswith("Back soon.")
     assert header(answer, "Retry-After") == ["120"]
@@ -326,12 +326,12 @@ def test_maintenance_answers_programs_in_json(sites: Sites):
 
 def test_maintenance_answers_uploads_of_any_size(sites: Sites):
     head = "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
-    with sites.shut("shop"):
+    with sites.maintenance("shop"):
         assert is_page(say(sites.port, head + "x" * 100000), 503)
 
 
 def test_exempt_clients_reach_the_site_during_maintenance(sites: Sites):
-    with sites.shut("shop"):
+    with sites.maintenance("shop"):
         assert status(sites.ask("shop", source=OTHER)) == 200
         assert status(sites.ask("shop", "/static/style.css", source=OTHER)) == 200
         assert is_page(sites.ask("shop", "/static/none", source=OTHER), 404)
@@ -349,13 +349,13 @@ def test_exempt_clients_reach_the_site_during_maintenance(sites: Sites):
 )  # fmt: skip
 def test_no_spelling_of_a_path_gets_around_maintenance(sites: Sites, path: str):
     heard = len(sites.apps["shop"].heard)
-    with sites.shut("shop"):
+    with sites.maintenance("shop"):
         assert status(sites.ask("shop", path)) in (400, 404, 503)
     assert len(sites.apps["shop"].heard) == heard
 
 
 def test_maintenance_shows_the_page_of_the_release(sites: Sites):
-    with sites.shut("own"):
+    with sites.maintenance("own"):
         for method in ("GET", "POST"):
             answer = sites.ask("own", "/x", method=method, headers="Content-Length: 0\r\n")
             assert status(answer) == 503 and own_page(answer, "maintenance")
@@ -365,14 +365,14 @@ def test_maintenance_shows_the_page_of_the_release(sites: Sites):
 def test_sites_of_one_name_have_separate_maintenance(sites: Sites):
     below = ["/blog", "/blog/", "/blog/x", "/blog/static/style.css", "/blog/old"]
     above = ["/", "/x", "/static/style.css", "/blogs", "/blo"]
-    for shut, closed, opened in (("blog", below, above), ("town", above, below)):
-        with sites.shut(shut):
+    for name, closed, opened in (("blog", below, above), ("town", above, below)):
+        with sites.maintenance(name):
             assert [status(sites.ask("town", path)) for path in closed] == [503] * len(closed)
             assert {status(sites.ask("town", path)) for path in opened} <= {200, 301}
-    with sites.shut("blog"):
+    with sites.maintenance("blog"):
         assert status(sites.ask("town", "/blog/", source=OTHER)) == 200
         assert is_page(sites.ask("town", "/blog/"), 503)
-    with sites.shut("town"):
+    with sites.maintenance("town"):
         assert status(sites.ask("town", source=OTHER)) == 503
 
 
@@ -407,7 +407,7 @@ def test_maintenance_on_and_off_loses_no_request(sites: Sites):
 
 
 def test_only_root_reads_the_maintenance_flag_and_logs_stay_quiet(sites: Sites):
-    with sites.shut("town"):
+    with sites.maintenance("town"):
         assert (sites.flags / "town").stat().st_mode & 0o777 == 0o600
         assert status(sites.ask("town")) == 503
     assert "uninitialized" not in sites.complaints("town") and "[crit]" not in sites.complaints("town")
@@ -427,7 +427,7 @@ def test_an_error_page_of_an_override_wins_except_during_maintenance() -> None:
         place = "/etc/nginx/sites-available/shop.conf"
         own = "error_page 404 503 /own; location = /own { internal; return 200 mine; }\n"
         ours = "    # nginx's own error responses"
-        rig.lay(files | {place: files[place].replace(ours, f"    {own}{ours}")}, links)
+        rig.install(files | {place: files[place].replace(ours, f"    {own}{ours}")}, links)
         serve(rig, "shop", stack)
         rig.start()
         assert body(ask(port, "/static/none", "shop.test")) == "mine"

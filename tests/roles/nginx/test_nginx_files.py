@@ -67,7 +67,7 @@ def shop(rig: Rig) -> int:
     # Precompressed files differ from those that nginx compresses itself.
     packed = rig.folder / "srv/plain/releases/two/app/static/style.css.gz"
     packed.write_bytes(gzip.compress(b"not asked for"))
-    rig.lay(files, links)
+    rig.install(files, links)
     if BROTLI:
         (rig.conf / "modules-enabled/brotli.conf").write_text(f"load_module {BROTLI};\n")
     rig.start()

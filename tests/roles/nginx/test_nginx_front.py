@@ -79,7 +79,7 @@ def front(rig: Rig, authority: Made) -> Callable[..., int]:
         page = {"server_names": ["shop.example.com"], "http_port": port, "upstream": upstream, **(site or {})}
         files, links = render({"shop": page}, nginx_worker_processes=1, nginx_version=nginx_version(NGINX))
         (rig.folder / "var/log/shop").mkdir(parents=True)
-        rig.lay(files, links)
+        rig.install(files, links)
         rig.start()
         return port
 

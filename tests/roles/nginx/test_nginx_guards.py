@@ -110,7 +110,7 @@ class Host:
             for name, keys in SITES.items()
         }
         files, links = render(sites, nginx_worker_processes=1, nginx_version=nginx_version(NGINX))
-        rig.lay(files, links)
+        rig.install(files, links)
         for name in sites:
             self.apps[name] = serve(rig, name, stack)
             self.passwords(sites, name)
@@ -156,7 +156,7 @@ def host() -> Iterator[Host]:
         yield Host(rig, stack)
 
 
-def told(answer: str, name: str) -> list[str]:
+def received(answer: str, name: str) -> list[str]:
     """All values of a header that the app received."""
     return re.findall(rf"(?im)^{name}: (.*?)\r?$", answer.split("\r\n\r\n", 1)[1])
 
@@ -216,7 +216,7 @@ def test_many_sites_with_the_longest_names_fit_into_the_hash_tables():
     names = [f"{'s' * 27}{number}" for number in range(100, 200)]
     files, links = render({name: {**site, "server_names": [f"{name}.test"], "http_port": 8080} for name in names})
     with own_nginx() as rig:
-        rig.lay(files, links)
+        rig.install(files, links)
         for name in names:
             rig.site(name)
         assert rig.test() == ""
@@ -231,20 +231,24 @@ VERSIONS = ["1.0", "1.1", "2"]
 @pytest.mark.parametrize("name", ["shop", "believing"])
 def test_forwarded_headers_of_clients_are_not_trusted(host: Host, name: str, version: str):
     answer = host.ask(name, headers=FORGED, version=version)
-    assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == [CLIENT]
-    assert told(answer, "X-Forwarded-Proto") == ["https" if version == "2" else "http"]
-    assert told(answer, "X-Forwarded-Host") == told(answer, "Host") == [f"{name}.test"]
-    assert told(answer, "Forwarded") == [] and told(answer, "X-Request-ID") != ["forged"]
+    assert received(answer, "X-Forwarded-For") == received(answer, "X-Real-IP") == [CLIENT]
+    assert received(answer, "X-Forwarded-Proto") == ["https" if version == "2" else "http"]
+    assert received(answer, "X-Forwarded-Host") == received(answer, "Host") == [f"{name}.test"]
+    assert received(answer, "Forwarded") == [] and received(answer, "X-Request-ID") != ["forged"]
     assert "evil.test" not in answer
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_trusted_balancer_sets_address_and_scheme_of_the_client(host: Host, version: str):
     answer = host.ask("believing", headers=FORGED, version=version, source=BALANCER)
-    assert told(answer, "X-Forwarded-For") == told(answer, "X-Real-IP") == ["203.0.113.7"], "one hop, as without it"
-    assert told(answer, "X-Forwarded-Proto") == ["https"]
-    assert told(answer, "X-Forwarded-Host") == ["believing.test"], "the name that selected the site, for every client"
-    assert told(answer, "Forwarded") == [] and told(answer, "X-Request-ID") != ["forged"]
+    assert received(answer, "X-Forwarded-For") == received(answer, "X-Real-IP") == ["203.0.113.7"], (
+        "one hop, as without it"
+    )
+    assert received(answer, "X-Forwarded-Proto") == ["https"]
+    assert received(answer, "X-Forwarded-Host") == ["believing.test"], (
+        "the name that selected the site, for every client"
+    )
+    assert received(answer, "Forwarded") == [] and received(answer, "X-Request-ID") != ["forged"]
     assert re.search(r"^203\.0\.113\.7 - - .* host=believing\.test", host.log("believing"), re.MULTILINE)
 
 
@@ -262,7 +266,7 @@ def test_a_trusted_balancer_sets_address_and_scheme_of_the_client(host: Host, ve
 )
 def test_the_client_is_the_last_address_that_is_not_a_balancer(host: Host, forwarded: str, client: str):
     answer = host.ask("believing", headers=f"X-Forwarded-For: {forwarded}\r\n", source=BALANCER)
-    assert told(answer, "X-Forwarded-For") == [client]
+    assert received(answer, "X-Forwarded-For") == [client]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +274,7 @@ def test_the_client_is_the_last_address_that_is_not_a_balancer(host: Host, forwa
 )
 def test_the_scheme_of_a_balancer_is_http_or_https(host: Host, said: str, scheme: str):
     answer = host.ask("believing", headers=f"X-Forwarded-Proto: {said}\r\n", source=BALANCER)
-    assert told(answer, "X-Forwarded-Proto") == [scheme]
+    assert received(answer, "X-Forwarded-Proto") == [scheme]
 
 
 def test_one_connection_of_a_balancer_carries_many_clients(host: Host):
@@ -299,7 +303,7 @@ class TestProxyProtocol:
         site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port}
         files, links = render({"shop": site | {"proxy_protocol": True, "trusted_balancers": [BALANCER]}})
         with own_nginx() as rig, ExitStack() as stack:
-            rig.lay(files, links)
+            rig.install(files, links)
             serve(rig, "shop", stack)
             assert rig.test() == ""
             rig.start()
@@ -313,13 +317,13 @@ class TestProxyProtocol:
 
     def test_the_proxy_protocol_sets_the_client_and_not_the_scheme(self, port: int):
         answer = self.ask(port, self.LINE, BALANCER)
-        assert told(answer, "X-Forwarded-For") == ["198.51.100.5"]
-        assert told(answer, "X-Forwarded-Proto") == ["http"], (
+        assert received(answer, "X-Forwarded-For") == ["198.51.100.5"]
+        assert received(answer, "X-Forwarded-Proto") == ["http"], (
             "a balancer with the PROXY protocol passes on the headers of clients"
         )
 
     def test_the_proxy_protocol_of_others_is_not_trusted(self, port: int):
-        assert told(self.ask(port, self.LINE, CLIENT), "X-Forwarded-For") == [CLIENT]
+        assert received(self.ask(port, self.LINE, CLIENT), "X-Forwarded-For") == [CLIENT]
 
     @pytest.mark.parametrize("source", [CLIENT, BALANCER])
     def test_a_connection_without_the_proxy_protocol_gets_no_answer(self, port: int, source: str):
@@ -439,7 +443,7 @@ def test_an_ipv6_client_is_its_whole_network():
     site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "trusted_balancers": [CLIENT]}
     files, links = render({"shop": site | {"limits": {"requests": "1r/m", "burst": 0}, "redirects": {"/r": "/s"}}})
     with own_nginx() as rig, ExitStack() as stack:
-        rig.lay(files, links)
+        rig.install(files, links)
         serve(rig, "shop", stack)
         rig.start()
 
@@ -573,10 +577,10 @@ def test_a_site_below_a_path_has_its_own_settings_there(host: Host):
     answer = host.ask("town", "/blog/x")
     assert header(answer, "X-Robots-Tag") == ["noindex"] and not header(host.ask("town"), "X-Robots-Tag")
     assert [len(header(answer, name)) for name in [*SECURITY, "X-Request-ID"]] == [1] * 6
-    assert told(answer, "X-Forwarded-For") == [CLIENT] and told(answer, "Host") == ["town.test"]
+    assert received(answer, "X-Forwarded-For") == [CLIENT] and received(answer, "Host") == ["town.test"]
     assert host.status("town", "/blog/ben/") == 401 and host.status("town", "/blog/ben/", headers=BEN) == 200
     websocket = host.ask("town", "/blog/ws/", headers=UPGRADE.format("websocket"))
-    assert told(websocket, "Upgrade") == ["websocket"]
+    assert received(websocket, "Upgrade") == ["websocket"]
     host.ask("town", "/blog/reset/t0ken")
     assert '"GET /blog/reset/*** ' in host.log("blog") and "t0ken" not in host.log("blog")
 
@@ -748,7 +752,7 @@ def patient() -> Iterator[tuple[Rig, int, App]]:
     site = {"server_names": ["shop.test"], "source": {"path": "app"}, "http_port": port, "aliases": ALIASES}
     files, links = render({"shop": site}, **host)
     with own_nginx() as rig, ExitStack() as stack:
-        rig.lay(files, links)
+        rig.install(files, links)
         app = serve(rig, "shop", stack)
         with open(rig.folder / "srv/shop/releases/two/app/static/large", "wb") as large:
             large.truncate(64 << 20)

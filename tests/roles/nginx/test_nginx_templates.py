@@ -101,7 +101,7 @@ def test_nginx_accepts_the_configuration(rig: Rig, sites):
     files, links = render(present)
     for name in present:
         rig.site(name)
-    rig.lay({path: text.replace("/data/b", "/srv/blog") for path, text in files.items()}, links)
+    rig.install({path: text.replace("/data/b", "/srv/blog") for path, text in files.items()}, links)
     assert rig.test() == ""
 
 
@@ -146,7 +146,7 @@ class TestServing:
         os.lchown(root / "shared/media/docs", 65534, 65534)
         (before / "static/leak.1a2b3c4d.js").symlink_to(secret)
         os.lchown(before / "static/leak.1a2b3c4d.js", 65534, 65534)
-        rig.lay(files, links)
+        rig.install(files, links)
         upstream = Upstream(root / "slots/blue/sock")
         upstream.start()
         rig.start()

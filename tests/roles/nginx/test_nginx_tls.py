@@ -47,7 +47,7 @@ def serve(rig: Rig):
             upstreams.append(Upstream(root / "slots/blue/sock"))
             upstreams[-1].start()
         (rig.folder / "srv/shop/releases/two/app/static/style.css").write_text("body {}")
-        rig.lay(files, links)
+        rig.install(files, links)
         rig.start()
         der = make_der(rig, "shop")
         return SimpleNamespace(http=http, https=https, certificate=der, neighbour=lambda: make_der(rig, "blog"))

@@ -63,7 +63,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def lay(folder: Path, **keys: Any) -> None:
+def write_release(folder: Path, **keys: Any) -> None:
     """The files of a release that uWSGI needs."""
     (folder / "app").mkdir(exist_ok=True)
     (folder / "app/wsgi.py").write_text(APP)
@@ -89,7 +89,7 @@ class Server:
         # In a slot, or everything in one folder.
         release = folder / "release" if (folder / "release").exists() else folder
         self.app = release / "app"
-        lay(release, **keys)
+        write_release(release, **keys)
         self.listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
         for listener, name in zip(self.listeners, ("sock", "uwsgi.sock"), strict=True):
             listener.bind(str(folder / name))
@@ -158,14 +158,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("keys", VARIANTS.values(), ids=VARIANTS.keys())
 def test_uwsgi_accepts_the_configuration(folder: Path, keys: dict[str, Any]) -> None:
-    lay(folder, **keys)
+    write_release(folder, **keys)
     done = check(folder)
     assert done.returncode == 0, done.stdout
     assert "no-server mode requested" in done.stdout
 
 
 def test_an_option_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
-    lay(folder)
+    write_release(folder)
     (folder / "uwsgi.ini").write_text((folder / "uwsgi.ini").read_text() + "lazy-appz = true\n")
     done = check(folder)
     assert done.returncode != 0
@@ -185,7 +185,7 @@ def test_an_option_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
     ],
 )
 def test_an_import_error_is_reported(folder: Path, wsgi: str, complaint: str) -> None:
-    lay(folder, wsgi=wsgi)
+    write_release(folder, wsgi=wsgi)
     done = subprocess.run(
         [sys.executable, "-P", "../uwsgi_app.py"], cwd=folder / "app", capture_output=True, text=True, check=False
     )
@@ -259,7 +259,7 @@ class TestBehindNginx:
         """nginx's port for the site."""
         port = free_port()
         files, links = render({"shop": {**SHOP, "http_port": port, **keys}}, nginx_worker_processes=1)
-        rig.lay(files, links)
+        rig.install(files, links)
         assert rig.test() == ""
         rig.start()
         return port
@@ -369,7 +369,7 @@ class TestBehindNginx:
         balancer = {"trusted_balancers": ["127.0.0.0/8"]}
         files, links = render({"shop": {**SHOP, "http_port": port, **balancer}}, nginx_worker_processes=1)
         root = rig.site("shop")
-        rig.lay(files, links)
+        rig.install(files, links)
         rig.start()
         with running(root / "slots/blue", **balancer):
             seen = self.seen(ask(port, headers="X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.9\r\n"))

@@ -72,7 +72,7 @@ def served(rig: Rig, database: SlowDatabase, **keys: Any) -> Iterator[tuple[int,
         (root / "live/release" / name).write_text(text)
     app = root / "live/release/app"
     (app / "wsgi.py").write_text(APP.format(port=database.port))
-    rig.lay(*render({"shop": site}, nginx_worker_processes=1, nginx_client_connections=0))
+    rig.install(*render({"shop": site}, nginx_worker_processes=1, nginx_client_connections=0))
     assert rig.test() == ""
     rig.start()
     with socket.socket(socket.AF_UNIX) as slot, socket.create_server(("127.0.0.1", 0)) as other:

@@ -317,7 +317,7 @@ def test_a_killed_master_is_restarted(host: Host) -> None:
 def test_the_server_of_a_killed_supervisord_ends_once_its_successor_serves(host: Host) -> None:
     host.deploy("r1")
     orphan = get(host.sock)["pid"]
-    host.shut(signal.SIGKILL)
+    host.stop(signal.SIGKILL)
     assert get(host.sock)["pid"] == orphan, "it still serves"
     host.boot()
     eventually(lambda: get(host.sock)["pid"] not in (orphan, 1))

@@ -125,7 +125,7 @@ def of_the_test(host: Host) -> list[int]:
 
 
 @pytest.fixture
-def sit(live: Host, tmp_path: Path) -> Iterator:
+def open_terminal(live: Host, tmp_path: Path) -> Iterator:
     """Open a terminal that runs a command of the site; `RUN` in it is the launcher."""
     made = []
 
@@ -145,19 +145,19 @@ def sit(live: Host, tmp_path: Path) -> Iterator:
     ("how", "rest"),
     [("group", ""), ("group", "< /dev/null"), ("group", "| cat"), ("session", ""), ("session", "< /dev/null 2>&1")],
 )
-def test_background_processes_cannot_read_later_keystrokes(sit, live: Host, how: str, rest: str) -> None:
+def test_background_processes_cannot_read_later_keystrokes(open_terminal, live: Host, how: str, rest: str) -> None:
     heard, script = live.folder / "drop/heard", live.folder / "drop/listener.py"
     script.write_text(LISTENER)
     left = "" if how == "group" else how
-    terminal = sit(f"RUN python3 {script} {heard} {left} {rest}")
+    terminal = open_terminal(f"RUN python3 {script} {heard} {left} {rest}")
     terminal.ends()
     assert heard.read_text() == "here\n"
     # A process in a session of its own continues without a terminal.
     assert how == "session" or not of_the_test(live)
 
 
-def test_the_command_has_a_terminal_like_that_of_root(sit) -> None:
-    terminal = sit(
+def test_the_command_has_a_terminal_like_that_of_root(open_terminal) -> None:
+    terminal = open_terminal(
         """RUN sh -c 'tty; read -r line; echo "<$line>"; until stty size | grep "31 97"; do :; done; exit 3'"""
     )
     size = struct.pack("HHHH", 31, 97, 0, 0)
@@ -170,21 +170,21 @@ def test_the_command_has_a_terminal_like_that_of_root(sit) -> None:
     terminal.ends(3)
 
 
-def test_control_keys_work(sit) -> None:
-    terminal = sit("RUN python3 -c 'print(\"waits\"); import time; time.sleep(600)'")
+def test_control_keys_work(open_terminal) -> None:
+    terminal = open_terminal("RUN python3 -c 'print(\"waits\"); import time; time.sleep(600)'")
     terminal.until("waits")
     terminal.type("\x03")
     terminal.until("KeyboardInterrupt")
     terminal.ends(130)
-    terminal = sit("RUN sh -c 'echo waits; cat; echo end of file'")
+    terminal = open_terminal("RUN sh -c 'echo waits; cat; echo end of file'")
     terminal.until("waits")
     terminal.type("some\n\x04")
     terminal.until("end of file")
     terminal.ends()
 
 
-def test_a_shell_has_job_control_and_reports_its_exit(sit) -> None:
-    terminal = sit("RUN bash --norc -i")
+def test_a_shell_has_job_control_and_reports_its_exit(open_terminal) -> None:
+    terminal = open_terminal("RUN bash --norc -i")
     terminal.until(r"\$ ")
     terminal.type("python3 -c 'print(6 * 7, flush=True); input()'\n")
     terminal.until("\r\n.*42\r\n")
@@ -200,9 +200,9 @@ def test_a_shell_has_job_control_and_reports_its_exit(sit) -> None:
 
 
 @pytest.mark.parametrize("where", ["", "< /dev/null"])
-def test_a_late_answer_of_the_terminal_does_not_reach_the_shell_of_root(sit, where: str) -> None:
+def test_a_late_answer_of_the_terminal_does_not_reach_the_shell_of_root(open_terminal, where: str) -> None:
     # Requests the window title, which it can set to any text, and ends before the answer.
-    terminal = sit(f"""RUN printf '\\033]2;rm -rf /\\007\\033[21t' {where}""")
+    terminal = open_terminal(f"""RUN printf '\\033]2;rm -rf /\\007\\033[21t' {where}""")
     terminal.until(r"\x1b\[21t")
     terminal.until(r"\x1b\[5n")
     terminal.type("\x1b]lrm -rf /\n\x1b\\")
@@ -210,21 +210,21 @@ def test_a_late_answer_of_the_terminal_does_not_reach_the_shell_of_root(sit, whe
     terminal.ends()
 
 
-def test_pipes_and_files_are_passed_through_without_loss(sit, live: Host) -> None:
+def test_pipes_and_files_are_passed_through_without_loss(open_terminal, live: Host) -> None:
     (live.folder / "drop/in").write_bytes(b"0123456789abcdef" * 200_000)
-    terminal = sit(
+    terminal = open_terminal(
         f"RUN sh -c 'cat; echo words >&2; exit 3' < {live.folder}/drop/in | sha256sum; (exit ${{PIPESTATUS[0]}})"
     )
     terminal.until("words")
     terminal.until("[0-9a-f]{64}")
     terminal.ends(3)
-    terminal = sit(f"RUN sh -c '! true < /dev/tty' < /dev/null > {live.folder}/drop/out 2>&1")
+    terminal = open_terminal(f"RUN sh -c '! true < /dev/tty' < /dev/null > {live.folder}/drop/out 2>&1")
     terminal.ends()
-    terminal = sit("RUN sh -c 'head -c 1000000 /dev/zero | tr \"\\0\" x; exit 5' < /dev/null")
+    terminal = open_terminal("RUN sh -c 'head -c 1000000 /dev/zero | tr \"\\0\" x; exit 5' < /dev/null")
     assert terminal.until("ended 5").string.count("x") == 1_000_000
 
 
-def test_a_pager_behind_the_command_has_the_keyboard(sit, live: Host) -> None:
+def test_a_pager_behind_the_command_has_the_keyboard(open_terminal, live: Host) -> None:
     pager = live.folder / "drop/pager.py"
     pager.write_text(
         "import os, sys, tty, termios\nkeys = os.open('/dev/tty', os.O_RDWR)\nbefore = termios.tcgetattr(keys)\n"
@@ -232,32 +232,32 @@ def test_a_pager_behind_the_command_has_the_keyboard(sit, live: Host) -> None:
         "heard = b''\nwhile len(heard) < 3:\n    heard += os.read(keys, 1)\n"
         "termios.tcsetattr(keys, termios.TCSADRAIN, before)\nprint('heard', heard)\n"
     )
-    terminal = sit(f"RUN sh -c 'echo one; exec sleep 600' | python3 {pager}; true")
+    terminal = open_terminal(f"RUN sh -c 'echo one; exec sleep 600' | python3 {pager}; true")
     terminal.until("page one")
     terminal.type("abc")
     terminal.until("heard b'abc'")
     terminal.type("\x03")
     terminal.ends()
-    terminal = sit("RUN sh -c 'read -r line; echo \"<$line>\"' | cat")
+    terminal = open_terminal("RUN sh -c 'read -r line; echo \"<$line>\"' | cat")
     terminal.type("typed\n")
     terminal.until("<typed>")
     terminal.ends()
 
 
-def test_the_command_ends_with_the_terminal_and_by_a_signal(sit, live: Host) -> None:
+def test_the_command_ends_with_the_terminal_and_by_a_signal(open_terminal, live: Host) -> None:
     note = live.folder / "drop/pid"
-    terminal = sit(f"RUN sh -c 'trap \"\" HUP; echo $$ > {note}; while :; do sleep 600; done'")
+    terminal = open_terminal(f"RUN sh -c 'trap \"\" HUP; echo $$ > {note}; while :; do sleep 600; done'")
     eventually(lambda: note.exists() and note.read_text())
     pid = int(note.read_text())
     os.close(terminal.master)
     eventually(lambda: not Path(f"/proc/{pid}").exists())
     terminal.master = os.open(os.devnull, os.O_RDONLY)
     note.unlink()
-    terminal = sit(f"RUN sh -c 'echo $$ > {note}; kill -SEGV $$'")
+    terminal = open_terminal(f"RUN sh -c 'echo $$ > {note}; kill -SEGV $$'")
     terminal.ends(128 + signal.SIGSEGV)
 
 
-def test_a_background_command_does_not_take_the_terminal(sit) -> None:
-    terminal = sit("set -m; RUN sh -c 'echo from behind; exit 6' & wait $!")
+def test_a_background_command_does_not_take_the_terminal(open_terminal) -> None:
+    terminal = open_terminal("set -m; RUN sh -c 'echo from behind; exit 6' & wait $!")
     terminal.until("from behind")
     terminal.ends(6)

@@ -19,7 +19,7 @@ GZIP = {"packed": {"ways": ["gzip"]}, "public": PUBLIC}
 needs_brotli = pytest.mark.skipif(not shutil.which("brotli"), reason="needs Debian's brotli")
 
 
-def lay_down(folder: Path, files: dict[str, bytes], when: float = 1_000_000_000.5) -> Path:
+def make_release(folder: Path, files: dict[str, bytes], when: float = 1_000_000_000.5) -> Path:
     """A release with these files, and packages hard-linked to a cache."""
     for name in ("app/static", "venv/site/lib/static"):
         (folder / name).mkdir(parents=True)
@@ -44,7 +44,7 @@ def copies(release: Path) -> set[str]:
 
 def test_served_files_that_shrink_are_compressed(tmp_path: Path) -> None:
     noise = os.urandom(5000)
-    release = lay_down(
+    release = make_release(
         tmp_path / "one",
         {
             "app/static/style.css": TEXT,
@@ -71,8 +71,8 @@ def test_served_files_that_shrink_are_compressed(tmp_path: Path) -> None:
 
 
 def test_nothing_outside_of_the_release_is_compressed(tmp_path: Path) -> None:
-    release = lay_down(tmp_path / "one", {})
-    lay_down(tmp_path / "elsewhere", {"app/static/style.css": TEXT})
+    release = make_release(tmp_path / "one", {})
+    make_release(tmp_path / "elsewhere", {"app/static/style.css": TEXT})
     (release / "app/static").rmdir()
     (release / "app/static").symlink_to(tmp_path / "elsewhere/app/static")
     assert packs(release) == 0
@@ -84,22 +84,22 @@ def test_nothing_outside_of_the_release_is_compressed(tmp_path: Path) -> None:
                          ids=["old", "longer", "no gzip", "empty"])  # fmt: skip
 def test_a_stale_copy_in_the_source_is_never_served(tmp_path: Path, name: str, stale: bytes) -> None:
     content = {"tiny.css": b"a {}", "noise.js": os.urandom(5000)}.get(name, TEXT)
-    release = lay_down(tmp_path / "one", {f"app/static/{name}": content, f"app/static/{name}.gz": stale})
+    release = make_release(tmp_path / "one", {f"app/static/{name}": content, f"app/static/{name}.gz": stale})
     packs(release)
     assert gzip.decompress((release / f"app/static/{name}.gz").read_bytes()) == content
 
 
 def test_a_valid_or_lone_copy_in_the_source_is_kept(tmp_path: Path) -> None:
     files = {"style.css": TEXT, "style.css.gz": gzip.compress(TEXT, 1), "data.csv.gz": gzip.compress(TEXT)}
-    release = lay_down(tmp_path / "one", {f"app/static/{name}": content for name, content in files.items()})
+    release = make_release(tmp_path / "one", {f"app/static/{name}": content for name, content in files.items()})
     (release / "app/static/style.css.gz.gz").write_bytes(b"")
     assert packs(release) == 0
     assert {name: (release / "app/static" / name).read_bytes() for name in files} == files
 
 
 def test_the_package_cache_is_never_written(tmp_path: Path) -> None:
-    cache = lay_down(tmp_path / "cache", {"lib.js": TEXT, "lib.js.gz": gzip.compress(b"stale")})
-    release = lay_down(tmp_path / "one", {})
+    cache = make_release(tmp_path / "cache", {"lib.js": TEXT, "lib.js.gz": gzip.compress(b"stale")})
+    release = make_release(tmp_path / "one", {})
     for name in ("lib.js", "lib.js.gz"):
         (release / "packages/lib/static" / name).hardlink_to(cache / name)
     seen = {path.name: (path.read_bytes(), path.stat().st_mode, path.stat().st_mtime) for path in cache.glob("lib*")}
@@ -118,12 +118,12 @@ class TestTheNextRelease:
 
     @pytest.fixture
     def before(self, tmp_path: Path) -> Path:
-        release = lay_down(tmp_path / "one", {**FILES, "venv/site/lib/static/lib.js": TEXT})
+        release = make_release(tmp_path / "one", {**FILES, "venv/site/lib/static/lib.js": TEXT})
         assert packs(release) == 4
         return release
 
     def test_only_changed_files_are_compressed(self, tmp_path: Path, before: Path) -> None:
-        release = lay_down(tmp_path / "two", {**FILES, "app/static/b.css": TEXT + b"c"})
+        release = make_release(tmp_path / "two", {**FILES, "app/static/b.css": TEXT + b"c"})
         (release / "packages/lib/static/lib.js").hardlink_to(before / "packages/lib/static/lib.js")
         assert packs(release, before) == 1, "nor what did not shrink"
         assert copies(release) == copies(before)
@@ -132,7 +132,7 @@ class TestTheNextRelease:
         assert gzip.decompress((release / "app/static/b.css.gz").read_bytes()) == TEXT + b"c"
 
     def test_a_copy_has_the_time_of_its_file(self, tmp_path: Path, before: Path) -> None:
-        release = lay_down(tmp_path / "two", FILES, when=1_100_000_000)
+        release = make_release(tmp_path / "two", FILES, when=1_100_000_000)
         assert packs(release, before) == 0
         name = "app/static/a.css.gz"
         assert (release / name).read_bytes() == (before / name).read_bytes()
@@ -143,7 +143,7 @@ class TestTheNextRelease:
         self, tmp_path: Path, before: Path, known: dict
     ) -> None:
         (before / "app/static/a.css.gz").write_bytes(gzip.compress(b"brought, and stale"))
-        release = lay_down(tmp_path / "two", FILES)
+        release = make_release(tmp_path / "two", FILES)
         assert packs(release, before, known) == 3
         assert gzip.decompress((release / "app/static/a.css.gz").read_bytes()) == TEXT
 
@@ -151,7 +151,7 @@ class TestTheNextRelease:
 @needs_brotli
 def test_brotli_compresses_further(tmp_path: Path) -> None:
     files = {"style.css": TEXT, "stale.css": TEXT, "stale.css.br": b"stale", "right.css": TEXT}
-    release = lay_down(tmp_path / "one", {f"app/static/{name}": content for name, content in files.items()})
+    release = make_release(tmp_path / "one", {f"app/static/{name}": content for name, content in files.items()})
     subprocess.run(["brotli", "-1", release / "app/static/right.css"], check=True)
     right = (release / "app/static/right.css.br").read_bytes()
     assert packs(release, ways=("gzip", "brotli")) == 5
@@ -164,6 +164,6 @@ def test_brotli_compresses_further(tmp_path: Path) -> None:
 
 def test_a_host_without_brotli_is_reported_with_the_remedy(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    release = lay_down(tmp_path / "one", {"app/static/style.css": TEXT})
+    release = make_release(tmp_path / "one", {"app/static/style.css": TEXT})
     with pytest.raises(compression.BuildError, match=r"run the whole site\.yml"):
         packs(release, ways=("brotli",))

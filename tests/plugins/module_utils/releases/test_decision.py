@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from releases import PARTS, lay_down
+from releases import PARTS, make_release
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
     decision,
@@ -18,7 +18,7 @@ def test_the_first_release_is_built(site: paths.Layout) -> None:
 
 
 def test_nothing_is_built_when_everything_is_up_to_date(site: paths.Layout) -> None:
-    lay_down(site, "20260101T000000Z-cccccccc", PARTS, "blue")
+    make_release(site, "20260101T000000Z-cccccccc", PARTS, "blue")
     found = decide(site, PARTS)
     assert (found.needed, found.release, found.slot) == (False, "20260101T000000Z-cccccccc", "blue")
 
@@ -30,14 +30,14 @@ def test_nothing_is_built_when_everything_is_up_to_date(site: paths.Layout) -> N
     ({"python": "3.13"}, "the host's Python is now 3.13 (was 3.11)"),
 ])  # fmt: skip
 def test_the_reason_names_the_changed_part(site: paths.Layout, change: dict, reason: str) -> None:
-    lay_down(site, "A", PARTS, "blue")
+    make_release(site, "A", PARTS, "blue")
     found = decide(site, {**PARTS, **change})
     assert (found.build, found.reason, found.slot) == (True, reason, "green")
 
 
 @pytest.mark.parametrize("file", ["app/wsgi.py", "venv/lib/flask.py", "program-blue.conf"])
 def test_files_changed_on_the_host_are_detected(site: paths.Layout, file: str) -> None:
-    release = lay_down(site, "A", PARTS, "blue")
+    release = make_release(site, "A", PARTS, "blue")
     with (release / file).open("a", encoding="utf-8") as stream:
         stream.write("# mended by hand\n")
     found = decide(site, PARTS)
@@ -46,17 +46,17 @@ def test_files_changed_on_the_host_are_detected(site: paths.Layout, file: str) -
 
 
 def test_a_changed_mode_and_a_new_file_on_the_host_are_detected(site: paths.Layout) -> None:
-    release = lay_down(site, "A", PARTS, "blue")
+    release = make_release(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").chmod(0o666)
     assert decide(site, PARTS).build
     site.live.unlink()
-    other = lay_down(site, "B", PARTS, "blue")
+    other = make_release(site, "B", PARTS, "blue")
     (other / "app/new.py").touch()
     assert decide(site, PARTS).build
 
 
 def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: paths.Layout, monkeypatch) -> None:
-    lay_down(site, "A", PARTS, "blue")
+    make_release(site, "A", PARTS, "blue")
     monkeypatch.setattr(decision, "healthy", lambda *_: (False, "answers 500"))
     found = decide(site, PARTS)
     assert (found.needed, found.build, found.release) == (True, False, "A")
@@ -64,7 +64,7 @@ def test_an_intact_release_is_started_again_when_its_slot_is_not_healthy(site: p
 
 
 def test_an_intact_release_is_started_again_when_its_program_is_missing_or_changed(site: paths.Layout) -> None:
-    lay_down(site, "A", PARTS, "blue")
+    make_release(site, "A", PARTS, "blue")
     site.program("blue").write_text("edited", encoding="utf-8")
     found = decide(site, PARTS)
     assert (found.release, found.reason.endswith("was changed on the host")) == ("A", True)
@@ -74,15 +74,15 @@ def test_an_intact_release_is_started_again_when_its_program_is_missing_or_chang
 
 
 def test_a_release_that_was_built_but_not_started_is_not_built_twice(site: paths.Layout) -> None:
-    lay_down(site, "A", PARTS, "blue")
-    lay_down(site, "B", {**PARTS, "code": "x"})
+    make_release(site, "A", PARTS, "blue")
+    make_release(site, "B", {**PARTS, "code": "x"})
     found = decide(site, {**PARTS, "code": "x"})
     assert (found.needed, found.release, found.reason) == (True, "B", "code changed")
 
 
 def test_the_replacement_of_a_damaged_release_is_not_built_twice(site: paths.Layout) -> None:
-    release = lay_down(site, "A", PARTS, "blue")
+    release = make_release(site, "A", PARTS, "blue")
     (release / "app/wsgi.py").write_text("", encoding="utf-8")
     assert decide(site, PARTS).build
-    lay_down(site, "B", PARTS)
+    make_release(site, "B", PARTS)
     assert decide(site, PARTS).release == "B"

@@ -152,7 +152,7 @@ def test_the_next_run_restores_the_slot_that_a_killed_run_stopped(
 
 def test_a_boot_restores_the_slot_that_a_killed_run_stopped(alone: Alone) -> None:
     killed(alone, "r2")
-    alone.host.shut()
+    alone.host.stop()
     alone.site.stopped.unlink()  # as /run does
     alone.host.boot()
     eventually(lambda: get(alone.host.sock)["release"] == "r1")
@@ -168,7 +168,7 @@ def test_a_run_killed_after_the_switch_leaves_the_new_slot_live(alone: Alone) ->
 
 def test_the_server_of_a_killed_supervisord_ends_before_its_successor_starts(alone: Alone) -> None:
     orphan = get(alone.host.sock)["pid"]
-    alone.host.shut(signal.SIGKILL)
+    alone.host.stop(signal.SIGKILL)
     alone.host.boot()
     eventually(lambda: get(alone.host.sock)["pid"] not in (orphan, 1))
     assert process.is_gone(orphan)
@@ -208,7 +208,7 @@ def test_a_restart_on_the_host_replaces_as_well(alone: Alone, capsys: pytest.Cap
 
 
 def test_without_supervisord_nothing_is_stopped(alone: Alone) -> None:
-    alone.host.shut()
+    alone.host.stop()
     with pytest.raises(deployment.StepError, match="supervisord is not running"):
         deployment.start(alone.site, alone.release("r2"))
     assert replacement.read(alone.site) is None

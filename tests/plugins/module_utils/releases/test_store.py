@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from releases import NOW, PARTS, code, lay_down, packed, passable
+from releases import NOW, PARTS, code, make_release, packed, passable
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import (
     fingerprint,
@@ -154,9 +154,9 @@ def test_a_release_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatc
 
 
 def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: paths.Layout) -> None:
-    lay_down(site, "A", PARTS, "blue", complete=False)
-    lay_down(site, "B", PARTS)
-    lay_down(site, "C", PARTS, complete=False)
+    make_release(site, "A", PARTS, "blue", complete=False)
+    make_release(site, "B", PARTS)
+    make_release(site, "C", PARTS, complete=False)
     assert store.complete(site) == ["B"]
     assert store.remove_half_built(site) == ["C"]
     assert sorted(path.name for path in site.releases.iterdir()) == ["A", "B"]
@@ -164,8 +164,8 @@ def test_half_built_releases_are_removed_but_never_one_in_a_slot(site: paths.Lay
 
 def test_pruning_keeps_the_newest_the_live_and_the_previous(site: paths.Layout) -> None:
     for name in "BCDEFG":
-        lay_down(site, name, PARTS)
-    lay_down(site, "A", PARTS, "blue")
+        make_release(site, name, PARTS)
+    make_release(site, "A", PARTS, "blue")
     site.previous.write_text("C\n", encoding="utf-8")
     assert store.prune(site, 2, new="G") == ["B", "D", "E"]
     assert store.complete(site) == ["A", "C", "F", "G"]

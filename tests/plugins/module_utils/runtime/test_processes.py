@@ -281,7 +281,7 @@ def test_a_run_without_a_build_repairs_processes(works: Works, monkeypatch: pyte
 def test_after_a_kill_of_supervisord_each_process_runs_once(works: Works) -> None:
     works.deploy("r1", queue=kept("thorough", stop_signal="USR1"))
     (orphan,) = works.alive()
-    works.host.shut(signal.SIGKILL)
+    works.host.stop(signal.SIGKILL)
     works.host.boot()
     eventually(lambda: works.releases() == ["r1"] and works.alive()[0]["pid"] != orphan["pid"])
     (finished,) = works.lines("finished")
@@ -294,7 +294,7 @@ def test_after_a_kill_of_supervisord_each_process_runs_once(works: Works) -> Non
 def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) -> None:
     works.deploy("r1", queue=kept("thorough", stop_signal="INT"))
     (orphan,) = works.alive()
-    works.host.shut(signal.SIGKILL)
+    works.host.stop(signal.SIGKILL)
     works.site.program("queue").unlink()
     works.host.boot()
     assert works.deploy("r2", queue=kept()) == []
@@ -414,7 +414,7 @@ def test_a_deploy_waits_for_a_running_job(works: Works) -> None:
 
 def test_a_job_waits_for_its_supervisord(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     works.deploy("r1", nightly=job())
-    works.host.shut()
+    works.host.stop()
     monkeypatch.setattr(jobs, "PATIENCE", 0.5)
     with pytest.raises(jobs.JobError, match="supervisord is not running"):
         jobs.run(works.site, "nightly")

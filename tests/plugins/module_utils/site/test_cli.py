@@ -72,7 +72,7 @@ def test_the_status_shows_the_live_release_and_the_history(recorded: Host, capsy
     assert "release     r1\nmade from   git https://example.com/shop.git v1.4 (3f2a9c1)\n" in said
     assert "healthy     yes: /healthz answered 200" in said
     assert "deploy ok  r1  alice@laptop" in said
-    recorded.shut()
+    recorded.stop()
     assert cli.main(["shop-ctl", "status"]) == 1
 
 

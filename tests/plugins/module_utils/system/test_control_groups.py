@@ -202,7 +202,7 @@ def test_simultaneous_launchers_each_enter_their_own_group(controlled: Host) -> 
     deployment.switch(controlled.site, slot, release, drain=0)
     shop = site_groups.top() / "shop"
     names = ["blue", *(f"queue-{number}" for number in range(1, 9))]
-    controlled.shut()
+    controlled.stop()
     slowly = ["limits.CONTROLLERS = ('hugetlb',)", "import time", "look = limits.direct_members"]
     slowly.append("limits.direct_members = lambda group: (look(group), time.sleep(0.3))[0]")
     controlled.install("launcher", LIMITS, *slowly)

@@ -66,11 +66,11 @@ def test_the_kernels_total_is_used_if_the_maps_are_unreadable(
 )
 def test_limits_of_all_parent_control_groups_apply(tmp_path: Path, own: str, files: dict, expected: list[int]) -> None:
     for group, (limit, taken, cache) in files.items():
-        lay_down(tmp_path / group, limit, taken, cache, v1=group.startswith("memory"))
+        make_group(tmp_path / group, limit, taken, cache, v1=group.startswith("memory"))
     assert list(memory.left(tmp_path, own)) == expected
 
 
-def lay_down(folder: Path, limit: object, taken: int, cache: int, *, v1: bool) -> None:
+def make_group(folder: Path, limit: object, taken: int, cache: int, *, v1: bool) -> None:
     """A control group's files."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if v1 else ("memory.max", "memory.current")
@@ -96,7 +96,7 @@ def test_an_ended_process_is_no_shortage_of_memory() -> None:
 def scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave 3 MB of memory for supervisord's programs."""
     for name, v1 in ((".", False), ("unified", False), ("memory", True)):
-        lay_down(tmp_path / name, 100 * MB, 97 * MB, 0, v1=v1)
+        make_group(tmp_path / name, 100 * MB, 97 * MB, 0, v1=v1)
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)
 
 
