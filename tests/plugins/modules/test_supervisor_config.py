@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 from nginx_rig import evaluate, trusted
-from supervised import DISTRIBUTION, PROJECT, SUPERVISORD, end, eventually
+from project import PROJECT
+from supervised import DISTRIBUTION, SUPERVISORD, end, eventually
 
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons import units
 from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
