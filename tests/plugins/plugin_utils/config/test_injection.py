@@ -13,6 +13,7 @@ import yaml
 from nginx_rig import PROJECT, evaluate, role_variables, trusted
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
+    EnvironmentFileError,
     format_environment,
     parse_environment,
 )
