@@ -1,4 +1,6 @@
-"""Clients that ask a site on several hosts without a break, and report what they got: clients.py NAME ADDRESS…
+"""Clients that ask a site on several hosts without a break, and report what they got.
+
+Usage: clients.py NAME ADDRESS [ADDRESS]…
 
 For each host one client keeps its connection and one opens a connection for each request. They end on SIGTERM, or after
 half an hour. A kept connection that the server closes between two requests is not a loss: the client opens another one.
