@@ -42,7 +42,7 @@ def test_a_site_is_added_removed_into_the_archive_and_purged(machine: Machine) -
     output = run({"state": "absent"}, "playbooks/deploy.yml", *ALONE).output
     assert_gone(machine)
     archive = machine.output("ls -d /srv/.archive/old_blog-*")
-    assert f"kept in {archive}" in output
+    assert f"archived in {archive}" in output
     assert machine.output("cat %s/data/posts", archive) == "precious"
     assert not machine.succeeds_as("nobody", "ls", archive)
 

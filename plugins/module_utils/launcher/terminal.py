@@ -148,10 +148,17 @@ class Relay:
                 return bool(termios.tcgetattr(self.keyboard)[3] & termios.ICANON)
             if not self.saved:
                 self.saved = termios.tcgetattr(self.keyboard)
-                tty.setraw(self.keyboard, termios.TCSADRAIN)
+                self.make_raw()
         except termios.error:
             self.gone = True
         return not self.gone
+
+    def make_raw(self) -> None:
+        """Have root's terminal pass on every key; a terminal that has hung up ends the command."""
+        try:
+            tty.setraw(self.keyboard, termios.TCSADRAIN)
+        except termios.error:
+            self.gone = True
 
     def type(self) -> None:
         """Take what was typed."""
@@ -196,10 +203,10 @@ class Relay:
         elif sign == signal.SIGHUP:
             self.gone = True
         elif sign == signal.SIGCONT and self.saved:  # when we were stopped, root's shell has set its own modes
-            if in_front(self.keyboard):
-                tty.setraw(self.keyboard, termios.TCSADRAIN)
-            else:
+            if not in_front(self.keyboard):
                 self.saved = None
+            else:
+                self.make_raw()
         elif sign == signal.SIGTSTP:
             self.send(signal.SIGSTOP)
             self.restore()

@@ -243,17 +243,18 @@ class Clients:
 @needs_nginx
 def test_a_change_of_server_and_certificate_loses_no_request(host: Host, front, rig, authority) -> None:
     """The other host, as a deploy or a restart leaves it: supervisor, launcher and gunicorn, with TLS on a listener."""
-    address, tls = f"127.0.0.1:{free_port()}", host.folder / "tls"
-    tls.mkdir()
+    address, pair = f"127.0.0.1:{free_port()}", host.folder / "pair.pem"
 
     def renew() -> Made:
-        made = make(NAME, by=authority)
-        for path in map(Path, made.put(tls, "server")):
-            path.chmod(0o644)
+        """One file with both, replaced as a whole: gunicorn reads it for each connection."""
+        made, new = make(NAME, by=authority), pair.with_suffix(".new")
+        new.write_text(made.pem + made.key)
+        new.chmod(0o644)
+        new.rename(pair)
         return made
 
     def deploy(release: str) -> None:
-        options = [f"--certfile={tls}/server.pem", f"--keyfile={tls}/server.key"]
+        options = [f"--certfile={pair}", f"--keyfile={pair}"]
         slot = deployment.start(host.site, host.release(release, listen=[address], tls=True, options=options))["slot"]
         deployment.switch(host.site, slot, release, drain=1)
 
