@@ -1,4 +1,4 @@
-"""What somebody who looks at a site's certificate wants to know, by the host's own openssl."""
+"""Issuer, names, expiry and renewal of a site's certificate, read by the host's openssl."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.threshold 
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 Run = Callable[[list[str]], tuple[int, str, str]]
-# How long certbot's timer may go on trying before somebody has to be told.
+# How long certbot's timer may retry before the renewal counts as overdue.
 TRIES = timedelta(days=3)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A certificate as it says of itself."""
+    """The fields of a certificate."""
 
     issuer: str
     names: list[str]
@@ -28,12 +28,12 @@ class Seen:
     ends: datetime
 
     def days(self, now: datetime) -> int:
-        """Whole days that are left."""
+        """Whole days until expiry."""
         return (self.ends - now).days
 
 
 def see(folder: Path, run: Run) -> Seen | None:
-    """The certificate in a folder; None if there is none to be read."""
+    """Read the certificate in a folder; None if there is no readable one."""
     wanted = ["-subject", "-issuer", "-dates", "-ext", "subjectAltName", "-nameopt", "RFC2253", "-dateopt", "iso_8601"]
     code, said, _ = run(["openssl", "x509", "-noout", "-in", str(folder / FULLCHAIN), *wanted])
     if code != 0:
@@ -52,11 +52,11 @@ def see(folder: Path, run: Run) -> Seen | None:
 
 
 def renewal(kind: str, seen: Seen, interval: str, timer: str, now: datetime) -> str:
-    """Who renews it and when.
+    """How and when the certificate is renewed, as text.
 
-    :param kind: where the pair in use comes from
-    :param interval: certbot's, in its words
-    :param timer: what calls certbot; empty if nothing does
+    :param kind: the source of the pair in use
+    :param interval: certbot's renewal interval, in its notation
+    :param timer: the timer or cron job that calls certbot; empty if there is none
     """
     if kind == "provided":
         return "by you" if seen.ends > now else "ENDED: provide a new one"
