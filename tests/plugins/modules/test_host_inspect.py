@@ -178,7 +178,7 @@ def test_a_main_file_is_a_collision_only_when_edited_by_hand(host: Fake, path):
         (
             "/etc/nginx/sites-available/shop.conf",
             "server {}",
-            "sites-available/shop.conf was not made by this collection",
+            "shop.conf was not made by this collection",
         ),
         ("/etc/systemd/system/shop.service", "[Service]\n", "/etc/systemd/system/shop.service has its name"),
         ("/etc/systemd/system/old.service", "ExecStart=/srv/shop/venv/bin/gunicorn", "old.service runs from /srv/shop"),

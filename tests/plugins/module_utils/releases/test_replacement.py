@@ -173,7 +173,7 @@ def test_a_killed_supervisords_server_ends_before_its_successor_starts(alone: Al
     eventually(lambda: get(alone.host.sock)["pid"] not in (orphan, 1))
     assert process.is_gone(orphan)
     log = alone.site.log.read_text()
-    assert "it is told to end, and waited for" in log
+    assert "sending its stop signal and waiting for its end" in log
     assert "Address already in use" not in log
     alone.at_rest("r1")
 

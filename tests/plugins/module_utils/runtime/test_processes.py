@@ -287,7 +287,7 @@ def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -
     (finished,) = works.lines("finished")
     assert (finished["pid"], finished["by"]) == (orphan["pid"], "SIGUSR1")
     log = (works.site.logs / "queue.log").read_text()
-    assert f"an older process (PID {orphan['pid']}) still runs; it is told to end, and waited for" in log
+    assert f"an older process (PID {orphan['pid']}) still runs; sending its stop signal" in log
     eventually(lambda: processes.bring(works.site) == processes.Brought([], []))
 
 
