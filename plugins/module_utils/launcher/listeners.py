@@ -41,9 +41,7 @@ def bind_unix(path: Path, uid: int, group: str, backlog: int) -> socket.socket:
     try:
         gid = grp.getgrnam(group).gr_gid
     except KeyError:
-        raise LauncherError(
-            f"the group {group}, which needs access to the socket, does not exist; install nginx"
-        ) from None
+        raise LauncherError(f"the group {group}, which needs access to the socket, is missing; install nginx") from None
     temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
