@@ -1,4 +1,4 @@
-"""Make sure that a site has the release of a manifest: the live one, one that is here already, or a new one."""
+"""Ensure that a site has the release of a manifest: the live one, a retained one, or a new one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 def ensure_release(
     params: Mapping[str, Any], check_mode: bool, tools: Toolbox | None = None, now: datetime | None = None
 ) -> dict[str, Any]:
-    """Do the work of release_build.
+    """The implementation of the module release_build.
 
     :param params: its arguments: `manifest`, `parts`, `environment_hash` and `payload`
     :param tools: for tests
-    :raises BuildError: with what is wrong and the remedy
+    :raises BuildError: with the problem and the remedy
     """
     now, tools = now or run_identity.moment(), tools or Toolbox(account=build_account.ACCOUNT)
     manifest = params["manifest"]
@@ -70,7 +70,7 @@ def ensure_release(
 
 
 def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.Brought:
-    """Correct what is around the live release. Nothing will start, so nothing else clears an interrupted run."""
+    """Repair processes and slots around the live release. No start follows that would clear an interrupted run."""
     cleaned += deployment.abort(layout, check_mode)["removed"]
     if public_files.publish(layout, layout.live_slot() or "", check_mode):
         cleaned.append("public")
@@ -90,7 +90,7 @@ def _described(layout: Layout, decision: Decision) -> dict[str, Any]:
 
 
 def explain(error: OSError) -> str:
-    """An error of the file system in the operator's words."""
+    """A file system error as a message with remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = visible(str(error.filename or "while a release was built"))
         return f"the disk is full ({where}). Free some space, then run again."

@@ -174,7 +174,7 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
     with pytest.raises(deployment.StepError) as caught:
         deployment.start(host.site, release_id)
     message = str(caught.value)
-    assert "shop: release r2 did not get healthy in slot green: /healthz answered 503, not 200" in message
+    assert "shop: release r2 did not become healthy in slot green: /healthz answered 503, not 200" in message
     assert "Release r1 stays live." in message
     assert "Listening at" in message or "WSGI app 0" in message, "the log's last lines"
     assert "says ********!" in message
@@ -193,7 +193,7 @@ def test_a_release_that_cannot_be_imported_is_given_up_before_the_timeout(host: 
 
 def test_a_half_built_release_is_no_candidate(host: Host) -> None:
     (host.site.release(host.release("r1")) / ".complete").unlink()
-    with pytest.raises(deployment.StepError, match="r1 is not on this host or not whole"):
+    with pytest.raises(deployment.StepError, match="r1 is not on this host or incomplete"):
         deployment.start(host.site, "r1")
 
 

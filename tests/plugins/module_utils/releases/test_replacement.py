@@ -107,7 +107,7 @@ def test_what_does_not_get_well_lets_the_old_one_come_back(alone: Alone) -> None
     with pytest.raises(deployment.StepError) as caught:
         deployment.start(alone.site, "r2")
     first, *rest = str(caught.value).splitlines()
-    assert "shop: release r2 did not get healthy in slot green: /healthz answered 503, not 200" in first
+    assert "shop: release r2 did not become healthy in slot green: /healthz answered 503, not 200" in first
     assert "Release r1 stays live. It was stopped and runs again; downtime: " in first
     assert "Correct it and deploy again. Its last lines in" in first
     assert any("Listening at" in line for line in rest)

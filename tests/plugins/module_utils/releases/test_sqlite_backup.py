@@ -284,6 +284,6 @@ def test_a_release_is_asked_whether_the_database_suits_it(site: Layout) -> None:
     hooks.check_schema(site, "nobody", "r1", "true", 10)
     with pytest.raises(StepError) as caught:
         hooks.check_schema(site, "nobody", "r1", "sh -c 'echo it is at 2, not 1 $PASSWORD; exit 1'", 10)
-    assert "does not suit the release r1" in str(caught.value)
+    assert "does not match the release r1" in str(caught.value)
     assert "it is at 2, not 1 ********" in str(caught.value)
     assert "-e schema=ok" in str(caught.value)

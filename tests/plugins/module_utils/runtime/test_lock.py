@@ -322,7 +322,7 @@ def test_a_word_means_a_release(releases: Layout, wanted: str, found: str) -> No
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ("aaaa", "fits several releases. There are: 20261101T000000Z-aaaa, 20261103T000000Z-aaaa (live)."),
+        ("aaaa", "matches several releases. There are: 20261101T000000Z-aaaa, 20261103T000000Z-aaaa (live)."),
         ("20261102T000000Z-bbbc", "Did you mean 20261102T000000Z-bbbb? There are: 20261101T000000Z-aaaa, "),
         ("../../etc", "is not on this host"),
     ],
@@ -347,7 +347,7 @@ def test_a_previous_release_that_is_gone_is_named(releases: Layout) -> None:
 def test_a_previous_release_that_is_the_live_one_is_no_way_back(releases: Layout) -> None:
     releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
     with pytest.raises(
-        retained.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"
+        retained.StepError, match=r"interrupted during the switch.* -e release=ID.* There are: 20261101T000000Z-a"
     ):
         retained.choose(releases, "previous")
 
@@ -358,11 +358,11 @@ def test_a_release_that_is_not_as_it_was_built_is_refused(releases: Layout, want
     (folder / "app.py").write_text("edited by hand")
     with pytest.raises(retained.StepError) as caught:
         retained.choose(releases, wanted)
-    assert "the files of the release 20261102T000000Z-bbbb are no longer as they were" in str(caught.value)
+    assert "the files of the release 20261102T000000Z-bbbb were changed since its build" in str(caught.value)
     assert "Choose another one, or deploy its version again. There are: 20261101" in str(caught.value)
     (folder / "release.json").unlink()
     with pytest.raises(
-        retained.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"
+        retained.StepError, match=r"20261102T000000Z-bbbb is (gone or )?incomplete\. .*There are: 20261101"
     ):
         retained.choose(releases, wanted)
 
