@@ -62,7 +62,7 @@ class _SlotConnection(http.client.HTTPConnection):
 
 
 def ask(path: Path, manifest: dict, timeout: float) -> tuple[bool, str]:
-    """Send one request; returns whether the answer is as expected, and a summary without the body (it may be secret)."""
+    """Send one request; returns whether the answer is as expected, and a summary without the body (may be secret)."""
     health = manifest["health"]
     host = health.get("host") or "localhost"
     headers = {

@@ -233,7 +233,7 @@ def test_a_neighbours_broken_file_is_named(host: Host, monkeypatch: pytest.Monke
     # Seen before anything is placed, not only by the reread.
     with (
         monkeypatch.context() as patch,
-        pytest.raises(deployment.StepError, match=r"cannot read this one: \S+/blog.conf: ") as caught,
+        pytest.raises(deployment.StepError, match=r"cannot read: \S+/blog.conf: ") as caught,
     ):
         patch.delattr(supervisor.Supervisor, "add")
         deployment.start(host.site, host.release("r2"))
@@ -252,7 +252,7 @@ def test_a_reread_that_fails_names_the_file(host: Host, broken: str) -> None:
     (host.folder / "conf.d/a blog.conf").write_text(broken)
     (host.folder / "conf.d/group.conf").write_text("[group:both]\nprograms = mail\n")
     (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 60\nautostart = false\n")
-    with pytest.raises(supervisor.SupervisorError, match=r"cannot read this one: \S+conf.d/a blog.conf: "):
+    with pytest.raises(supervisor.SupervisorError, match=r"cannot read: \S+conf.d/a blog.conf: "):
         supervisor.Supervisor().add("shop-blue")
     assert list(supervisor.broken_files(supervisor.program_files())) == [host.folder / "conf.d/a blog.conf"]
 
@@ -651,7 +651,7 @@ def test_a_program_that_takes_its_time_to_end_is_waited_for(host: Host) -> None:
 
 
 def test_one_run_at_a_time(bare_host: Host) -> None:
-    words = f"another run is at work.*PID {os.getpid()}"
+    words = f"another run is working.*PID {os.getpid()}"
     with site_lock(bare_host.site), pytest.raises(Busy, match=words), site_lock(bare_host.site):
         pass
     with site_lock(bare_host.site):

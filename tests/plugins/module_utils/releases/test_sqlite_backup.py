@@ -246,7 +246,7 @@ def test_an_answer_of_somebody_elses_is_no_traceback(
     site: Layout, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(sqlite_backup, "SCRIPT", f"print({answer!r})")
-    with pytest.raises(StepError, match=r"answered nonsense.*-e snapshots=no"):
+    with pytest.raises(StepError, match=r"returned invalid output.*-e snapshots=no"):
         take(site, "r1")
 
 

@@ -113,7 +113,7 @@ def test_a_process_id_means_nothing_on_another_machine(site: Layout) -> None:
 
 def test_the_note_of_a_run_of_one_step_is_dead_as_soon_as_the_kernel_gives_the_lock(site: Layout) -> None:
     console = Run("c1", "restart", "root", "web1", time.time(), step=True)
-    with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
+    with site_lock(site, me=console), pytest.raises(Busy, match="one of its steps is running now"):
         step(site, BOB)
     assert lock.read(site)["holder"]["id"] == "c1", "it was killed: nothing took its note away"
     assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
@@ -144,19 +144,19 @@ def test_a_step_at_work_is_never_taken_over(site: Layout) -> None:
     with site_lock(site, me=ALICE):
         silent(site, 10_000)
         for me in (BOB, AFTER, replace(BOB, take=True)):
-            with pytest.raises(Busy, match=r"alice@laptop has been deploying .* a step of it is at work just now"):
+            with pytest.raises(Busy, match=r"alice@laptop has been deploying .* one of its steps is running now"):
                 step(site, me)
 
 
 def test_a_run_that_was_taken_over_stops_at_its_next_step(site: Layout) -> None:
     step(site, ALICE)
     assert "you said lock=take" in step(site, replace(BOB, take=True)).remark
-    with pytest.raises(Busy, match=r"taken this site over from this one; bob@desk has been rolling back it"):
+    with pytest.raises(Busy, match=r"taken over the lock of this site; bob@desk has been rolling back it"):
         step(site, ALICE)
     with pytest.raises(Busy):
         step(site, replace(ALICE, take=True))
     step(site, BOB, last=True)
-    with pytest.raises(Busy, match="This one stops here"):
+    with pytest.raises(Busy, match="This run stops here"):
         step(site, ALICE)
 
 

@@ -304,7 +304,7 @@ def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) ->
 
 def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Works) -> None:
     (complaint,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
-    assert complaint.startswith("shop: the process queue does not stay up: supervisor says BACKOFF")
+    assert complaint.startswith("shop: the process queue does not stay up: supervisor reports BACKOFF")
     assert "live all the same" in complaint
     assert "  | cannot work with ********" in complaint
     assert works.site.live_release() == "r1"
@@ -340,7 +340,7 @@ def test_one_that_supervisord_does_not_take_costs_no_other_one(works: Works, mon
 def test_a_foreign_program_or_a_broken_one_stops_the_release_before_it_starts(works: Works) -> None:
     works.deploy("r1")
     works.site.program("queue").write_text("[program:shop-queue]\ncommand = /bin/sleep 600\n")
-    with pytest.raises(deployment.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
+    with pytest.raises(deployment.StepError, match=r"shop-queue.conf exists and was not made by this collection"):
         works.deploy("r2", queue=kept())
     assert processes.present(works.site) == set()
     works.site.program("queue").unlink()
@@ -394,7 +394,7 @@ def test_a_job_runs_once_at_a_time_and_tells_how_it_went(works: Works) -> None:
     assert "did it" in (works.site.logs / "nightly.log").read_text()
     Supervisor().start("shop-slow")
     eventually(lambda: len(works.alive()) == 1)
-    assert "still at work" in jobs.run(works.site, "slow")
+    assert "has not ended" in jobs.run(works.site, "slow")
     assert len(works.alive()) == 1
     with pytest.raises(jobs.JobError, match="no such job; there are: nightly, slow"):
         jobs.run(works.site, "hourly")
