@@ -77,10 +77,10 @@ def test_a_site_s_processes_have_a_column_where_there_are_any() -> None:
 
 
 def test_a_site_that_is_shut_is_said_to_be() -> None:
-    shut = {**FOUND, "shut": "shut since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
+    shut = {**FOUND, "shut": "on since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
     page = {"wordbook": {"url": "http://wordbook/"}}
     _header, row = table("status", web1={"sites": page, "release_status": {"sites": [shut]}})
-    assert row.endswith(f"yes      http://wordbook/, {shut['shut']} (odd)")
+    assert row.endswith(f"yes      http://wordbook/, maintenance {shut['shut']} (odd)")
 
 
 def test_of_one_site_that_is_asked_for_only_that_is_shown() -> None:

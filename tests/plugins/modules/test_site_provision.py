@@ -248,7 +248,7 @@ def test_a_link_that_the_site_has_laid_in_its_folders_place_leads_root_nowhere(
     removal = removed(accounts, purge)
     assert [(path.stat().st_uid, mode(path)) for path in (victim, folder)] == [(1, "0644"), (1, "0755")]
     if not purge:
-        assert "data should be a folder" in removal.left[0]
+        assert "data must be a folder" in removal.left[0]
 
 
 def test_folders_in_each_other_by_the_thousand_go_with_the_site(empty_host: Host, accounts: Accounts) -> None:
@@ -351,7 +351,7 @@ def test_a_disk_that_is_away_is_named(empty_host: Host, accounts: Accounts) -> N
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     disk.rename(disk.with_name("unplugged"))
     (said,) = removed(accounts).left
-    assert f"{disk}, which is not there" in said
+    assert f"{disk}, which does not exist now" in said
 
 
 @pytest.mark.parametrize("purge", [False, True])

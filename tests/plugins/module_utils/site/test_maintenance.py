@@ -64,9 +64,7 @@ def shut(site: Layout, plugin: Callable[[str], ModuleType]) -> Shut:
 def test_it_is_shut_with_its_reason_and_opened_again(site: Layout, shut: Shut) -> None:
     done = shut("shut", reason="the database\n moves")
     assert done["changed"] and site.shut.stat().st_mode & 0o777 == 0o600 and site.shut.stat().st_uid == os.geteuid()
-    assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith(
-        "shut since 20"
-    )
+    assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith("on since 20")
     assert status.status(site)["shut"] == done["shut"]
     assert not shut("shut", reason="the database moves")["changed"] and not shut("shut")["changed"]
     opened = shut("open")
@@ -92,15 +90,15 @@ def test_nginx_finds_the_flag_whatever_the_umask(site: Layout, shut: Shut) -> No
 
 def test_another_reason_keeps_since_when_and_by_whom(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
     shut("shut", reason="one")
-    since = maintenance.note(site)["since"]
+    since = maintenance.read(site)["since"]
     monkeypatch.setenv("SITES_RUN", json.dumps({**ME, "who": "bob"}))
     assert shut("shut", reason="two")["changed"]
-    assert maintenance.note(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
+    assert maintenance.read(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
 
 
 def test_check_mode_says_what_it_would_do_and_does_nothing(site: Layout, shut: Shut) -> None:
     would = shut("shut", reason="x", check_mode=True)
-    assert would["changed"] and would["diff"] == {"before": "open\n", "after": "shut: x\n"} and not site.shut.exists()
+    assert would["changed"] and would["diff"] == {"before": "off\n", "after": "on: x\n"} and not site.shut.exists()
     assert not shut("open", check_mode=True)["changed"]
     shut("shut")
     assert not shut("shut", check_mode=True)["changed"]
@@ -113,7 +111,7 @@ def test_a_file_that_somebody_has_laid_down_by_hand_is_told_as_well(
 ) -> None:
     site.shut.parent.mkdir()
     site.shut.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert maintenance.words(maintenance.note(site)).startswith("shut since ")
+    assert maintenance.describe(maintenance.read(site)).startswith("on since ")
     assert shut("open")["changed"] and not site.shut.exists()
 
 
@@ -150,10 +148,10 @@ def test_somebody_on_the_host_does_the_same(
     assert cli.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
     assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
     cli.main(["shop-ctl", "status"])
-    assert "maintenance shut since " in capsys.readouterr().out
+    assert "maintenance on since " in capsys.readouterr().out
     assert cli.main(["shop-ctl", "open", "now"]) == 1
     assert cli.main(["shop-ctl", "open"]) == cli.main(["shop-ctl", "open"]) == 0
-    assert capsys.readouterr().out == "shop: open\nshop: open, as it was\n" and not site.shut.exists()
+    assert capsys.readouterr().out == "shop: maintenance off\nshop: maintenance was off\n" and not site.shut.exists()
 
 
 @pytest.mark.parametrize(
