@@ -47,7 +47,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 
 
 def timer(run: Run) -> str:
-    """What calls certbot on this host; empty if nothing does."""
+    """The timer or cron that calls certbot on this host; empty if there is none."""
     if Path("/run/systemd/system").is_dir():
         return "timer" if run(["systemctl", "is-active", "--quiet", "certbot.timer"])[0] == 0 else ""
     crontab = Path("/etc/cron.d/certbot")

@@ -508,7 +508,7 @@ def test_a_socket_that_may_not_be_looked_at_is_ours_if_the_live_release_says_so(
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert ports.problem(address, 65534, [address]) == ""
-        assert "cannot be seen from here already listens" in ports.problem(address, 65534, [])
+        assert "a process that this host does not show already listens" in ports.problem(address, 65534, [])
 
 
 def test_overlapping_addresses() -> None:

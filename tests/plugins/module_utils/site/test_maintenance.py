@@ -157,9 +157,9 @@ def test_somebody_on_the_host_does_the_same(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-e", "state=on"], "-e site=…: say which site is meant. There are: shop, blog"),
+        (["-e", "state=on"], "-e site=…: is missing; name a site. There are: shop, blog"),
         (["-e", "state=on", "-e", "site=shopp"], "did you mean shop?"),
-        (["-e", "state=closed", "-e", "site=shop"], "-e state=…: must be on (everybody gets the page) or off"),
+        (["-e", "state=closed", "-e", "site=shop"], "-e state=…: must be on (maintenance page for clients) or off"),
         (["-e", "state=on", "-e", "site=shop", "-e", "reason=the words move"], "is cut off at its first blank"),
         (["-e", "site=nix"], "there is no such site"),
     ],

@@ -807,7 +807,7 @@ def test_a_source_in_git_passes_and_may_be_asked_for_in_another_version(tmp_path
     preflight(inventory)
     preflight(inventory, "-e", "site=shop")
     preflight(inventory, "-e", "site=shop", "-e", "version=v1.3")
-    assert "-e version=…: is the version of one site; name it" in preflight(inventory, "-e", "version=v1", check=False)
+    assert "-e version=…: applies to one site; name it" in preflight(inventory, "-e", "version=v1", check=False)
     refused = preflight(inventory, "-e", "site=mill", "-e", "version=v1", check=False)
     assert "-e version=…: only a site whose source is in git has versions" in refused
     assert "-e version=…: give the name" in preflight(inventory, "-e", "site=shop", "-e", "version=a:b", check=False)
@@ -864,7 +864,7 @@ def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
             "there is no such site on these hosts; did you mean shop? There are: shop, blog",
         ),
         ("status", ["-e", "site=x"], "there is no such site on these hosts; There are: shop, blog"),
-        ("restart", [], "-e site=…: say which site is meant. There are: shop, blog"),
+        ("restart", [], "-e site=…: is missing; name a site. There are: shop, blog"),
     ],
 )
 def test_a_verb_wants_a_site_that_there_is_and_nothing_else_of_the_page(tmp_path, verb, more, says):
