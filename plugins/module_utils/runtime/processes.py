@@ -146,7 +146,7 @@ def _bring(site: Layout, release_id: str, brought: Brought, check_mode: bool) ->
     for name, since in new.items():
         if words := refused.get(name) or _not_up(site, name, wanted[name], infos):
             brought.complaints.append(
-                f"{site.name}: {words}, with release {release_id}, which is live all the same. Correct its command or "
+                f"{site.name}: {words}, with release {release_id}, which is live nevertheless. Correct its command or "
                 f"what it needs, and deploy again.{logs.last_words(_log(site, name), since, release / 'environment')}"
             )
 

@@ -251,7 +251,7 @@ def test_what_is_said_for_one_run_is_said_on_the_command_line(tmp_path: Path, wo
 def test_another_word_for_the_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "said.yml").write_text(SAID)
     output = ansible(tmp_path / "said.yml", "-i", write_inventory(tmp_path, {}), "-e", "lock=steal", check=False)
-    assert "the only word is `take`" in output
+    assert "the only value is `take`" in output
 
 
 # --- What was done --------------------------------------------------------------------------------------------------

@@ -305,7 +305,7 @@ def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) ->
 def test_one_that_does_not_stay_up_is_a_complaint_and_the_site_is_live(works: Works) -> None:
     (complaint,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
     assert complaint.startswith("shop: the process queue does not stay up: supervisor reports BACKOFF")
-    assert "live all the same" in complaint
+    assert "live nevertheless" in complaint
     assert "  | cannot work with ********" in complaint
     assert works.site.live_release() == "r1"
     found = status(works.site)

@@ -851,7 +851,7 @@ def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
         (tmp_path / "overrides" / name).mkdir(parents=True)
     page = {"sites": {"shop": GOOD}, "operator_templates": str(tmp_path / "overrides")}
     output = " ".join(preflight(write_inventory(tmp_path / "inventory", page)).split())
-    assert "overrides/shopp/ overrides nothing" in output
+    assert "overrides/shopp/ has no effect" in output
     assert "overrides/shop/ " not in output
 
 
