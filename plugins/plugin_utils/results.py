@@ -1,6 +1,6 @@
-"""What a host answers to a module of ours is data: bounded, of the keys and types that the module's ``RETURN`` says.
+"""Validates a host's answer to a module: bounded, with the keys and types of the module's ``RETURN``.
 
-Anything else is refused and named, with the host: a host that was taken over can answer whatever it likes.
+Anything else is refused with the host's name, since a compromised host can answer anything.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ansible.plugins.loader import module_loader
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 
-# Far more than any of ours has ever said.
+# Far more than any module returns.
 LONGEST_TEXT = 16 << 20
 LONGEST_MESSAGE = 64 << 10
 MOST_ITEMS = 20_000
 DEEPEST = 8
 LARGEST = 1 << 53
-# What Ansible itself adds to an answer.
+# Keys that Ansible itself adds to a result.
 SPOKEN = {"msg": str, "changed": bool, "failed": bool}
 ANSIBLES = {"invocation", "exception", "deprecations", "warnings", "diff", *SPOKEN}
-# A path that Ansible may start.
+# A path that Ansible may execute.
 INTERPRETER = re.compile(r"/[\w./-]+")
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -48,11 +48,11 @@ REMEDY = (
 
 
 class Nonsense(Exception):
-    """An answer that the module cannot have given; the text says which part, and quotes nothing."""
+    """An answer that the module cannot have returned; the text names the part without quoting it."""
 
 
 def ask(action: ActionBase, module: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the host to a module, or a failure that names the host."""
+    """The host's answer to a module, or a failure that names the host."""
     site_config.guard(variables)
     answer = action._execute_module(module, arguments, task_vars=variables)
     found = interpreter(action, answer)
@@ -65,7 +65,7 @@ def ask(action: ActionBase, module: str, arguments: dict[str, Any], variables: d
 
 
 def interpreter(action: ActionBase, answer: dict[str, Any]) -> dict[str, Any]:
-    """The host's Python, where Ansible has looked for one and put its path into the answer; it leaves the answer."""
+    """Remove and return the path of the host's Python, if Ansible has discovered it and added it to the answer."""
     key, path = action._discovered_interpreter_key, action._discovered_interpreter
     if not key:
         return {}
@@ -87,11 +87,11 @@ def described(module: Path) -> dict[str, Any]:
 
 
 def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer with nothing in it but what its module describes; control characters are made visible.
+    """The answer with only the keys that its module documents, and with control characters made visible.
 
-    :param answer: what came of the module
+    :param answer: the module's result
     :param returns: its ``RETURN``
-    :raises Nonsense: for an answer that is something else
+    :raises Nonsense: for any other answer
     """
     speechless = answer.get("failed") is True and not isinstance(answer.get("msg"), str)
     if speechless or answer.get("_ansible_parsed") is False:
@@ -114,7 +114,7 @@ def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str,
 
 
 def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Warnings, differences and the traceback of a module that broke, as texts."""
+    """Warnings, diffs and the traceback of a failed module, as texts."""
     taken: dict[str, Any] = {}
     if answer.get("warnings"):
         taken["warnings"] = [words(_event(one)) for one in _some(answer["warnings"], "warnings")]
@@ -128,7 +128,7 @@ def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown(value: Any, depth: int = 0) -> Any:
-    """What is only shown: shortened where it is long or deep."""
+    """A value for display only, shortened if it is long or deep."""
     if isinstance(value, str):
         return words(value, LONGEST_TEXT)
     if isinstance(value, bool | int | float | None):
@@ -146,7 +146,7 @@ def _event(warning: object) -> str:
 
 
 def _value(value: Any, spec: Mapping[str, Any], place: str, depth: int = 0) -> Any:
-    """A value of the described type, and all below it."""
+    """Check a value and everything below it against the documented type."""
     kind = spec.get("type", "raw")
     fits = isinstance(value, TYPES[kind]) and (kind in ("bool", "raw") or not isinstance(value, bool))
     if depth > DEEPEST or not fits:
@@ -188,10 +188,10 @@ def _short(text: str, place: str) -> str:
 
 
 def words(text: str, most: int = LONGEST_MESSAGE) -> str:
-    """A text to show: its end, where an error stands, with control characters made visible."""
+    """The end of a text, where errors are, with control characters made visible."""
     return visible(text if len(text) <= most else f"…{text[-most:]}")
 
 
 def refusal(host: str, module: str, what: Nonsense) -> str:
-    """What the operator is told."""
+    """The message for the operator."""
     return f"{host} answered nonsense to {module}: {what}. {REMEDY.format(host=host)}"
