@@ -68,7 +68,7 @@ def perform(params: dict, check_mode: bool) -> dict:
                 "started. Correct that, choose another release, or, if you know that the database matches: -e schema=ok"
             ) from error
     pending = not needed and site.has_pending_hooks()
-    changed, brought = False, processes.Brought()
+    changed, brought = False, processes.Report()
     if not needed:
         # No step follows this one, so leftovers of an interrupted run are cleared here.
         changed = deployment.abort(site, check_mode)["changed"]

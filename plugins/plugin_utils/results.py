@@ -42,12 +42,12 @@ TYPES: dict[str, tuple[type, ...]] = {
     "raw": (object,),
 }
 REMEDY = (
-    "Nothing of its answer was used. Look at that host: its Python is not the system's, or somebody else rules it. "
+    "Nothing of its answer was used. Check that host: its Python is not the system's, or it is compromised. "
     "To go on without it: -l '!{host}'."
 )
 
 
-class Nonsense(Exception):
+class InvalidAnswer(Exception):
     """An answer that the module cannot have returned; the text names the part without quoting it."""
 
 
@@ -58,9 +58,9 @@ def ask(action: ActionBase, module: str, arguments: dict[str, Any], variables: d
     found = interpreter(action, answer)
     try:
         taken = taken_in(answer, described(Path(module_loader.find_plugin(module))))
-    except Nonsense as what:
+    except InvalidAnswer as problem:
         host = str(variables.get("inventory_hostname", "the host"))
-        raise AnsibleActionFail(refusal(host, module, what)) from None
+        raise AnsibleActionFail(refusal(host, module, problem)) from None
     return taken | ({"ansible_facts": {**taken.get("ansible_facts", {}), **found}} if found else {})
 
 
@@ -91,7 +91,7 @@ def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str,
 
     :param answer: the module's result
     :param returns: its ``RETURN``
-    :raises Nonsense: for any other answer
+    :raises InvalidAnswer: for any other answer
     """
     speechless = answer.get("failed") is True and not isinstance(answer.get("msg"), str)
     if speechless or answer.get("_ansible_parsed") is False:
@@ -106,10 +106,10 @@ def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str,
         if key in returns:
             taken[key] = _value(value, returns[key], key)
         elif key not in ANSIBLES and not str(key).startswith("_ansible_") and not taken.get("failed"):
-            raise Nonsense(f"`{words(str(key), 40)}` is nothing that it says")
+            raise InvalidAnswer(f"`{words(str(key), 40)}` is not a key that it returns")
     missing = [key for key, spec in returns.items() if spec.get("returned") == "always" and key not in answer]
     if missing and not taken.get("failed"):
-        raise Nonsense(f"`{missing[0]}` is missing")
+        raise InvalidAnswer(f"`{missing[0]}` is missing")
     return taken
 
 
@@ -150,16 +150,16 @@ def _value(value: Any, spec: Mapping[str, Any], place: str, depth: int = 0) -> A
     kind = spec.get("type", "raw")
     fits = isinstance(value, TYPES[kind]) and (kind in ("bool", "raw") or not isinstance(value, bool))
     if depth > DEEPEST or not fits:
-        raise Nonsense(f"`{place}` is {'nested too deeply' if fits else f'no {kind}'}")
+        raise InvalidAnswer(f"`{place}` is {'nested too deeply' if fits else f'no {kind}'}")
     if isinstance(value, str):
         return visible(_short(value, place))
     if isinstance(value, Mapping):
         contains = spec.get("contains", {})
         for key, inner in contains.items():
             if key not in value and inner.get("returned") == "always":
-                raise Nonsense(f"`{place}.{key}` is missing")
+                raise InvalidAnswer(f"`{place}.{key}` is missing")
         if contains and (unknown := sorted(map(str, value.keys() - contains.keys()))):
-            raise Nonsense(f"`{place}.{words(unknown[0], 40)}` is nothing that it says")
+            raise InvalidAnswer(f"`{place}.{words(unknown[0], 40)}` is not a key that it returns")
         named = {visible(_short(str(key), place)): (key, item) for key, item in _some(value, place).items()}
         return {
             name: _value(item, contains.get(key, {}), f"{place}.{name[:40]}", depth + 1)
@@ -169,21 +169,21 @@ def _value(value: Any, spec: Mapping[str, Any], place: str, depth: int = 0) -> A
         inner = {"type": spec.get("elements", "raw"), "contains": spec.get("contains", {})}
         return [_value(item, inner, f"{place}[{number}]", depth + 1) for number, item in enumerate(_some(value, place))]
     if isinstance(value, int | float) and not abs(value) <= LARGEST:
-        raise Nonsense(f"`{place}` is no number that can be meant")
+        raise InvalidAnswer(f"`{place}` is not a valid number")
     if value is not None and not isinstance(value, bool | int | float):
-        raise Nonsense(f"`{place}` is no data")
+        raise InvalidAnswer(f"`{place}` is no data")
     return value
 
 
 def _some(values: Any, place: str) -> Any:
     if len(values) > MOST_ITEMS:
-        raise Nonsense(f"`{place}` has {len(values)} entries")
+        raise InvalidAnswer(f"`{place}` has {len(values)} entries")
     return values
 
 
 def _short(text: str, place: str) -> str:
     if len(text) > LONGEST_TEXT:
-        raise Nonsense(f"`{place}` has {len(text)} characters")
+        raise InvalidAnswer(f"`{place}` has {len(text)} characters")
     return text
 
 
@@ -192,6 +192,6 @@ def words(text: str, most: int = LONGEST_MESSAGE) -> str:
     return visible(text if len(text) <= most else f"…{text[-most:]}")
 
 
-def refusal(host: str, module: str, what: Nonsense) -> str:
+def refusal(host: str, module: str, problem: InvalidAnswer) -> str:
     """The message for the operator."""
-    return f"{host} answered nonsense to {module}: {what}. {REMEDY.format(host=host)}"
+    return f"{host} returned an invalid answer to {module}: {problem}. {REMEDY.format(host=host)}"

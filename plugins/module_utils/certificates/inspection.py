@@ -19,7 +19,7 @@ TRIES = timedelta(days=3)
 
 
 @dataclass(frozen=True)
-class Seen:
+class CertificateInfo:
     """The fields of a certificate."""
 
     issuer: str
@@ -32,7 +32,7 @@ class Seen:
         return (self.ends - now).days
 
 
-def see(folder: Path, run: Run) -> Seen | None:
+def inspect(folder: Path, run: Run) -> CertificateInfo | None:
     """Read the certificate in a folder; None if there is no readable one."""
     wanted = ["-subject", "-issuer", "-dates", "-ext", "subjectAltName", "-nameopt", "RFC2253", "-dateopt", "iso_8601"]
     code, said, _ = run(["openssl", "x509", "-noout", "-in", str(folder / FULLCHAIN), *wanted])
@@ -41,7 +41,7 @@ def see(folder: Path, run: Run) -> Seen | None:
     said = visible(said)
     told = dict(re.findall(r"^(\w+)=(.*)$", said, re.MULTILINE))
     issuer = dict(re.findall(r"(?:^|(?<!\\),)(O|CN)=((?:\\.|[^,\\])*)", told["issuer"]))
-    return Seen(
+    return CertificateInfo(
         issuer="itself"
         if told["issuer"] == told["subject"]
         else " ".join(issuer[key] for key in ("O", "CN") if key in issuer),
@@ -51,7 +51,7 @@ def see(folder: Path, run: Run) -> Seen | None:
     )
 
 
-def renewal(kind: str, seen: Seen, interval: str, timer: str, now: datetime) -> str:
+def renewal(kind: str, seen: CertificateInfo, interval: str, timer: str, now: datetime) -> str:
     """How and when the certificate is renewed, as text.
 
     :param kind: the source of the pair in use

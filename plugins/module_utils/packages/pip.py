@@ -29,7 +29,7 @@ PIP = (
 )  # fmt: skip
 
 
-def surroundings(home: str) -> dict[str, str]:
+def base_environment(home: str) -> dict[str, str]:
     """The variables of this process's environment that pip and uv get.
 
     :param home: a folder of their own
@@ -41,7 +41,7 @@ def surroundings(home: str) -> dict[str, str]:
 
 def environment(home: str, settings: Mapping[str, str]) -> dict[str, str]:
     """The same for pip, with only the settings of :func:`read_settings`."""
-    values = surroundings(home) | {f"PIP_{name}": settings[key] for name, key in PIP if settings.get(key)}
+    values = base_environment(home) | {f"PIP_{name}": settings[key] for name, key in PIP if settings.get(key)}
     fixed = {"CONFIG_FILE": os.devnull, "NO_INPUT": "1", "DISABLE_PIP_VERSION_CHECK": "1", "NO_CACHE_DIR": "1"}
     return values | {f"PIP_{name}": value for name, value in fixed.items()}
 

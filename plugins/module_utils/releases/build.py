@@ -169,7 +169,7 @@ class Build:
         """Write compressed copies beside the files that nginx serves."""
         known = self.layout.manifest(self.before.name) if self.before else None
         ways = self.manifest["compress"]
-        compression.Packing(release, ways, self.gid, self.before, known).run(self.manifest["public"])
+        compression.Compressor(release, ways, self.gid, self.before, known).run(self.manifest["public"])
 
 
 def _opened(tar: tarfile.TarFile, name: str) -> IO[bytes]:

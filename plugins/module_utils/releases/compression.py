@@ -80,7 +80,7 @@ def holds_brotli(packed: Path, path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Way:
+class Format:
     """A compression format: the suffix that nginx looks for, the compressor, and the check of an existing copy."""
 
     suffix: str
@@ -88,7 +88,7 @@ class Way:
     holds: Callable[[Path, Path], bool]
 
 
-WAYS = {"gzip": Way(".gz", gzipped, holds_gzip), "brotli": Way(".br", brotlied, holds_brotli)}
+FORMATS = {"gzip": Format(".gz", gzipped, holds_gzip), "brotli": Format(".br", brotlied, holds_brotli)}
 
 
 def served_folders(release: Path, public: Iterable[str]) -> list[Path]:
@@ -113,7 +113,7 @@ def served_files(folders: Iterable[Path]) -> Iterator[Path]:
                     yield path
 
 
-class Packing:
+class Compressor:
     """Compresses the files of one release.
 
     :param before: an unchanged earlier release, whose compressed copies of unchanged files are reused
@@ -125,11 +125,13 @@ class Packing:
     ) -> None:
         self.release, self.gid = Path(os.path.realpath(release)), gid
         self.before = Path(os.path.realpath(before)) if before else None
-        self.ways = [WAYS[name] for name in ways]
+        self.ways = [FORMATS[name] for name in ways]
         self.suffixes = tuple(way.suffix for way in self.ways)
         # Outside the public folders of that release, a compressed file may be an unchecked one of the source.
         manifest = manifest or {}
-        self.known_ways = {WAYS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in WAYS}
+        self.known_ways = {
+            FORMATS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in FORMATS
+        }
         self.known = served_folders(self.before, public_files.folders(manifest) or []) if self.before else []
 
     def run(self, public: Iterable[str]) -> int:

@@ -45,7 +45,7 @@ def ensure_release(
     with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
         remark = "" if check_mode else deployment.recover(layout)
-        decision, brought = decide(layout, parts), processes.Brought()
+        decision, brought = decide(layout, parts), processes.Report()
         if not decision.needed:
             brought = _repair(layout, cleaned, check_mode)
             if not layout.has_pending_hooks():
@@ -69,7 +69,7 @@ def ensure_release(
         return {**result, "changed": True, "build": False, "release": release, "pruned": pruned}
 
 
-def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.Brought:
+def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.Report:
     """Repair processes and slots around the live release. No start follows that would clear an interrupted run."""
     cleaned += deployment.abort(layout, check_mode)["removed"]
     if public_files.publish(layout, layout.live_slot() or "", check_mode):

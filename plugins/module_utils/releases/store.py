@@ -121,7 +121,7 @@ def release_mode(public: Iterable[str]) -> int:
     return 0o751 if served & {("app",), ("packages",)} else 0o750
 
 
-def package_doors(release: Path, public: Iterable[str]) -> list[str]:
+def public_package_folders(release: Path, public: Iterable[str]) -> list[str]:
     """The public folders of packages, without links."""
     top = os.path.realpath(release / "venv")
     folders = [folder for folder in public if PurePosixPath(folder).parts[:1] == ("packages",)]
@@ -131,7 +131,7 @@ def package_doors(release: Path, public: Iterable[str]) -> list[str]:
 
 def venv_mode(release: Path, public: Iterable[str]) -> int:
     """The mode of the venv's folder."""
-    return 0o751 if package_doors(release, public) else 0o750
+    return 0o751 if public_package_folders(release, public) else 0o750
 
 
 def set_venv_modes(release: Path, gid: int, public: Iterable[str]) -> None:
@@ -140,7 +140,7 @@ def set_venv_modes(release: Path, gid: int, public: Iterable[str]) -> None:
     Files are hard links shared with uv's cache and other sites' packages, and readable by all; folders keep other users
     out. Files in folders above a public one are replaced by private copies.
     """
-    top, doors = os.path.realpath(release / "venv"), package_doors(release, public)
+    top, doors = os.path.realpath(release / "venv"), public_package_folders(release, public)
     for folder, _, files in trees.walk(top):
         is_public = any(folder == door or folder.startswith(door + os.sep) for door in doors)
         leads = not is_public and any(door.startswith(folder + os.sep) for door in doors)

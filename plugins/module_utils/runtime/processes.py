@@ -40,7 +40,7 @@ STOP_PATIENCE = 30
 
 
 @dataclass
-class Brought:
+class Report:
     """The changes as text, and remaining problems."""
 
     changes: list[str] = field(default_factory=list)
@@ -99,12 +99,12 @@ def ask_to_stop(site: Layout) -> None:
             Supervisor().ask_to_stop(program(site, name))
 
 
-def bring(site: Layout, check_mode: bool = False) -> Brought:
+def bring(site: Layout, check_mode: bool = False) -> Report:
     """Start the live release's processes and stop all others. Processes in the right state are not touched.
 
     The site is live already, so a problem is reported and does not fail the run.
     """
-    brought, release_id = Brought(), site.live_release()
+    brought, release_id = Report(), site.live_release()
     if release_id is None or not (wanted_by(site.manifest(release_id)) or present(site) or _is_ours(site.crontab)):
         return brought
     try:
@@ -116,7 +116,7 @@ def bring(site: Layout, check_mode: bool = False) -> Brought:
     return brought
 
 
-def _bring(site: Layout, release_id: str, brought: Brought, check_mode: bool) -> None:
+def _bring(site: Layout, release_id: str, brought: Report, check_mode: bool) -> None:
     supervisor, release = Supervisor(), site.release(release_id)
     wanted = wanted_by(site.manifest(release_id))
     stale = _stale(site, _settled(site, wanted))

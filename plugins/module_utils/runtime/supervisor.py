@@ -197,7 +197,7 @@ class Supervisor(Supervisord):
         culprits = broken_files(program_files(), self.pid())
         if not culprits:
             return f"supervisord cannot read its configuration: {words}"
-        return neighbours_message(culprits)
+        return broken_files_message(culprits)
 
 
 def _ends(info: dict) -> bool:
@@ -205,7 +205,7 @@ def _ends(info: dict) -> bool:
     return info["statename"] == "STOPPING" and not process.is_gone(info["pid"])
 
 
-def neighbours_message(culprits: dict[Path, str]) -> str:
+def broken_files_message(culprits: dict[Path, str]) -> str:
     """The error for files that prevent supervisord from reading any program file."""
     listed = "; ".join(f"{path}: {' '.join(error.split())}" for path, error in culprits.items())
     return (
@@ -291,6 +291,6 @@ def check_programs(programs: Mapping[str, tuple[Path, Path]], supervisord: int |
     if whole["error"]:
         culprits = broken_files(others, supervisord)
         if culprits:
-            raise SupervisorError(neighbours_message(culprits))
+            raise SupervisorError(broken_files_message(culprits))
         names = ", ".join(map(str, candidates))
         raise SupervisorError(f"supervisor cannot read {names} beside the other program files: {whole['error']}")

@@ -63,7 +63,7 @@ def _each(
 ) -> Iterator[tuple[int, int, int, Iterator[tuple[str, socket.socket]]]]:
     """Each process of these users: user, pidfd, PID, and its sockets on the port."""
     deadline = time.monotonic() + PATIENCE
-    for pid in process.everybody():
+    for pid in process.all_pids():
         with contextlib.suppress(OSError), process.handle(pid) as handle:
             uid = process.user(pid)
             if handle is not None and uid in users:

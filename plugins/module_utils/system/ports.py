@@ -73,7 +73,7 @@ def overlap(one: str, other: str) -> bool:
 def holders(listener: Listener) -> list[int]:
     """PIDs that hold a socket."""
     wanted, found = f"socket:[{listener.inode}]", []
-    for pid in process.everybody():
+    for pid in process.all_pids():
         try:
             if any(os.readlink(link) == wanted for link in os.scandir(f"/proc/{pid}/fd")):
                 found.append(pid)

@@ -117,14 +117,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def everybody() -> list[int]:
+def all_pids() -> list[int]:
     """The IDs of all processes."""
     return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
 
 
 def session(leader: int) -> list[int]:
     """The running processes in the session of this leader."""
-    return [pid for pid in everybody() if in_session(pid, leader)]
+    return [pid for pid in all_pids() if in_session(pid, leader)]
 
 
 def in_session(pid: int, leader: int) -> bool:
@@ -145,7 +145,7 @@ def user(pid: int) -> int | None:
 
 def group(leader: int, uid: int) -> list[int]:
     """The running processes of a user in the process group of this leader."""
-    return [pid for pid in everybody() if in_group(pid, leader, uid)]
+    return [pid for pid in all_pids() if in_group(pid, leader, uid)]
 
 
 def in_group(pid: int, leader: int, uid: int) -> bool:

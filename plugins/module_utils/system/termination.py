@@ -80,7 +80,7 @@ def _reap(child: int) -> bool:
 
 def running(uid: int) -> list[int]:
     """The PIDs of a user's processes."""
-    return [pid for pid in process.everybody() if process.user(pid) == uid and not process.is_gone(pid)]
+    return [pid for pid in process.all_pids() if process.user(pid) == uid and not process.is_gone(pid)]
 
 
 def _listed(pids: list[int]) -> str:

@@ -104,7 +104,7 @@ def check_target(target: Mapping[str, Any]) -> None:
     if wrong := [part for part, right in fits.items() if not right]:
         raise InputError(
             f"packages: the host says of itself what no host can ({wrong[0]}), so no wheels are chosen for it. Look at "
-            "that host: its Python is not the system's, or somebody else rules it"
+            "that host: its Python is not the system's, or it is compromised"
         )
 
 
@@ -138,7 +138,7 @@ def export(folder: Path, requirements: str, place: Path) -> Lock:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     # In a folder whose parents no other user can write to, since uv searches for workspaces up to the root.
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=place) as home:
-        environment = pip.surroundings(home) | {
+        environment = pip.base_environment(home) | {
             "UV_NO_CONFIG": "true",
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_CACHE": "1",

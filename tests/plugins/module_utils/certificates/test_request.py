@@ -218,12 +218,12 @@ def openssl(command: list[str]) -> tuple[int, str, str]:
 def test_a_certificate_is_seen_as_it_says_of_itself(tmp_path: Path) -> None:
     authority = make(authority=True, common_name="Test, E7")
     place(tmp_path / "one", make(*NAMES, "192.0.2.1", by=authority, ends=41 * DAY))
-    seen = inspection.see(tmp_path / "one", openssl)
+    seen = inspection.inspect(tmp_path / "one", openssl)
     assert (seen.issuer.replace("\\", ""), seen.names) == ("Test, E7", [*NAMES, "192.0.2.1"])
     assert seen.days(datetime.now(UTC)) == 40
     place(tmp_path / "two", make(*NAMES))
-    assert inspection.see(tmp_path / "two", openssl).issuer == "itself"
-    assert inspection.see(tmp_path / "none", openssl) is None
+    assert inspection.inspect(tmp_path / "two", openssl).issuer == "itself"
+    assert inspection.inspect(tmp_path / "none", openssl) is None
 
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -244,7 +244,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 )
 def test_the_table_says_who_renews_it_and_when(kind: str, left: int, timer: str, words: str) -> None:
     ends = NOW + timedelta(days=left)
-    seen = inspection.Seen("Somebody", NAMES, ends - timedelta(days=90), ends)
+    seen = inspection.CertificateInfo("Somebody", NAMES, ends - timedelta(days=90), ends)
     assert inspection.renewal(kind, seen, "720 hours", timer, NOW) == words
 
 

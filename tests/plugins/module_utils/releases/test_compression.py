@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import compression
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Packing
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Compressor
 
 TEXT = b"body { color: #123456; }\n" * 200
 PUBLIC = ["app/static", "packages/lib/static"]
@@ -34,7 +34,7 @@ def lay_down(folder: Path, files: dict[str, bytes], when: float = 1_000_000_000.
 
 def packs(release: Path, before: Path | None = None, known: dict | None = GZIP, ways: tuple = ("gzip",)) -> int:
     """Pack the release; how often that was work."""
-    return Packing(release, ways, os.getgid(), before, known).run(PUBLIC)
+    return Compressor(release, ways, os.getgid(), before, known).run(PUBLIC)
 
 
 def copies(release: Path) -> set[str]:

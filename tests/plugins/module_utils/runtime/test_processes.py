@@ -230,7 +230,7 @@ def test_a_change_over_that_was_cut_off_is_made_good(works: Works, monkeypatch: 
     eventually(lambda: works.releases() == ["r2"])
     assert sorted(works.states()) == ["shop-nightly:shop-nightly", "shop-queue:shop-queue"]
     assert works.site.crontab.exists()
-    assert processes.bring(works.site) == processes.Brought([], [])
+    assert processes.bring(works.site) == processes.Report([], [])
 
 
 @pytest.mark.parametrize("harm", ["file", "stopped", "removed", "killed", "crontab"])
@@ -251,7 +251,7 @@ def test_what_is_not_as_it_should_be_is_found_and_mended(works: Works, harm: str
     changes = processes.bring(works.site).changes
     assert len(changes) == (harm != "killed"), changes
     eventually(lambda: works.releases() == ["r1"])
-    assert processes.bring(works.site) == processes.Brought([], [])
+    assert processes.bring(works.site) == processes.Report([], [])
 
 
 def test_a_run_that_finds_nothing_to_build_mends_them(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ def test_after_supervisord_was_killed_there_is_one_of_each_again(works: Works) -
     assert (finished["pid"], finished["by"]) == (orphan["pid"], "SIGUSR1")
     log = (works.site.logs / "queue.log").read_text()
     assert f"an older process (PID {orphan['pid']}) still runs; sending its stop signal" in log
-    eventually(lambda: processes.bring(works.site) == processes.Brought([], []))
+    eventually(lambda: processes.bring(works.site) == processes.Report([], []))
 
 
 def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) -> None:
@@ -390,7 +390,7 @@ def test_a_job_runs_once_at_a_time_and_tells_how_it_went(works: Works) -> None:
     with pytest.raises(jobs.JobError, match=r"shop: job nightly: it failed with exit code 5; see .*/shop/nightly.log"):
         jobs.run(works.site, "nightly")
     assert "nightly failed with exit code 5" in status(works.site)["troubles"]
-    assert processes.bring(works.site) == processes.Brought([], []), "a job that failed is nothing to mend"
+    assert processes.bring(works.site) == processes.Report([], []), "a job that failed is nothing to mend"
     assert "did it" in (works.site.logs / "nightly.log").read_text()
     Supervisor().start("shop-slow")
     eventually(lambda: len(works.alive()) == 1)
@@ -404,7 +404,7 @@ def test_a_job_at_work_is_drained_by_a_deploy(works: Works) -> None:
     works.deploy("r1", slow=job("thorough"))
     Supervisor().start("shop-slow")
     eventually(works.alive)
-    assert processes.bring(works.site) == processes.Brought([], [])
+    assert processes.bring(works.site) == processes.Report([], [])
     assert works.deploy("r2", slow=job("thorough")) == []
     assert [line["release"] for line in works.lines("finished")] == ["r1"]
     assert works.alive() == []
