@@ -143,7 +143,7 @@ def replace(folder: int, name: str, make: Callable[[str, int], None], place: Pat
 def in_the_way(place: Path, error: OSError) -> AnsibleActionFail:
     """The message for an entry of the wrong type, with the remedy."""
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
-        return AnsibleActionFail(f"{place} must be a folder, and is a file or a link; remove it, and run again.")
+        return AnsibleActionFail(f"{place} is a file or a link and must be a folder; remove it, and run again.")
     if error.errno == errno.EISDIR:
-        return AnsibleActionFail(f"{place} must be a file, and is a folder; remove it, and run again.")
+        return AnsibleActionFail(f"{place} is a folder and must be a file; remove it, and run again.")
     return AnsibleActionFail(f"{place} cannot be written: {error.strerror}. Correct that, or remove it, and run again.")

@@ -141,7 +141,7 @@ def started(pid: int) -> float:
 
 
 def user() -> str:
-    """Who runs it."""
+    """The name of the current user."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user ID without a name, as in some containers

@@ -13,7 +13,7 @@ description:
   - Records what was last loaded, including the certificates and keys that the configuration names, so that the next run
     completes one that was killed before the reload.
   - In check mode, a certificate that an earlier step would install can be missing. Then nothing is tested.
-  - Overwrites only its own files, and files of the distribution that nobody has edited.
+  - Overwrites only its own files, and unedited files of the distribution.
 options:
   files:
     description:

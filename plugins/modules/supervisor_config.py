@@ -12,7 +12,7 @@ description:
     restarted only while it has no program, or with O(restart); otherwise each run warns that it is pending.
   - If supervisord does not start with the new files, the old ones are restored.
   - Records what was last loaded, so that the next run completes one that was killed before the restart.
-  - Overwrites only its own files, and files of the distribution that nobody has edited.
+  - Overwrites only its own files, and unedited files of the distribution.
 options:
   files:
     description:

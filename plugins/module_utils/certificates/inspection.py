@@ -64,12 +64,12 @@ def renewal(kind: str, seen: CertificateInfo, interval: str, timer: str, now: da
         return _by("by a run", seen.ends - made_here(seen.ends - seen.begins), now)
     due = seen.ends - timedelta(hours=int(interval.partition(" ")[0] or 0))
     if not timer:
-        return f"BY NOBODY: neither certbot.timer nor cron runs; due {due:%Y-%m-%d}"
+        return f"NOT RENEWED: neither certbot.timer nor cron runs; due {due:%Y-%m-%d}"
     return f"OVERDUE since {due:%Y-%m-%d}: see {LOG}" if now > due + TRIES else _by(f"by {timer}", due, now)
 
 
-def _by(whom: str, due: datetime, now: datetime) -> str:
-    return f"{whom} from {due:%Y-%m-%d}" if due > now else f"{whom}, now due"
+def _by(agent: str, due: datetime, now: datetime) -> str:
+    return f"{agent} from {due:%Y-%m-%d}" if due > now else f"{agent}, now due"
 
 
 def _time(text: str) -> datetime:

@@ -114,7 +114,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         *([("processes", found["processes"])] if found["processes"] else []),
         *([("trouble", found["troubles"])] if found["troubles"] else []),
         *([("maintenance", found["shut"])] if found["shut"] else []),
-        *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
+        *([("running", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
         print(visible(f"{title:<12}{value}"))

@@ -78,7 +78,7 @@ def network(value: str) -> str | None:
 
 
 def balancer(value: str) -> str | None:
-    """Somebody in particular."""
+    """An address or network, but not all addresses."""
     problem = network(value)
     everyone = problem is None and ipaddress.ip_network(str(value)).prefixlen == 0
     return "would trust every client; name the balancer's own addresses" if everyone else problem

@@ -235,7 +235,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
         ("acme", 40, "timer", "by timer from 2026-12-01"),
         ("acme", 29, "cron", "by cron, now due"),
         ("acme", 26, "timer", "OVERDUE since 2026-11-17: see /var/log/letsencrypt/letsencrypt.log"),
-        ("acme", 40, "", "BY NOBODY: neither certbot.timer nor cron runs; due 2026-12-01"),
+        ("acme", 40, "", "NOT RENEWED: neither certbot.timer nor cron runs; due 2026-12-01"),
         ("provided", 40, "", "by you"),
         ("provided", -1, "", "ENDED: provide a new one"),
         ("selfsigned", 80, "", "by a run from 2027-01-10"),
