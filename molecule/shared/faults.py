@@ -70,7 +70,7 @@ FAULTS = {
         "answered 500", line("app = lambda environ, start: start('500 No', []) or []"), SHORT_TIMEOUTS
     ),
     "a release that never answers": Fault(
-        "did not get healthy", line("import time\napp = lambda environ, start: time.sleep(600)"), SHORT_TIMEOUTS
+        "did not become healthy", line("import time\napp = lambda environ, start: time.sleep(600)"), SHORT_TIMEOUTS
     ),
     "a hook that fails": Fault(
         "no such table",

@@ -1,4 +1,4 @@
-"""Add one entry to a YAML file of the inventory, leaving every other byte of it, comments included, as it is."""
+"""Add one entry to a YAML file of the inventory, without changing anything else in it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.yaml_insert import inse
 
 
 class ActionModule(ActionBase):
-    """``add_entry: {file, below: [key, …], name, text}``; fails when the name is there already."""
+    """``add_entry: {file, below: [key, …], name, text}``; fails if the name exists."""
 
     _requires_connection = False
     _VALID_ARGS = frozenset({"file", "below", "name", "text"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Write the file with the entry in it, or say why not."""
+        """Write the file with the new entry, or fail with the reason."""
         result = super().run(tmp, task_vars)
         arguments = self._task.args
         path = PROJECT / str(arguments["file"])
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
 
 
 def write(path: Path, text: str) -> None:
-    """Write the file with the rights that it had."""
+    """Write the file with its present permissions."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, text.encode(), path.stat().st_mode & 0o7777 if path.exists() else 0o644)

@@ -1,4 +1,4 @@
-"""Read the site config of every host in the play, once, and refuse it with all that is wrong with it."""
+"""Read the site config of every host in the play once, and report all its errors together."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SITE_ROLE = ROLES / "site"
 
 
 def misplaced_version(extra: Mapping[str, Any], in_git: set[str]) -> list[str]:
-    """What is wrong with a version that the command line asks for (a variable of the inventory may be called so)."""
+    """The error of a version on the command line; an inventory variable of that name is ignored."""
     if "version" not in extra:
         return []
     if "site" not in extra:
-        return ["-e version=…: is the version of one site; name it with -e site=…"]
+        return ["-e version=…: applies to one site; name it with -e site=…"]
     problem = version(extra["version"])
     if extra["site"] not in in_git:
         problem = "only a site whose source is in git has versions; leave it out"
@@ -34,15 +34,15 @@ def misplaced_version(extra: Mapping[str, Any], in_git: set[str]) -> list[str]:
 class ActionModule(ActionBase):
     """``preflight:`` reads the site config of every host in the play, and gives it back to be registered.
 
-    With ``only: site`` nothing is refused but an ``-e site=…`` that names no site, and with ``only: one_site`` it also
-    wants one to be named if there are several: a way back must not depend on a site config without faults. These two
-    read nothing again that was registered as ``preflight_config``.
+    With ``only: site`` it refuses only an ``-e site=…`` that names no site; with ``only: one_site`` it also requires
+    ``-e site=…`` if there are several sites, since a rollback must not depend on a site config without errors. Both use
+    a registered ``preflight_config`` without reading again.
     """
 
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Check every host's site config; an error names no value, and what is given back is shown nowhere."""
+        """Check every host's site config; errors quote no values, and the result is never shown."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         hosts = list(variables["ansible_play_hosts_all"])
@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
         return {**result, **self._copy(pages, chosen)}
 
     def _read(self, kind: type[Reading], host: str, hostvars: Any) -> Reading:
-        """What the inventory says of a host, before anything that the host may say."""
+        """A host's variables from the inventory, without anything that the host has returned."""
         site_config.guard_first(hostvars, host, self._loader)
         own = {**site_config.of_play(self._task, hostvars, host), "hostvars": hostvars}
         argument_specs = self._loader.load_from_file(str(SITE_ROLE / "meta/argument_specs.yml"))["argument_specs"]
@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _copy(pages: Mapping[str, Reading], chosen: str) -> dict[str, Any]:
-        """What every later step goes by. It has secrets in it."""
+        """The result that every later step uses. It contains secrets."""
         hosts = {
             host: {
                 "names": page.names,
@@ -100,11 +100,11 @@ class ActionModule(ActionBase):
         return {"changed": False, "hosts": hosts, "chosen": chosen, "_ansible_no_log": True}
 
     def _choose(self, variables: Mapping[str, Any], hosts: list[str], *, one: bool) -> dict[str, Any]:
-        """The same, with the site that is meant as ``chosen``, empty for all."""
+        """The same, with the chosen site as ``chosen``, empty for all."""
         hostvars = variables["hostvars"]
         before = self._registered(variables)
         if before is not None and before["hosts"].keys() >= set(hosts):
-            # A host that has changed a variable since is refused by its own next step, and costs no other one a thing.
+            # A host that has changed a variable since fails in its own next step, without affecting other hosts.
             copy = {**before, "_ansible_no_log": True}
         else:
             copy = self._copy({host: self._read(Reading, host, hostvars) for host in hosts}, "")
@@ -113,7 +113,7 @@ class ActionModule(ActionBase):
         if chosen:
             problems = self._unknown_selection(chosen, known)
         elif one and len(known) != 1:
-            problems = [f"-e site=…: say which site is meant. There are: {', '.join(known) or 'none'}"]
+            problems = [f"-e site=…: is missing; name a site. There are: {', '.join(known) or 'none'}"]
         else:
             chosen, problems = (known[0] if one else ""), []
         if problems:
@@ -121,14 +121,14 @@ class ActionModule(ActionBase):
         return {**copy, "chosen": chosen}
 
     def _registered(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The copy that an earlier task has registered; a host's fact of that name is refused."""
+        """The registered result of an earlier task; a host's fact of that name is refused."""
         if site_config.VARIABLE in (variables.get("ansible_facts") or {}):
             site_config.refuse(str(variables["inventory_hostname"]), [site_config.VARIABLE])
         before = variables.get(site_config.VARIABLE)
         return dict(before) if isinstance(before, Mapping) and "hosts" in before else None
 
     def _wanted(self, extra: Mapping[str, Any]) -> str:
-        """The site of ``-e site=…``; no other variable of that name is meant."""
+        """The site of ``-e site=…``; other variables of that name are ignored."""
         return str(self._templar.template(extra["site"])) if "site" in extra else ""
 
     @staticmethod
@@ -140,18 +140,18 @@ class ActionModule(ActionBase):
         return [f"-e site=…: there is no such site on these hosts; {hint}There are: {', '.join(known) or 'none'}"]
 
     def _warn_of_stray_overrides(self, variables: Mapping[str, Any], known: Mapping[str, None]) -> None:
-        """A folder for an unknown site is probably a typo, and would silently do nothing."""
+        """Refuse a template folder of an unknown site, probably a typo, which would have no effect."""
         folder = PROJECT / str(self._templar.template(variables.get("operator_templates", "templates")))
         folders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
         strays = sorted(set(folders) - set(known))
-        if strays:  # a run with --limit does not know every site, so ask the other hosts too
+        if strays:  # a run with --limit does not cover every site, so other hosts are included
             hostvars = variables["hostvars"]
             everywhere = {
                 str(name) for host in hostvars for name in self._names(site_config.of_play(self._task, hostvars, host))
             }
             strays = sorted(set(strays) - everywhere)
         for stray in strays:
-            self._display.warning(f"{folder.name}/{stray}/ overrides nothing: no site has that name.")
+            self._display.warning(f"{folder.name}/{stray}/ has no effect: no site has that name.")
 
     @staticmethod
     def _names(variables: Mapping[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The controller's half of release_build: compose the manifest, ask the host, and send the payload if it needs one."""
+"""Controller side of release_build: compose the manifest, query the host, and send the payload if it is needed."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.results import ask
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.source import source_folder
 
-# Names in a release that no configuration file can have.
+# Names in a release that are not allowed for configuration files.
 RELEASE_NAMES = ("app", "venv", "packages", "environment")
 OPTIONS = {"site", "settings", "environment", "files", "processes", "brotli", "package_index", "http_proxy", "no_proxy"}
-# They may hold passwords, so they travel in the payload.
+# They may contain passwords, so they are sent in the payload.
 NETWORK = ("package_index", "http_proxy", "no_proxy")
 
 
 class ActionModule(ActionBase):
-    """Ask the host whether it needs a release; pack, transfer and build only then."""
+    """Query whether the host needs a release; pack, transfer and build only then."""
 
-    TRANSFERS_FILES = False  # the remote folder is made when there is something to put into it
+    TRANSFERS_FILES = False  # the remote folder is created only for a payload
     _supports_check_mode = True
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Entry point."""
         site_config.guard(task_vars or {})
-        # Out of the task first: callbacks and debuggers show a task's arguments.
+        # Removed from the task, since callbacks and debuggers show a task's arguments.
         environment, settings = self._task.args.pop("environment", {}), self._task.args.pop("settings", {})
         super().run(tmp, task_vars)
         site = str(self._task.args.get("site", "?"))
@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
         if unknown := sorted(set(args) - OPTIONS):
             raise InputError(f"release_build has no option {', '.join(unknown)}; it has {', '.join(sorted(OPTIONS))}")
         files = checked_files(args.get("files") or {})
-        # A folder of this run that its forks share, and that Ansible removes at its end.
+        # A folder of this run, shared by its forks and removed by Ansible at its end.
         run = Path(constants.DEFAULT_LOCAL_TMP)
         source = with_version(settings["source"], site, load_extra_vars(self._loader))
         folder, words = source_folder(source, PROJECT, run, CACHE)
@@ -81,11 +81,11 @@ class ActionModule(ActionBase):
         return self._ask(site, module_args | {"payload": sent}, task_vars)
 
     def _ask(self, site: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The host's half. The site is not the host's to name."""
+        """Run the module on the host. Its answer cannot change the site's name."""
         return {**ask(self, "wsgi.sites.release_build", module_args, task_vars), "site": site}
 
     def _send(self, inputs: Inputs, contents: Mapping[str, Any], wheels: list[Path]) -> str:
-        """Pack into a file that only its owner can read, and transfer it to the connection's folder on the host."""
+        """Pack into a private file, and transfer it to the connection's folder on the host."""
         descriptor, local = tempfile.mkstemp(prefix="release-", suffix=".tar.gz", dir=constants.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(descriptor, "wb") as target:
@@ -104,5 +104,5 @@ def checked_files(given: Mapping[str, Any]) -> dict[str, str]:
     """The configuration files by their names in the release."""
     for name in map(str, given):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RELEASE_NAMES:
-            raise InputError(f"files: {name!r} is no name for a file of a release")
+            raise InputError(f"files: {name!r} is not allowed as a file name in a release")
     return {str(name): str(content) for name, content in given.items()}

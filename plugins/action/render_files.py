@@ -1,4 +1,4 @@
-"""Write files that a host would get under ``build/HOST/`` on the controller."""
+"""Write the files of a host under ``build/HOST/`` on the controller."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ActionModule(ActionBase):
 
 
 def write(host: str, path: str, content: str) -> bool:
-    """Write a file; answer whether it differed."""
+    """Write a file; returns whether it differed."""
     data = content.encode()
 
     def make(name: str, folder: int) -> None:
-        # A rendered environment may hold secrets, if the operator asked for them.
+        # A rendered environment may contain secrets, if the operator requested them.
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -54,7 +54,7 @@ def write(host: str, path: str, content: str) -> bool:
 
 
 def link(host: str, path: str, target: str) -> bool:
-    """Lay a symbolic link; answer whether it differed."""
+    """Create a symbolic link; returns whether it differed."""
 
     def make(name: str, folder: int) -> None:
         os.symlink(target, name, dir_fd=folder)
@@ -69,7 +69,7 @@ def link(host: str, path: str, target: str) -> bool:
 
 @contextmanager
 def below(host: str, path: str) -> Iterator[tuple[int, str]]:
-    """The folder in which a path of the host lies, as a descriptor, and the last part of the path."""
+    """A descriptor of the parent folder of a host's path, and the last part of the path."""
     parts = PurePosixPath(path.lstrip("/")).parts
     if not parts or ".." in parts or host in ("", ".", "..") or "/" in host:
         raise AnsibleActionFail(f"{path} leads out of {BUILD / host}.")
@@ -91,7 +91,7 @@ def below(host: str, path: str) -> Iterator[tuple[int, str]]:
 
 
 def enter(folder: int, name: str, place: Path) -> int:
-    """Open a folder, made if it is missing, that its owner alone can enter. A link is not followed."""
+    """Open a private folder, created if it is missing, without following links."""
     try:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
@@ -99,7 +99,7 @@ def enter(folder: int, name: str, place: Path) -> int:
     except OSError as error:
         raise in_the_way(place, error) from None
     status = os.fstat(inner)
-    # The owner of the folder above could have put anything here.
+    # The owner of the parent folder could have created anything here.
     if status.st_uid not in (os.geteuid(), os.fstat(folder).st_uid):
         os.close(inner)
         raise AnsibleActionFail(f"{place} belongs to another user; remove it, and run again.")
@@ -110,7 +110,7 @@ def enter(folder: int, name: str, place: Path) -> int:
 
 
 def holds(folder: int, name: str, data: bytes) -> bool:
-    """Whether a file is there already, with this content, and no other user can read it."""
+    """Whether a file with this content exists that no other user can read."""
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -127,7 +127,7 @@ def holds(folder: int, name: str, data: bytes) -> bool:
 
 
 def replace(folder: int, name: str, make: Callable[[str, int], None], place: Path) -> None:
-    """Make something new, then put it in place of what is there, a link as well, at once."""
+    """Create an entry under a temporary name, then atomically replace the present one."""
     new = f".{secrets.token_hex(8)}.new"
     try:
         make(new, folder)
@@ -141,9 +141,9 @@ def replace(folder: int, name: str, make: Callable[[str, int], None], place: Pat
 
 
 def in_the_way(place: Path, error: OSError) -> AnsibleActionFail:
-    """What lies where something else belongs, and the remedy."""
+    """The message for an entry of the wrong type, with the remedy."""
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
-        return AnsibleActionFail(f"{place} is a file or a link, where a folder belongs; remove it, and run again.")
+        return AnsibleActionFail(f"{place} is a file or a link and must be a folder; remove it, and run again.")
     if error.errno == errno.EISDIR:
-        return AnsibleActionFail(f"{place} is a folder, where a file belongs; remove it, and run again.")
+        return AnsibleActionFail(f"{place} is a folder and must be a file; remove it, and run again.")
     return AnsibleActionFail(f"{place} cannot be written: {error.strerror}. Correct that, or remove it, and run again.")

@@ -1,4 +1,4 @@
-"""Make the secrets that the operator did not give: once for a site, kept beside the inventory, never shown."""
+"""Generate missing secrets: once per site, stored beside the inventory, never shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_conf
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.environment import SECRETS
 
 LOCK = f"{SECRETS}.lock"
-# Seconds to wait for another run, and between two looks.
+# Seconds to wait for another run, and between two checks.
 PATIENCE, INTERVAL = 60.0, 0.05
 HEADER = """\
 ---
@@ -36,12 +36,12 @@ HEADER = """\
 
 
 class ActionModule(ActionBase):
-    """``secrets:`` has no options; it reads the site config of every host, which `preflight` has checked."""
+    """``secrets:`` without options; reads the site config of every host, which `preflight` has checked."""
 
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Make what is missing, and say for which sites; in check mode only say so."""
+        """Generate missing secrets and report the sites; in check mode only report them."""
         result = super().run(tmp, task_vars)
         made: list[str] = []
         for folder, sites in self._wanted(task_vars or {}).items():
@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         return result
 
     def _wanted(self, variables: Mapping[str, Any]) -> dict[Path, list[str]]:
-        """The sites without a SECRET_KEY, by the inventory whose hosts they are on."""
+        """The sites without a SECRET_KEY, by the inventory of their hosts."""
         wanted: dict[Path, list[str]] = {}
         for host in variables["ansible_play_hosts_all"]:
             page = {
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
             for site in self._without_key(page):
                 if not Path(str(page.get("inventory_dir"))).is_absolute():  # Ansible says "None" for `-i host,`
                     raise AnsibleActionFail(
-                        f"{site}: there is no place to keep its SECRET_KEY, since the inventory is not a file. "
+                        f"{site}: there is no place to store its SECRET_KEY, since the inventory is not a file. "
                         f"Put {host} into an inventory file, or set sites.{site}.env.SECRET_KEY."
                     )
                 sites = wanted.setdefault(Path(page["inventory_dir"]), [])
@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode or not (missing or exposed):
             return [f"Would make a SECRET_KEY for {site}" for site in missing]
         with locked(folder):
-            # Again: another run may have made them meanwhile.
+            # Checked again, since another run may have generated them meanwhile.
             known, missing, exposed = self._look(path, sites)
             if not (missing or exposed):
                 return []
@@ -99,7 +99,7 @@ class ActionModule(ActionBase):
         return [f"Made a SECRET_KEY for {site}, kept in {path}" for site in missing] or [f"Closed {path} to others"]
 
     def _look(self, path: Path, sites: list[str]) -> tuple[dict[str, dict[str, str]], list[str], bool]:
-        """The secrets of the file, the sites that lack one, and whether others can read the file."""
+        """The secrets of the file, the sites without one, and whether others can read the file."""
         known = self._read(path)
         missing = [site for site in sites if "SECRET_KEY" not in known.get(site, {})]
         exposed = bool(known) and (
@@ -116,14 +116,14 @@ class ActionModule(ActionBase):
 
 
 def unfold(templar: Templar, value: object) -> Mapping[str, Any]:
-    """A mapping whose own values stay as they are; only one that is a template altogether is worked out."""
+    """A mapping with unevaluated values; only a mapping that is itself a template is evaluated."""
     if isinstance(value, str):
         value = templar.template(value)
     return value if isinstance(value, Mapping) else {}
 
 
 def read(path: Path, loader: DataLoader) -> dict[str, dict[str, str]]:
-    """What is kept, or an error that says why it cannot be read."""
+    """The stored secrets, or an error with the reason why they cannot be read."""
     if not path.exists():
         return {}
     try:
@@ -131,7 +131,7 @@ def read(path: Path, loader: DataLoader) -> dict[str, dict[str, str]]:
     except AnsibleError:
         raise AnsibleActionFail(
             f"{path} is encrypted, and the vault password is missing or another one. "
-            "Give the one it was made with (--vault-password-file, or --ask-vault-pass)."
+            "Give the password that it was encrypted with (--vault-password-file, or --ask-vault-pass)."
         ) from None
     try:
         known = yaml.safe_load(data) or {}
@@ -144,10 +144,10 @@ def read(path: Path, loader: DataLoader) -> dict[str, dict[str, str]]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One run at a time, or two would make two different secrets.
+    """Allow one run at a time, since two would generate different secrets.
 
-    The lock is a file that only its owner can open: whoever can open a file can hold its lock. It is removed at the
-    end; one that a killed run left is locked anew.
+    The lock file can be opened only by its owner, since any user who can open it could lock it. It is removed at the
+    end; a leftover of a killed run is locked again.
     """
     path = folder / LOCK
     handle = _acquire(path, time.monotonic() + PATIENCE)
@@ -156,7 +156,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(handle, f"PID {os.getpid()}, user {_user(os.geteuid())}\n".encode())
         yield
     finally:
-        # Before the lock is released, when no other run can have made a file of this name.
+        # Before the lock is released, while no other run can have created a file of this name.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), path.lstat()):
                 path.unlink()
@@ -186,7 +186,7 @@ def _acquire(path: Path, deadline: float) -> int:
 
 
 def _open(path: Path) -> int | None:
-    """Open the lock file; None if it is another user's, whose run may be about to end."""
+    """Open the lock file; None if it belongs to another user, whose run may be about to end."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -207,7 +207,7 @@ def _open(path: Path) -> int | None:
 
 
 def _try_lock(handle: int, path: Path) -> bool:
-    """Lock the file unless another run has; whether this is still the file of that name."""
+    """Lock the file unless another run has; returns whether the path still leads to this file."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(handle), path.lstat())
@@ -216,7 +216,7 @@ def _try_lock(handle: int, path: Path) -> bool:
 
 
 def _holder(path: Path, handle: int | None) -> str:
-    """Who holds the lock, as far as this user can see."""
+    """The holder of the lock, as far as this user can see."""
     if handle is not None:
         said = os.pread(handle, 100, 0).decode(errors="replace")
         return said.strip() if re.fullmatch(r"PID \d+, user [\w.-]+\n", said) else "which has just begun"
@@ -234,7 +234,7 @@ def _user(number: int) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file at once, readable for its owner only from the first byte."""
+    """Replace the file atomically, readable only by its owner from the first byte on."""
     try:
         files.replace(path, data)
     except OSError as error:

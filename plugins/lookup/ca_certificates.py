@@ -1,4 +1,4 @@
-"""Certificate authorities that stand in files of the controller."""
+"""Lookup of CA certificates in files of the controller."""
 
 from __future__ import annotations
 

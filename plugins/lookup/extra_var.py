@@ -1,4 +1,4 @@
-"""What the operator says for this one run: extra variables, and no others."""
+"""Lookup of extra variables (`-e`), ignoring other variables of that name."""
 
 from __future__ import annotations
 

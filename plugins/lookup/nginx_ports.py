@@ -1,4 +1,4 @@
-"""The ports that nginx uses for a host's sites."""
+"""Lookup of the ports that nginx uses for a host's sites."""
 
 from __future__ import annotations
 

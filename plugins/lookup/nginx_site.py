@@ -1,4 +1,4 @@
-"""What a site's templates for nginx print."""
+"""Lookup of the values that a site's nginx templates print."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.site import Host,
 
 DOCUMENTATION = """
 name: nginx_site
-short_description: What a site's templates for nginx print
+short_description: Values that a site's nginx templates print
 description:
-  - The templates of role C(nginx) see the result as C(nginx), beside the site's own keys in C(site). They print it, and
-    decide nothing.
-  - It is worked out by C(plugin_utils/nginx/), one module a part of the server block - C(listeners), C(tls),
-    C(upstream), C(headers), C(access), C(cache), C(static), C(locations), C(errors), C(logs) and C(files). Each says
-    which values it gives, and from which keys.
+  - The templates of role C(nginx) get the result as C(nginx), beside the site's keys in C(site). They only print it.
+  - It is computed in C(plugin_utils/nginx/), with one module per part of the server block - C(listeners), C(tls),
+    C(upstream), C(headers), C(access), C(cache), C(static), C(locations), C(errors), C(logs) and C(files). Each
+    documents its values and the keys that they come from.
 options:
   _terms:
     description: The site's merged entry, and the name of the site.
     required: true
   version: {description: The release of nginx., type: str, required: true}
   ipv6: {description: Whether to listen on IPv6 too., type: bool, required: true}
-  client_connections: {description: Requests that one client may have under way on the host., type: int, default: 0}
+  client_connections: {description: Concurrent requests allowed per client on the host., type: int, default: 0}
   log_format: {description: "The host's format of access.log, for a site that masks it.", type: str, default: ""}
   brotli: {description: Whether nginx can serve files that are compressed by brotli., type: bool, default: false}
 author: The authors of wsgi.sites (@wsgi)

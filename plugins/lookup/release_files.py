@@ -1,4 +1,4 @@
-"""The configuration files that a release of a site carries on one host."""
+"""Lookup of the configuration files in a release of a site on one host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
 
 DOCUMENTATION = """
 name: release_files
-short_description: The configuration files that a release of a site carries on one host
+short_description: Configuration files in a release of a site on one host
 description:
   - The server's settings and the WSGI middleware, the program files of both slots, those of the site's processes and
     jobs, and the crontab of the jobs.
@@ -67,6 +67,6 @@ class LookupModule(LookupBase):
         return self._ask("template", f"{template}.j2", site=site, **more)[0]
 
     def _ask(self, name: str, *terms: object, **options: object) -> list[Any]:
-        """The answer of another lookup of the collection."""
+        """The result of another lookup of the collection."""
         lookup = lookup_loader.get(f"wsgi.sites.{name}", loader=self._loader, templar=self._templar)
         return lookup.run(list(terms), self.variables, **options)

@@ -1,4 +1,4 @@
-"""The run of ansible-playbook that asks, told from every other one: the same answer in each of its tasks."""
+"""Lookup of the identity of this run of ansible-playbook, the same in each of its tasks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: object) -> list[str]:
         """Answer the lookup."""
         self.set_options(var_options=variables, direct=kwargs)
-        # Tasks are worked out in processes of their own, which end with them; the run is their parent.
+        # Tasks run in short-lived worker processes; the run is their parent.
         parent = multiprocessing.parent_process()
         pid = parent.pid if parent else os.getpid()
         values = {
@@ -80,15 +80,15 @@ class LookupModule(LookupBase):
         return [json.dumps({**values, "action": str(term)}, sort_keys=True) for term in terms]
 
     def taken(self) -> bool:
-        """Whether the command line says to take the lock; the inventory must not say so for every run."""
+        """Whether the command line has lock=take; in the inventory it would apply to every run."""
         word = load_extra_vars(self._loader).get("lock", "wait")
         if word not in ("wait", "take"):
-            raise AnsibleError("-e lock=…: the only word is `take`, which takes a site's lock from whoever has it")
+            raise AnsibleError("-e lock=…: the only value is `take`, which takes over a site's lock from another run")
         return word == "take"
 
 
 def identity(pid: int) -> dict[str, Any]:
-    """Who runs this process, where, since when; and which other processes here may be runs."""
+    """User, host and start time of this run, and other processes here that may be runs."""
     process, alive = named(pid), runs()
     host = socket.gethostname()
     machine = digest(*map(text, ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")), link("self/ns/pid"), host)
@@ -98,7 +98,7 @@ def identity(pid: int) -> dict[str, Any]:
         "who": os.environ.get("SUDO_USER") or user(),
         "controller": host.split(".")[0],
         "began": began(process) or started(pid),
-        # Without these a run of this machine cannot tell whether this one has ended, and waits for its silence.
+        # Without these, another run of this machine detects the end of this one only by its silence.
         "machine": machine if known else "",
         "process": process if known else "",
         "alive": sorted(alive),
@@ -106,13 +106,13 @@ def identity(pid: int) -> dict[str, Any]:
 
 
 def named(pid: int | str) -> str:
-    """``PID:START``: an ID may come back, with its start time (clock ticks since boot) it does not."""
+    """``PID:START``: unique with the start time (clock ticks since boot), although PIDs are reused."""
     fields = text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return f"{pid}:{fields[19]}" if len(fields) > 19 and fields[0] != "Z" else ""
 
 
 def runs() -> set[str]:
-    """Every process that could be a run of Ansible."""
+    """Every process that may be a run of Ansible."""
     pids = [path.name for path in PROC.iterdir() if path.name.isdigit()] if PROC.is_dir() else []
     return {named(pid) for pid in pids if "ansible" in text(f"/proc/{pid}/cmdline")} - {""}
 
@@ -123,7 +123,7 @@ def others_seen() -> bool:
 
 
 def began(process: str) -> float:
-    """When the run began, in seconds since 1970: from the kernel's own figures, so that every task says the same."""
+    """The start time of the run in seconds since 1970, from the kernel, so that it is the same in every task."""
     boot = [line.split()[1] for line in text("/proc/stat").splitlines() if line.startswith("btime ")]
     if not process or not boot:
         return 0.0
@@ -131,7 +131,7 @@ def began(process: str) -> float:
 
 
 def started(pid: int) -> float:
-    """When a process began, where there is no /proc to tell (macOS): to the second, as `ps` says it."""
+    """The start time of a process by `ps`, in seconds, where there is no /proc (macOS)."""
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
@@ -141,7 +141,7 @@ def started(pid: int) -> float:
 
 
 def user() -> str:
-    """Who runs it."""
+    """The name of the current user."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user ID without a name, as in some containers
@@ -149,7 +149,7 @@ def user() -> str:
 
 
 def text(path: str) -> str:
-    """A file of the kernel's; empty where there is none."""
+    """The content of a kernel file; empty if there is none."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -157,7 +157,7 @@ def text(path: str) -> str:
 
 
 def link(name: str) -> str:
-    """Where a link of /proc leads; empty where there is none."""
+    """The target of a link in /proc; empty if there is none."""
     try:
         return os.readlink(PROC / name)
     except OSError:
@@ -165,5 +165,5 @@ def link(name: str) -> str:
 
 
 def digest(*parts: str) -> str:
-    """A short name for all of these together."""
+    """A short hash of these values."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The sites of a host, each with everything that the page says of it."""
+"""Lookup of a host's sites with their merged settings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LookupModule(LookupBase):
 
 
 def part(entry: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
-    """These keys of an entry alone; a dot leads into what a key holds."""
+    """Only these keys of an entry; a dot selects a nested key."""
     chosen: dict[str, Any] = {}
     for key in keys:
         outer, _, inner = key.partition(".")

@@ -1,4 +1,4 @@
-"""The environment of a site: the operator's values over the secrets made for the site."""
+"""Lookup of a site's environment: the operator's values over the generated secrets."""
 
 from __future__ import annotations
 

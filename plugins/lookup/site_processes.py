@@ -1,4 +1,4 @@
-"""The processes and jobs of a site on one host."""
+"""Lookup of a site's processes and jobs on one host."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LookupModule(LookupBase):
 
 
 def described(name: str, kind: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """A process or job with its name, and with what the launcher has to know of it."""
+    """A process or job with its name, and with its entry for the launcher."""
     manifest = {
         "kind": kind,
         "command": shlex.split(entry["command"]),

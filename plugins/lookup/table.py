@@ -1,4 +1,4 @@
-"""A plain-text table of what all hosts of the play have answered."""
+"""Lookup of a plain-text table of the results of all hosts in the play."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_conf
 
 DOCUMENTATION = """
 name: table
-short_description: A plain-text table of what all hosts of the play have answered
+short_description: Plain-text table of the results of all hosts in the play
 description:
   - C(status) is made of the results of M(wsgi.sites.release_status), registered as C(release_status), and of the site
     config that role C(preflight) has read.

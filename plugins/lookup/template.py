@@ -1,4 +1,4 @@
-"""Render a role's template, or the operator's own version of it."""
+"""Lookup that renders a role's template, or the operator's override of it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class LookupModule(LookupBase):
         site = dict(kwargs["site"].items()) if kwargs.get("site") else {}
         if site:
             site.setdefault("name", self._site_name(variables))
-        # Not for templates: what they render is shown by --diff, and lies where others may read it.
+        # Not passed to templates, whose output is shown by --diff and may be readable by others.
         self.secrets = site.pop("env", None) or {}
         if isinstance(site.get("tls"), Mapping):
             site["tls"] = {**site["tls"], "key": ""}
@@ -90,7 +90,7 @@ class LookupModule(LookupBase):
     def _render(self, term: str, site: str | None, variables: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
         role, _, name = str(term).partition("/")
         if not name:
-            raise AnsibleError(f"`{term}` does not name a template; say ROLE/NAME, such as nginx/site.conf.j2.")
+            raise AnsibleError(f"`{term}` does not name a template; use ROLE/NAME, such as nginx/site.conf.j2.")
         overrides = PROJECT / str(self.get_option("operator_templates"))
         own = ROLES / role / "templates"
         candidates = [*([overrides / site / name] if site else []), overrides / name, own / name]
@@ -98,7 +98,7 @@ class LookupModule(LookupBase):
         if path is None:
             raise AnsibleError(f"There is no template {term}; looked for {', '.join(map(origin, candidates))}.")
 
-        # The role's folder comes first: `extends` means "the role's copy", also in a file of the same name.
+        # The role's folder comes first, since `extends` means the role's copy, even in a file of the same name.
         folders = [own, *([overrides / site] if site else []), overrides, PROJECT]
         text = trust_as_template(self._loader.get_text_file_contents(str(path)))
         templar = self._templar.copy_with_new_env(
@@ -119,13 +119,13 @@ class LookupModule(LookupBase):
 
 
 def origin(path: Path) -> str:
-    """The path as an operator knows it: relative to the project, or to the collection, where it lies inside."""
+    """The path for messages: relative to the project or the collection if it is inside."""
     root = next((root for root in (PROJECT, ROLES.parent) if path.is_relative_to(root)), None)
     return str(path.relative_to(root) if root else path)
 
 
 def explain(error: BaseException, path: Path, own: Path, secrets: Mapping[str, Any]) -> str:
-    """Say which file and line is broken, why, and what to do, without any of the site's environment values."""
+    """The error with file, line, reason and remedy, without the site's environment values."""
     chain = list(causes(error))
     place, line = path, None
     for cause in chain:
@@ -142,32 +142,32 @@ def explain(error: BaseException, path: Path, own: Path, secrets: Mapping[str, A
     for value in environment(secrets):
         reason = reason.replace(value, "(hidden)")
     if path == own:
-        remedy = "This is the bundle's own template: look for what the line uses among your settings."
+        remedy = "This is the collection's own template: check your settings that the line uses."
     else:
         remedy = f"Correct that line, or move {origin(path)} away to go back to {origin(own)}."
     return f"{origin(place)}{f', line {line}' if line else ''}: {reason}. {remedy}"
 
 
 def environment(env: Mapping[str, Any]) -> list[str]:
-    """The site's environment values, which no message may quote; very short ones would only garble it."""
+    """The site's environment values, which messages must not quote; very short ones are not masked."""
     values = []
     for key in env:
         try:
             values.append(str(env[key]))
         except (AnsibleError, TemplateError):
-            continue  # an undefined value has nothing to hide
+            continue  # an undefined value has no secret
     return [value for value in values if len(value) > 3]
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and everything that led to it."""
+    """The error and its chain of causes."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def where(error: BaseException, path: Path) -> tuple[Path, int] | None:
-    """File and line of a broken template: from Jinja's own syntax error, or from its frames in the traceback."""
+    """File and line of a broken template, from Jinja's syntax error or from the traceback."""
     if isinstance(error, TemplateSyntaxError):
         return (Path(error.filename) if error.filename else path), error.lineno
     found, step = None, error.__traceback__
@@ -180,7 +180,7 @@ def where(error: BaseException, path: Path) -> tuple[Path, int] | None:
 
 
 def find_name(messages: list[str], files: list[Path]) -> tuple[Path, int] | None:
-    """Ansible defers undefined variables and failed filters, and loses their line: look for the name they speak of."""
+    """Find the line by the name in the error, since Ansible's deferred errors of variables and filters have no line."""
     names = [name for message in messages for name in re.findall(r"'(?:\w+\.)*([A-Za-z_]\w*)'", message)]
     for name in reversed(names):
         for file in dict.fromkeys(file for file in files if file.is_file()):

@@ -1,4 +1,4 @@
-"""Files on a host, each rendered from a role's template or the operator's own version of it."""
+"""Lookup that renders several templates, by the path of their file on the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible.plugins.lookup import LookupBase
 
 DOCUMENTATION = """
 name: templates
-short_description: Files on a host, each rendered from a role's template or the operator's own version of it
+short_description: Render several role templates, or the operator's overrides
 description:
   - Renders several templates as the lookup C(wsgi.sites.template) does one, for the modules that write files.
 options:

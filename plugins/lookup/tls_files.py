@@ -1,4 +1,4 @@
-"""What the page names under `tls`, as a host gets it."""
+"""Lookup of the certificates and key that the site config names under `tls`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a site's templates for nginx say of http, said for the uwsgi protocol."""
+"""Lookup that converts nginx's proxy_* directives to their uwsgi_* equivalents."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ansible.plugins.lookup import LookupBase
 
 DOCUMENTATION = """
 name: uwsgi_directives
-short_description: What a site's templates for nginx say of http, said for the uwsgi protocol
+short_description: Convert nginx's proxy_* directives to uwsgi_* directives
 description:
-  - Takes lines of nginx's language, and answers with those that C(uwsgi_pass) needs instead of those that
-    C(proxy_pass) needs. So both are told the same, and an override of the one is one of the other.
-  - What has no meaning there is left out, comments too.
+  - Converts nginx directives for C(proxy_pass) to those for C(uwsgi_pass), so that both protocols get the same settings
+  and an override applies to both.
+  - Directives without equivalent and comments are left out.
 options:
   _terms:
     description: The lines.
@@ -23,7 +23,7 @@ author: The authors of wsgi.sites (@wsgi)
 """
 
 EXAMPLES = """
-- name: Tell uWSGI what any server is told
+- name: Show a header as a uwsgi parameter
   ansible.builtin.debug:
     msg: "{{ lookup('wsgi.sites.uwsgi_directives', 'proxy_set_header X-Real-IP $remote_addr;') }}"
 """
@@ -35,9 +35,9 @@ _raw:
   elements: str
 """
 
-# Between nginx and one server by http alone: kept connections, WebSockets.
+# Directives for HTTP only: keepalive connections, WebSockets.
 HOP = {"connection", "upgrade"}
-# The same directives for both protocols, by their name after the first `_`.
+# Directives of both protocols, by the name after the first `_`.
 SAME = {
     "hide_header", "pass_header", "ignore_headers", "connect_timeout", "send_timeout", "read_timeout", "buffering",
     "buffer_size", "buffers", "busy_buffers_size", "max_temp_file_size", "request_buffering", "next_upstream",
@@ -54,7 +54,7 @@ class LookupModule(LookupBase):
 
 
 def words(lines: str) -> list[str]:
-    """The lines that mean the same to ``uwsgi_pass``."""
+    """The equivalent lines for ``uwsgi_pass``."""
     found = []
     for line in lines.splitlines():
         match = re.fullmatch(r"\s*proxy_(\w+)\s+(.*?)\s*;\s*(?:#.*)?", line)
@@ -64,7 +64,7 @@ def words(lines: str) -> list[str]:
         if directive == "set_header":
             name, _, value = value.partition(" ")
             if name.lower() not in HOP:
-                # A header by this name is taken out in any case; one without a value is not sent.
+                # The client's header of this name is always removed; a header without a value is not sent.
                 found.append(f"uwsgi_param HTTP_{name.upper().replace('-', '_')} {value.strip()} if_not_empty;")
         elif directive in SAME:
             found.append(f"uwsgi_{directive} {value};")

@@ -1,4 +1,4 @@
-"""The documentation of the action plugin `add_entry`, which runs on the controller alone."""
+"""Documentation of the action plugin `add_entry`, which runs only on the controller."""
 
 DOCUMENTATION = r"""
 module: add_entry

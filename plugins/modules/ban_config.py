@@ -1,4 +1,4 @@
-"""Lay a jail of fail2ban's down as one step: judged by fail2ban itself, loaded, or nothing at all."""
+"""Change jails of fail2ban in one step: tested by fail2ban and loaded, or rolled back."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 HEAD = "# Made from plugins/modules/ban_config.py; edits here are lost.\n"
 SSHD = {
-    # This host writes no auth.log, without which Debian's jail could not start.
+    # This host has no auth.log, without which Debian's jail does not start.
     "journal": f"{HEAD}[sshd]\nbackend = systemd\n",
-    # Nothing here says who has failed to log in.
+    # Neither a log nor a journal of failed logins exists.
     "nothing": f"{HEAD}[sshd]\nenabled = false\n",
 }
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are; tests put them elsewhere."""
+    """Paths of fail2ban; other ones in tests."""
 
     conf_dir: Path = Path("/etc/fail2ban")
     client: Path = Path("/usr/bin/fail2ban-client")
@@ -99,7 +99,7 @@ def server(places: Places) -> Process | None:
 
 
 def digest(places: Places) -> str:
-    """One hash over our files of its configuration."""
+    """One hash of our files in its configuration."""
     total = hashlib.sha256()
     for path in sorted(glob.glob(f"{places.conf_dir}/*.d/*.conf")):
         body = Path(path).read_bytes()
@@ -109,7 +109,7 @@ def digest(places: Places) -> str:
 
 
 def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
-    """What has to change."""
+    """The pending changes."""
     changes = [Change(Path(path), content=content) for path, content in params["files"].items()]
     changes += [Change(Path(path)) for path in params["absent"]]
     if params["files"] and not places.auth_log.exists():
@@ -123,24 +123,24 @@ def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
 
 
 def tell(places: Places, *words: str) -> None:
-    """Ask fail2ban for something.
+    """Run fail2ban-client.
 
-    :raises Refused: with its own words
+    :raises Refused: with its output
     """
     done = subprocess.run(
         [places.client, "-c", places.conf_dir, *words], capture_output=True, text=True, check=False, timeout=120
     )
     if done.returncode != 0:
         said = visible("\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip()))
-        raise Refused(f"fail2ban refuses its configuration; the old one stays. It says:\n{said}")
+        raise Refused(f"fail2ban rejects its configuration; the old one stays. It reports:\n{said}")
 
 
 def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
-    """Bring fail2ban's jails to what ``params`` says, or leave everything as it was."""
+    """Change fail2ban's jails as ``params`` specifies, or restore the old state."""
     installed = entry.installed(places.client, "fail2ban", check_mode or not params["files"])
     with alone(places.state_dir, "fail2ban", enabled=not check_mode):
         changes, running = plan(params, places), server(places)
-        # One that started after these files were written, and was never told of any, has read them as well.
+        # A server that started after these files were written has loaded them.
         loaded = places.stamp.loaded(running) if running else None
         waiting = running is not None and loaded is not None and loaded != digest(places)
         result = {

@@ -1,4 +1,4 @@
-"""Say whether a site needs a new certificate, made on its host or asked for, and make room for it."""
+"""Check whether a site needs a new certificate, self-signed or requested, and create the folder for it."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage im
 try:
     from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
     from ansible_collections.wsgi.sites.plugins.module_utils.certificates.validity import alternative_names, why_new
-except ImportError:  # a bare host in check mode, or a page with its first such site and only playbooks/deploy.yml
+except ImportError:  # a bare host in check mode, or the first such site deployed by playbooks/deploy.yml alone
     Asking, alternative_names, why_new = None, None, None
 
 
 LACKS = (
-    "{}: this host cannot make or get certificates yet. `ansible-playbook site.yml` installs what that needs"
+    "{}: this host cannot make or request certificates yet. `ansible-playbook site.yml` installs the packages"
     " (python3-cryptography)."
 )
 
 
 def why_make(folder: Folder, names: list[str], key_type: str, acme: bool, force: bool) -> str:
-    """Why one has to be made."""
+    """Why a new one must be made."""
     used = folder.used
     own = used if used and used.name.startswith("selfsigned-") else None
     stands = acme and used is not None and own is None and all(read(used / name) for name in (FULLCHAIN, PRIVKEY))
     if stands:
         return ""
     if force and not acme:
-        return "it was asked for"
+        return "it was requested"
     return why_new(own, names, key_type)
 
 

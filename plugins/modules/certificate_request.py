@@ -74,17 +74,17 @@ def main() -> None:
         return not module.check_mode
 
     if Asking is None:
-        note(f"ask {given['directory']} for a certificate")
+        note(f"request a certificate from {given['directory']}")
     else:
         asking = Asking(folder, lineage, **given)
         try:
-            why = "it was wished for" if force else asking.why()
+            why = "it was requested" if force else asking.why()
             if why or not lineage.ours:
                 complaint = "" if module.check_mode else asking.ask(module.run_command)
-                complaint or note(f"ask {asking.directory} for a certificate: {why}")
+                complaint or note(f"request a certificate from {asking.directory}: {why}")
             if not module.check_mode and lineage.ours and lineage.pair:
                 interval = asking.interval()
-                if lineage.setting("renew_before_expiry") != interval and note(f"renew it {interval} before its end"):
+                if lineage.setting("renew_before_expiry") != interval and note(f"renew it {interval} before expiry"):
                     lineage.set_renewal(interval)
                 take(folder, lineage, note)
         except Refused as error:

@@ -42,12 +42,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder import Folder
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.inspection import Run, renewal, see
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.inspection import Run, inspect, renewal
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
 
 
 def timer(run: Run) -> str:
-    """What calls certbot on this host; empty if nothing does."""
+    """The timer or cron that calls certbot on this host; empty if there is none."""
     if Path("/run/systemd/system").is_dir():
         return "timer" if run(["systemctl", "is-active", "--quiet", "certbot.timer"])[0] == 0 else ""
     crontab = Path("/etc/cron.d/certbot")
@@ -60,7 +60,7 @@ def report(folder: Folder, lineage: Lineage, mode: str, run: Run, now: datetime)
     if mode == "none":
         return {**nothing, "renewal": ""}
     used = folder.used
-    seen = see(used, run) if used else None
+    seen = inspect(used, run) if used else None
     if used is None or seen is None:
         return {**nothing, "renewal": "NONE YET: ansible-playbook site.yml"}
     kind = used.name.partition("-")[0]

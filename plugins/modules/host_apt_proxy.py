@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""The proxy through which apt reaches its mirror."""
+"""Set the proxy of apt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.daemons.files import pl
 
 FILE = Path("/etc/apt/apt.conf.d/90sites-proxy")
 MODE = 0o600
-# What could end the value's quotes, or would have to be encoded in a URL anyway.
+# Characters that could end the quoted value, or that must be encoded in a URL anyway.
 URL = re.compile(r"https?://[^\s\"\\]+")
 
 
@@ -62,7 +62,7 @@ def settings(http_proxy: str, no_proxy: str) -> str:
 
 
 def right(text: str) -> bool:
-    """Whether the file is as it should be, its owner and mode included."""
+    """Whether the file has the right content, owner and mode."""
     if not FILE.exists():
         return not text
     status = FILE.stat()
@@ -82,7 +82,7 @@ def main() -> None:
     http_proxy = module.params["http_proxy"]
     if http_proxy and not URL.fullmatch(http_proxy):
         module.fail_json(
-            msg="host_http_proxy is no URL of a proxy. Give http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
+            msg="host_http_proxy is not a proxy's URL. Give http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
             "special characters percent-encoded."
         )
     text = settings(http_proxy, module.params["no_proxy"])

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Certificate authorities that the host trusts besides its system's."""
+"""Add CA certificates to the host's trust store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UPDATE = ["/usr/sbin/update-ca-certificates"]
 
 
 def read(path: Path) -> str:
-    """The text of a file, or nothing where there is none."""
+    """The text of a file; empty if it does not exist."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -48,7 +48,7 @@ def read(path: Path) -> str:
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec={"certificates": {"type": "dict", "required": True}}, supports_check_mode=True)
-    # A file from Windows has other line ends, and would be a change in every run.
+    # Normalize Windows line ends, which would show a change in every run.
     certificates = {
         name: text.replace("\r\n", "\n").strip() + "\n" for name, text in module.params["certificates"].items()
     }

@@ -1,4 +1,4 @@
-"""Find what on a host collides with its sites. Reads only."""
+"""Find conflicts between a host's state and its sites. Read-only."""
 
 from __future__ import annotations
 

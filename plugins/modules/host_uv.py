@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""uv, the installer that builds the sites' virtual environments, from a hashed lock."""
+"""Install uv, which builds the sites' virtual environments, from a hashed lock."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ from ansible_collections.wsgi.sites.plugins.module_utils.packages import build_a
 
 LIBRARY = Path("/usr/local/lib/sites")
 PIP = "/usr/share/python-wheels/pip-*.whl"
-# Whom pip runs as; the same that uv runs as.
+# The account that pip runs as, the same as for uv.
 ACCOUNT = build_account.ACCOUNT
 PATIENCE = 900
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def installed(requirements: str) -> bool:
-    """Whether the uv of this very lock is there."""
+    """Whether uv is installed from exactly this lock."""
     try:
         return (LIBRARY / "uv.txt").read_text(encoding="utf-8") == requirements and (LIBRARY / "uv").exists()
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def installed(requirements: str) -> bool:
 
 
 def install(module: AnsibleModule) -> None:
-    """Fetch it and rename it into its place."""
+    """Download uv and rename it into place."""
     given = module.params
     LIBRARY.mkdir(mode=0o755, parents=True, exist_ok=True)
     pips = sorted(glob.glob(PIP))
@@ -82,11 +82,11 @@ def install(module: AnsibleModule) -> None:
     listed = module.run_command([*command, "config", "list"])
     settings = {"cert": BUNDLE} if os.path.exists(BUNDLE) else {}
     settings |= pip.read_settings(listed[1])
-    # Beside its place, so that the last step is a rename.
+    # On the same filesystem, so that the last step is a rename.
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=LIBRARY) as folder, build_account.passable(LIBRARY):
         requirements = Path(folder, "uv.txt")
         requirements.touch(0o600)
-        # Where the index is stands there too: arguments can be read by every user of the host.
+        # The file also has the index URL, since every user of the host can read arguments.
         requirements.write_text(lock.text(pip.where([lock], given["index"], settings)), encoding="utf-8")
         build_account.give(Path(folder), who)
         fetch(
@@ -107,7 +107,7 @@ def install(module: AnsibleModule) -> None:
 def fetch(
     module: AnsibleModule, command: list[str], settings: dict[str, str], who: build_account.Account | None
 ) -> None:
-    """Let pip fetch and unpack it, as an account that nothing belongs to."""
+    """Download and unpack it by pip, as an account that owns nothing."""
     folder = Path(command[-1]).parent
     environment = pip.environment(str(folder), settings)
     environment |= proxy_environment(module.params["http_proxy"], module.params["no_proxy"])
@@ -120,7 +120,7 @@ def fetch(
     if status:
         last = "\n".join(without_passwords(errors).strip().splitlines()[-5:])
         module.fail_json(
-            msg=f"uv could not be fetched from the package index:\n{last}\n"
+            msg=f"uv could not be downloaded from the package index:\n{last}\n"
             "If this host reaches the index only through a proxy or a mirror, set host_http_proxy or "
             "host_package_index; if its certificate is not trusted, add it to host_ca_certificates."
         )

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""The launcher and the autoscaler, each installed as one file."""
+"""Install the launcher and the autoscaler, each as one file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PROGRAMS = {"launcher": "launcher.cli", "scaler": "autoscaler.cli"}
 
 
 def ensure(check_mode: bool) -> list[Path]:
-    """Install what is missing or different; the paths of that."""
+    """Install missing or different programs; returns their paths."""
     written = []
     if not check_mode:
         trees.make_folder(paths.LIBRARY)

@@ -1,4 +1,4 @@
-"""Change nginx's files in one step: tested as a whole before, loaded and accepted after, or not at all."""
+"""Change nginx's configuration in one step: tested, installed and loaded, or rolled back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ description:
   - Records what was last loaded, including the certificates and keys that the configuration names, so that the next run
     completes one that was killed before the reload.
   - In check mode, a certificate that an earlier step would install can be missing. Then nothing is tested.
-  - Overwrites only its own files, and files of the distribution that nobody has edited.
+  - Overwrites only its own files, and unedited files of the distribution.
 options:
   files:
     description:
@@ -119,7 +119,7 @@ WORKERS = "www-data"
 
 
 def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
-    """What has to change, in an order that never leaves a dangling link."""
+    """The pending changes, in an order that never leaves a dangling link."""
     conffiles = shipped(places.dpkg_status)
     changes = [Change(Path(path), content=content) for path, content in params["files"].items()]
     changes += [Change(Path(path), target=target) for path, target in params["links"].items()]
@@ -146,7 +146,7 @@ def plan(params: Mapping[str, Any], places: Places) -> list[Change]:
 
 
 def awaits_certificates(changes: list[Change]) -> bool:
-    """Whether the new files name certificates that are not there."""
+    """Whether the new files name certificates that do not exist."""
     written = {change.path for change in changes if change.content is not None}
     named = named_by(change.content.encode() for change in changes if change.content is not None)
     return any(not path.exists() for path in named if path not in written)
@@ -155,33 +155,33 @@ def awaits_certificates(changes: list[Change]) -> bool:
 def test(changes: list[Change], assumed: Mapping[str, str], places: Places, check_mode: bool) -> None:
     """Have nginx test the whole configuration with the changes.
 
-    :raises Refused: with nginx's own words and the real paths
+    :raises Refused: with nginx's message and the real paths
     """
     with candidate(changes, assumed, places.conf_dir, quiet_logs=check_mode) as copy:
         main = copy / "nginx.conf"
         if not main.exists():
-            raise Refused(f"{places.conf_dir}/nginx.conf is not there. Reinstall it: apt-get install --reinstall nginx")
+            raise Refused(f"{places.conf_dir}/nginx.conf is missing. Reinstall it: apt-get install --reinstall nginx")
         done = subprocess.run(
             [str(places.binary), "-t", "-q", "-c", str(main)], capture_output=True, text=True, check=False, timeout=60
         )
         if done.returncode:
             words = visible((done.stderr + done.stdout).replace(str(copy), str(places.conf_dir)).strip())
             raise Refused(
-                "nginx refuses the new configuration, so nothing was changed and the old one stays in service."
-                f" nginx says: {words}"
+                "nginx rejects the new configuration, so nothing was changed and the old one stays in service."
+                f" nginx reports: {words}"
             )
 
 
 def unused(folders: Iterable[str]) -> list[Path]:
-    """Those of the folders that exist and belong to nginx's workers."""
+    """The folders that exist and belong to nginx's workers."""
     found = [path for path in map(Path, folders) if path.is_dir() and not path.is_symlink()]
     return [path for path in found if path.stat().st_uid == pwd.getpwnam(WORKERS).pw_uid]
 
 
 def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
-    """Change nginx's configuration to what ``params`` say, or leave everything as it was.
+    """Change nginx's configuration as ``params`` specify, or restore the old state.
 
-    :raises Refused: if somebody else's file is in the way, or nginx refuses the configuration
+    :raises Refused: if a file belongs to someone else, or nginx rejects the configuration
     """
     installed = entry.installed(places.binary, "nginx", check_mode)
     drop_ins = units.drop_ins(params["files"])
@@ -208,13 +208,13 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
         if check_mode:
             return result
         with placed(changes):
-            loaded = digest(places.conf_dir)  # before the reload: later edits are not in service yet
+            loaded = digest(places.conf_dir)  # before the reload, since later edits are not loaded
             if running is not None and result["reloaded"]:
                 reload(running, places)
         if running is not None:
             places.stamp.write(running, loaded)
         for path in caches:
-            # Old workers may still write there: the next run removes what is left.
+            # Old workers may still write there; the next run removes the rest.
             shutil.rmtree(path, ignore_errors=True)
         # Checked again: a drop-in may have changed just now.
         result["changed"] |= units.catch_up(drop_ins)

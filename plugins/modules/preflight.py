@@ -1,4 +1,4 @@
-"""The documentation of the action plugin `preflight`, which runs on the controller alone."""
+"""Documentation of the action plugin `preflight`, which runs only on the controller."""
 
 DOCUMENTATION = r"""
 module: preflight

@@ -1,4 +1,4 @@
-"""Take away every slot of a site that is not live."""
+"""Clear every slot of a site that is not live."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main() -> None:
             result = abort(site, check_mode=module.check_mode)
             if result["remark"]:
                 module.warn(result["remark"])
-            # What started meanwhile may be of the release that does not stay.
+            # Processes that started meanwhile may be of the aborted release.
             for words in processes.bring(site, module.check_mode).complaints:
                 module.warn(words)
             if not module.check_mode:

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""The host's half of release_build; the action plugin of the same name packs on the controller and calls it."""
+"""Build a release on the host; the action plugin of the same name composes its options and packs the payload."""
 
 from __future__ import annotations
 

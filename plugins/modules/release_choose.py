@@ -51,9 +51,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 
 
 def perform(params: dict, check_mode: bool) -> dict:
-    """Find it, and ask it.
+    """Find the release and check it with `hooks.schema`.
 
-    :raises StepError: if there is no such release, or the database does not suit it
+    :raises StepError: if there is no such release, or the database does not match it
     """
     site = Layout(params["site"], Path(params["root"]))
     release_id = retained.choose(site, params["wanted"])
@@ -62,15 +62,15 @@ def perform(params: dict, check_mode: bool) -> dict:
     if needed and not restart and not check_mode:
         try:
             hooks.check_schema(site, params["user"], release_id, params["schema"], params["timeout"])
-        except (OSError, KeyError, ValueError) as error:  # its environment, its user, the words of the command
+        except (OSError, KeyError, ValueError) as error:  # an invalid environment, user or command
             raise StepError(
-                f"{site.name}: the release {release_id} cannot be asked whether the database suits it: {error}. "
-                "Nothing was started. Correct that, choose another release, or, if you know that it suits: -e schema=ok"
+                f"{site.name}: the schema check of the release {release_id} could not run: {error}. Nothing was "
+                "started. Correct that, choose another release, or, if you know that the database matches: -e schema=ok"
             ) from error
     pending = not needed and site.has_pending_hooks()
-    changed, brought = False, processes.Brought()
+    changed, brought = False, processes.Report()
     if not needed:
-        # Nothing comes after this step; but what a run that was cut off has left must not stay.
+        # No step follows this one, so leftovers of an interrupted run are cleared here.
         changed = deployment.abort(site, check_mode)["changed"]
         brought = processes.bring(site, check_mode)
     return {

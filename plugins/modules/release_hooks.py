@@ -1,4 +1,4 @@
-"""Run commands of a release as its site, around a deploy."""
+"""Run a site's hooks with a release, as the site's user."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def perform(params: dict) -> dict:
     """
     site = Layout(params["site"], Path(params["root"]))
     if params.get("when") == "after_live":
-        outcome, taken = f"Release {params['release']} is live all the same", sqlite_backup.Taken()
+        outcome, taken = f"Release {params['release']} is live nevertheless", sqlite_backup.Taken()
     else:
         taken = sqlite_backup.Taken()
         if params.get("snapshots", True):
@@ -104,7 +104,7 @@ def main() -> None:
                 if module.params["when"] == "after_live":
                     held.note("hook-failed", release=module.params["release"], reason=str(error))
                 raise
-            finally:  # also when one of them failed: that is told, and not tried again
+            finally:  # also after a failure, which is reported and not retried
                 if module.params["when"] == "after_live" and (slot := site.live_slot()):
                     site.pending_hooks(slot).unlink(missing_ok=True)
     except (StepError, Busy) as error:

@@ -63,13 +63,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 
 def reports(names: list[str], timeout: float) -> list[dict]:
-    """What is live of each of these sites, or of all that there are."""
+    """The status of each of these sites, or of all sites of the host."""
     asks = {site.name: partial(status, site, timeout) for site in recorded_sites()}
     asks |= {
         name: partial(remote_upstream.status, name, where, timeout) for name, where in recorded_proxy_only().items()
     }
     here = [asks[name] for name in names or sorted(asks) if name in asks]
-    # Side by side: those that do not answer cost their time once.
+    # In parallel, so that timeouts do not add up.
     with ThreadPoolExecutor(max_workers=8) as pool:
         return list(pool.map(lambda ask: ask(), here))
 

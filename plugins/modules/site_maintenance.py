@@ -1,4 +1,4 @@
-"""Shut a site for maintenance, or open it again."""
+"""Turn maintenance of a site on or off."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ def main() -> None:
     name, reason = module.params["site"], " ".join(module.params["reason"].split())
     record = recorded(name)
     if not record:
-        module.fail_json(msg=f"{name}: is not on this host yet; ansible-playbook site.yml brings it")
+        module.fail_json(msg=f"{name}: is not on this host yet; ansible-playbook site.yml installs it")
     site = Layout(name, Path(record.get("root", "/nonexistent")))
-    before = maintenance.words(maintenance.note(site))
+    before = maintenance.describe(maintenance.read(site))
     try:
         if module.params["state"] == "shut":
-            changed = maintenance.shut(site, author(), reason, module.check_mode)
+            changed = maintenance.turn_on(site, author(), reason, module.check_mode)
         else:
-            changed = maintenance.reopen(site, author(), module.check_mode)
+            changed = maintenance.turn_off(site, author(), module.check_mode)
     except StepError as error:
         module.fail_json(msg=str(error))
-    after = maintenance.words(maintenance.note(site))
-    diff = {"before": f"{before or 'open'}\n", "after": f"{after or 'open'}\n"}
+    after = maintenance.describe(maintenance.read(site))
+    diff = {"before": f"{before or 'off'}\n", "after": f"{after or 'off'}\n"}
     if changed and module.check_mode:
-        diff["after"] = "open\n" if module.params["state"] == "open" else f"shut: {reason}\n"
+        diff["after"] = "off\n" if module.params["state"] == "open" else f"on: {reason}\n"
     module.exit_json(changed=changed, shut=after, diff=diff)
 
 

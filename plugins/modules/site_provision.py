@@ -81,7 +81,7 @@ def main() -> None:
     else:
         setup = SiteSetup(site, *given, module.check_mode, further_logs=more)
     try:
-        # No step of a release's comes after this one where there are none.
+        # No release step follows for a site without a server here.
         with site_lock(site, enabled=not module.check_mode, first=True, last=bool(upstream)) as held:
             if held.remark:
                 module.warn(held.remark)

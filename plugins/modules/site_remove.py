@@ -1,4 +1,4 @@
-"""Take a site off the host."""
+"""Remove a site from the host."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"{name}: {error.strerror}: {visible(str(error.filename))}; correct that, then run again")
     for words in removal.left:
-        module.warn(f"{name}: {words}. Delete it yourself if nobody needs it.")
+        module.warn(f"{name}: {words}. Delete it yourself if it is not needed.")
     diff = {"before": "".join(f"{line}\n" for line in changes), "after": ""}
     module.exit_json(changed=bool(changes), changes=changes, archive=removal.archive, left=removal.left, diff=diff)
 

@@ -1,4 +1,4 @@
-"""Lay supervisord's own configuration down as one step, without touching the programs that run under it."""
+"""Change supervisord's own configuration in one step, without affecting running programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ description:
     restarted only while it has no program, or with O(restart); otherwise each run warns that it is pending.
   - If supervisord does not start with the new files, the old ones are restored.
   - Records what was last loaded, so that the next run completes one that was killed before the restart.
-  - Overwrites only its own files, and files of the distribution that nobody has edited.
+  - Overwrites only its own files, and unedited files of the distribution.
 options:
   files:
     description:
@@ -70,10 +70,10 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.process import P
 from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
-# supervisor is the distribution's package: only the system's Python can import it.
+# supervisor is a package of the distribution, which only the system's Python can import.
 PYTHON = "/usr/bin/python3"
-# Reads the text as supervisord would read it from its place, without the programs of other files: they are not this
-# module's business, and a broken one among them is no reason to keep supervisord from its own settings.
+# Reads the text as supervisord would, but without the program files, since a broken one must not block a change of
+# supervisord's own settings.
 PARSE = r"""
 import io, sys
 from supervisor.options import ServerOptions, UnhosedConfigParser
@@ -90,18 +90,18 @@ try:
 except Exception as error:
     raise SystemExit("Error: %s" % error)
 """
-# It stops every program first, and each may take as long as its `stopwaitsecs` says.
+# It stops every program first, and each may take up to its `stopwaitsecs`.
 PATIENCE = 300.0
 
 PENDING = (
-    "supervisord still runs with its former configuration: a restart stops every program on this host for seconds, so"
-    " it waits for you. Run this again with -e supervisor_restart=true when that suits."
+    "supervisord still runs with its former configuration, since a restart stops every program on this host for some"
+    " seconds. To restart it, run this again with -e supervisor_restart=true."
 )
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are; tests put them elsewhere."""
+    """Paths of supervisord; other ones in tests."""
 
     config: Path = Path("/etc/supervisor/supervisord.conf")
     binary: Path = Path("/usr/bin/supervisord")
@@ -119,7 +119,7 @@ class Places:
 
 
 def plan(files: Mapping[str, str], places: Places) -> list[Change]:
-    """What has to change on disk."""
+    """The pending changes on disk."""
     conffiles = shipped(places.dpkg_status)
     changes = [Change(Path(path), content=content) for path, content in files.items()]
     changes = [change for change in changes if change.needed]
@@ -137,11 +137,11 @@ def master(places: Places) -> Process | None:
 
 
 def test(text: str, running: Process | None, places: Places) -> None:
-    """Let supervisor's own parser judge its configuration as it would be.
+    """Test the new configuration with supervisor's own parser.
 
-    :raises Refused: with the parser's own words
+    :raises Refused: with the parser's message
     """
-    # supervisord's own environment is what `%(ENV_X)s` stands for.
+    # `%(ENV_X)s` is expanded from supervisord's environment.
     environment = process.environment(running.pid) if running else {}
     done = subprocess.run(
         [PYTHON, "-W", "ignore", "-c", PARSE, str(places.config)],
@@ -156,48 +156,48 @@ def test(text: str, running: Process | None, places: Places) -> None:
     if done.returncode:
         words = visible(done.stderr.strip().removeprefix("Error: ").partition("\nFor help, ")[0])
         raise Refused(
-            "supervisor refuses its new configuration, so nothing was changed and the old one stays in service. Correct"
-            f" {template(text.encode()) or places.config}. supervisor says: {words}"
+            "supervisor rejects its new configuration, so nothing was changed and the old one stays in service. Correct"
+            f" {template(text.encode()) or places.config}. supervisor reports: {words}"
         )
 
 
 def digest(content: bytes) -> str:
-    """What the stamp keeps of a configuration."""
+    """The digest of a configuration in the state file."""
     return hashlib.sha256(content).hexdigest()
 
 
 def loaded(running: Process, places: Places) -> str | None:
-    """The digest of the configuration that this very process has read, or None where that is not known."""
+    """The digest of the configuration that this process has loaded, or None if it is unknown."""
     known = places.stamp.loaded(running)
     if known is None and places.config.is_file() and running.began_after(places.config.stat().st_ctime):
-        # Started by somebody else, and later than the file was written: it has read it.
+        # Not started by us, and later than the file was written: it has loaded it.
         return digest(places.config.read_bytes())
     return known
 
 
 def restart(running: Process, places: Places) -> None:
-    """Stop every program, read everything anew, start the programs, in the same process.
+    """Restart supervisord in the same process: stop every program, reload everything, start the programs.
 
-    :raises Refused: when supervisord ends instead, since it cannot work with the new configuration
+    :raises Refused: if supervisord exits instead, because of the new configuration
     """
     places.daemon.restart()
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and running.alive:
-        # As long as it stops programs, it answers that it is shutting down.
+        # While it stops programs, it answers that it is shutting down.
         if places.daemon.running():
             return
         time.sleep(0.1)
     raise Refused(
-        "supervisord did not come back with its new configuration, so the old files are back. See its last words:"
+        "supervisord did not restart with its new configuration, so the old files are restored. See its log:"
         " journalctl -u supervisor, or /var/log/supervisor/supervisord.log. Without systemd, start it again: service"
         " supervisor start"
     )
 
 
 def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) -> dict[str, Any]:
-    """Bring supervisord's configuration to what ``params`` says, or leave everything as it was.
+    """Change supervisord's configuration as ``params`` specify, or restore the old state.
 
-    :raises Refused: when somebody else's file is in the way, or supervisor does not take the configuration
+    :raises Refused: if a file belongs to someone else, or supervisor rejects the configuration
     """
     installed = entry.installed(places.binary, "supervisor", check_mode)
     text = params["files"][str(places.config)]
@@ -226,7 +226,7 @@ def ensure(params: Mapping[str, Any], places: Places, check_mode: bool = False) 
                 restart(running, places)
         if running is not None and not result["pending"]:
             places.stamp.write(running, digest(text.encode()))
-        # Asked again: a drop-in that was read before may have changed just now.
+        # Checked again, since a drop-in may have changed just now.
         result["changed"] |= units.catch_up(drop_ins)
         return result
 

@@ -1,4 +1,4 @@
-"""Run one of the collection's modules on a host and check its result: the links in `plugins/action/` lead here."""
+"""Action plugin behind the links in `plugins/action/`: runs a module and validates its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.results import ask
 
 
 class ActionModule(ActionBase):
-    """The module that the task names."""
+    """Runs the module that the task names."""
 
     _supports_check_mode = True
     _supports_async = False

@@ -1,4 +1,4 @@
-"""Files on the controller."""
+"""Atomic file replacement on the controller."""
 
 from __future__ import annotations
 

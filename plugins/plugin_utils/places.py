@@ -1,4 +1,4 @@
-"""Where the collection is, and where the operator's own files are, on the controller."""
+"""Paths of the collection and of the operator's files on the controller."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def project() -> Path:
 
 
 PROJECT = project()
-# Fetched sources and wheels. No host can have this name; beside it are the files of playbooks/render.yml.
+# Cache of sources and wheels, beside the files of playbooks/render.yml; not a valid host name.
 CACHE = PROJECT / "build" / ".cache"

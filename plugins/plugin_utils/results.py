@@ -1,6 +1,6 @@
-"""What a host answers to a module of ours is data: bounded, of the keys and types that the module's ``RETURN`` says.
+"""Validates a host's answer to a module: bounded, with the keys and types of the module's ``RETURN``.
 
-Anything else is refused and named, with the host: a host that was taken over can answer whatever it likes.
+Anything else is refused with the host's name, since a compromised host can answer anything.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ansible.plugins.loader import module_loader
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 
-# Far more than any of ours has ever said.
+# Far more than any module returns.
 LONGEST_TEXT = 16 << 20
 LONGEST_MESSAGE = 64 << 10
 MOST_ITEMS = 20_000
 DEEPEST = 8
 LARGEST = 1 << 53
-# What Ansible itself adds to an answer.
+# Keys that Ansible itself adds to a result.
 SPOKEN = {"msg": str, "changed": bool, "failed": bool}
 ANSIBLES = {"invocation", "exception", "deprecations", "warnings", "diff", *SPOKEN}
-# A path that Ansible may start.
+# A path that Ansible may execute.
 INTERPRETER = re.compile(r"/[\w./-]+")
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -42,30 +42,30 @@ TYPES: dict[str, tuple[type, ...]] = {
     "raw": (object,),
 }
 REMEDY = (
-    "Nothing of its answer was used. Look at that host: its Python is not the system's, or somebody else rules it. "
+    "Nothing of its answer was used. Check that host: its Python is not the system's, or it is compromised. "
     "To go on without it: -l '!{host}'."
 )
 
 
-class Nonsense(Exception):
-    """An answer that the module cannot have given; the text says which part, and quotes nothing."""
+class InvalidAnswer(Exception):
+    """An answer that the module cannot have returned; the text names the part without quoting it."""
 
 
 def ask(action: ActionBase, module: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the host to a module, or a failure that names the host."""
+    """The host's answer to a module, or a failure that names the host."""
     site_config.guard(variables)
     answer = action._execute_module(module, arguments, task_vars=variables)
     found = interpreter(action, answer)
     try:
         taken = taken_in(answer, described(Path(module_loader.find_plugin(module))))
-    except Nonsense as what:
+    except InvalidAnswer as problem:
         host = str(variables.get("inventory_hostname", "the host"))
-        raise AnsibleActionFail(refusal(host, module, what)) from None
+        raise AnsibleActionFail(refusal(host, module, problem)) from None
     return taken | ({"ansible_facts": {**taken.get("ansible_facts", {}), **found}} if found else {})
 
 
 def interpreter(action: ActionBase, answer: dict[str, Any]) -> dict[str, Any]:
-    """The host's Python, where Ansible has looked for one and put its path into the answer; it leaves the answer."""
+    """Remove and return the path of the host's Python, if Ansible has discovered it and added it to the answer."""
     key, path = action._discovered_interpreter_key, action._discovered_interpreter
     if not key:
         return {}
@@ -87,11 +87,11 @@ def described(module: Path) -> dict[str, Any]:
 
 
 def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer with nothing in it but what its module describes; control characters are made visible.
+    """The answer with only the keys that its module documents, and with control characters made visible.
 
-    :param answer: what came of the module
+    :param answer: the module's result
     :param returns: its ``RETURN``
-    :raises Nonsense: for an answer that is something else
+    :raises InvalidAnswer: for any other answer
     """
     speechless = answer.get("failed") is True and not isinstance(answer.get("msg"), str)
     if speechless or answer.get("_ansible_parsed") is False:
@@ -106,15 +106,15 @@ def taken_in(answer: Mapping[str, Any], returns: Mapping[str, Any]) -> dict[str,
         if key in returns:
             taken[key] = _value(value, returns[key], key)
         elif key not in ANSIBLES and not str(key).startswith("_ansible_") and not taken.get("failed"):
-            raise Nonsense(f"`{words(str(key), 40)}` is nothing that it says")
+            raise InvalidAnswer(f"`{words(str(key), 40)}` is not a key that it returns")
     missing = [key for key, spec in returns.items() if spec.get("returned") == "always" and key not in answer]
     if missing and not taken.get("failed"):
-        raise Nonsense(f"`{missing[0]}` is missing")
+        raise InvalidAnswer(f"`{missing[0]}` is missing")
     return taken
 
 
 def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Warnings, differences and the traceback of a module that broke, as texts."""
+    """Warnings, diffs and the traceback of a failed module, as texts."""
     taken: dict[str, Any] = {}
     if answer.get("warnings"):
         taken["warnings"] = [words(_event(one)) for one in _some(answer["warnings"], "warnings")]
@@ -128,7 +128,7 @@ def _of_ansible(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown(value: Any, depth: int = 0) -> Any:
-    """What is only shown: shortened where it is long or deep."""
+    """A value for display only, shortened if it is long or deep."""
     if isinstance(value, str):
         return words(value, LONGEST_TEXT)
     if isinstance(value, bool | int | float | None):
@@ -146,20 +146,20 @@ def _event(warning: object) -> str:
 
 
 def _value(value: Any, spec: Mapping[str, Any], place: str, depth: int = 0) -> Any:
-    """A value of the described type, and all below it."""
+    """Check a value and everything below it against the documented type."""
     kind = spec.get("type", "raw")
     fits = isinstance(value, TYPES[kind]) and (kind in ("bool", "raw") or not isinstance(value, bool))
     if depth > DEEPEST or not fits:
-        raise Nonsense(f"`{place}` is {'nested too deeply' if fits else f'no {kind}'}")
+        raise InvalidAnswer(f"`{place}` is {'nested too deeply' if fits else f'no {kind}'}")
     if isinstance(value, str):
         return visible(_short(value, place))
     if isinstance(value, Mapping):
         contains = spec.get("contains", {})
         for key, inner in contains.items():
             if key not in value and inner.get("returned") == "always":
-                raise Nonsense(f"`{place}.{key}` is missing")
+                raise InvalidAnswer(f"`{place}.{key}` is missing")
         if contains and (unknown := sorted(map(str, value.keys() - contains.keys()))):
-            raise Nonsense(f"`{place}.{words(unknown[0], 40)}` is nothing that it says")
+            raise InvalidAnswer(f"`{place}.{words(unknown[0], 40)}` is not a key that it returns")
         named = {visible(_short(str(key), place)): (key, item) for key, item in _some(value, place).items()}
         return {
             name: _value(item, contains.get(key, {}), f"{place}.{name[:40]}", depth + 1)
@@ -169,29 +169,29 @@ def _value(value: Any, spec: Mapping[str, Any], place: str, depth: int = 0) -> A
         inner = {"type": spec.get("elements", "raw"), "contains": spec.get("contains", {})}
         return [_value(item, inner, f"{place}[{number}]", depth + 1) for number, item in enumerate(_some(value, place))]
     if isinstance(value, int | float) and not abs(value) <= LARGEST:
-        raise Nonsense(f"`{place}` is no number that can be meant")
+        raise InvalidAnswer(f"`{place}` is not a valid number")
     if value is not None and not isinstance(value, bool | int | float):
-        raise Nonsense(f"`{place}` is no data")
+        raise InvalidAnswer(f"`{place}` is no data")
     return value
 
 
 def _some(values: Any, place: str) -> Any:
     if len(values) > MOST_ITEMS:
-        raise Nonsense(f"`{place}` has {len(values)} entries")
+        raise InvalidAnswer(f"`{place}` has {len(values)} entries")
     return values
 
 
 def _short(text: str, place: str) -> str:
     if len(text) > LONGEST_TEXT:
-        raise Nonsense(f"`{place}` has {len(text)} characters")
+        raise InvalidAnswer(f"`{place}` has {len(text)} characters")
     return text
 
 
 def words(text: str, most: int = LONGEST_MESSAGE) -> str:
-    """A text to show: its end, where an error stands, with control characters made visible."""
+    """The end of a text, where errors are, with control characters made visible."""
     return visible(text if len(text) <= most else f"…{text[-most:]}")
 
 
-def refusal(host: str, module: str, what: Nonsense) -> str:
-    """What the operator is told."""
-    return f"{host} answered nonsense to {module}: {what}. {REMEDY.format(host=host)}"
+def refusal(host: str, module: str, problem: InvalidAnswer) -> str:
+    """The message for the operator."""
+    return f"{host} returned an invalid answer to {module}: {problem}. {REMEDY.format(host=host)}"

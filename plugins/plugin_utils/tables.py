@@ -1,11 +1,11 @@
-"""Plain-text tables of what hosts have answered, for the operator's terminal."""
+"""Plain-text tables of hosts' results, for the operator's terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# By host: the result of the module that asked, or the merged site config.
+# By host: a module's result, or the merged site config.
 Answers = Mapping[str, Mapping[str, Any]]
 Rows = list[list[object]]
 NONE = "-"
@@ -29,7 +29,7 @@ def status(answers: Answers, configs: Answers, chosen: str = "") -> str:
             if name not in found and site.get("state", "present") == "present" and chosen in ("", name)
         ]
     if all(row[7] == NONE for row in rows[1:]):
-        # A column only where a site has processes: wide tables break.
+        # A column only if a site has processes, to keep the table narrow.
         rows = [row[:7] + row[8:] for row in rows]
     return text(rows)
 
@@ -42,7 +42,7 @@ def status_row(host: str, found: Mapping[str, Any], site: Mapping[str, Any] | No
     address = "unmanaged: not in the site config; `state: absent` there removes it"
     if site is not None:
         address = site.get("url", NONE) if found["healthy"] else found["detail"]
-        address += f", {found['shut']}" if found.get("shut") else ""
+        address += f", maintenance {found['shut']}" if found.get("shut") else ""
         address += f" ({found['troubles']})" if found["troubles"] else ""
     return [
         host,
@@ -90,12 +90,12 @@ def certificates(answers: Answers) -> str:
 
 
 def each_site(answers: Answers) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """What each host has answered about each site."""
+    """Each host's results for each site."""
     return ((host, site) for host, answer in answers.items() for site in answer["sites"])
 
 
 def time(stamp: str | None, length: int) -> str:
-    """A time in UTC without its T, as precise as so many characters are."""
+    """A time in UTC without its T, cut to a number of characters."""
     return (stamp or NONE)[:length].replace("T", " ")
 
 

@@ -1,4 +1,4 @@
-"""Insert an entry into the text of a YAML file, whose other lines stay as they are, comments included.
+"""Inserts an entry into the text of a YAML file without changing other lines or comments.
 
 A round trip by ruamel.yaml is no substitute. It rewrites lists and flow mappings that are laid out differently from
 each other and lines that are folded, and it puts the entry below the comment of the next key.
@@ -12,7 +12,7 @@ import yaml
 
 
 class Loader(yaml.SafeLoader):
-    """Reads a value with one of Ansible's tags as tag and text, so that files with `!vault` can be compared."""
+    """Loads values with Ansible's tags as tag and text, so that files with `!vault` can be compared."""
 
 
 Loader.add_multi_constructor("!", lambda loader, tag, node: (tag, getattr(node, "value", None) and str(node.value)))
@@ -25,7 +25,7 @@ def insert(text: str, below: list[str], name: str, entry: str) -> str:
     :param below: the keys from the top of the file to the mapping; the last may be missing, or empty
     :param name: the key of the new entry
     :param entry: the new entry with its key, in YAML, unindented
-    :raises ValueError: says what is wrong with the file, and what to do
+    :raises ValueError: with the problem of the file and the remedy
     """
     node, key, end = compose(text), None, len(text.splitlines())
     path, missing = [], list(below)
@@ -53,7 +53,7 @@ def insert(text: str, below: list[str], name: str, entry: str) -> str:
 
 
 def compose(text: str) -> yaml.Node | None:
-    """The nodes of the file, with their places in it."""
+    """Parse the file to nodes with line numbers."""
     try:
         return yaml.compose(text, Loader)
     except yaml.YAMLError as error:
@@ -62,12 +62,12 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def empty(node: yaml.Node | None) -> bool:
-    """Whether it is `{}`, `~`, or no value at all."""
+    """Whether it is `{}`, `~`, or has no value."""
     return node is None or not node.value or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"))
 
 
 def mapping(node: yaml.Node, path: list[str]) -> yaml.MappingNode:
-    """The node, which has to be a mapping."""
+    """The node, which must be a mapping."""
     if not isinstance(node, yaml.MappingNode):
         what = f"`{'.'.join(path)}`" if path else "the file"
         raise ValueError(f"{what} is not a mapping; write the entry by hand.")
@@ -80,7 +80,7 @@ def position(node: yaml.MappingNode, name: str) -> int | None:
 
 
 def among(key: str, node: yaml.MappingNode) -> str:
-    """The likeliest name that exists, or all of them."""
+    """The most similar existing name, or all names."""
     names = [str(name.value) for name, _ in node.value]
     close = difflib.get_close_matches(key, names, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names) or 'none'}."
@@ -132,7 +132,7 @@ def with_newline(text: str) -> str:
 
 
 def check(text: str, new: str, below: list[str], name: str, entry: str) -> None:
-    """Make sure that the new text says what the old one said, and the new entry, and nothing else."""
+    """Check that the new text has the content of the old one and the new entry, and nothing else."""
     wanted = yaml.load(entry, Loader)  # noqa: S506 - a SafeLoader
     expected = yaml.load(text, Loader) or {}  # noqa: S506
     place = expected
@@ -146,5 +146,5 @@ def check(text: str, new: str, below: list[str], name: str, entry: str) -> None:
         matches = False
     if not matches:
         raise ValueError(
-            "is laid out in a way that this cannot add to safely; nothing was changed. Add the entry by hand."
+            "has a layout that an entry cannot be added to safely; nothing was changed. Add the entry by hand."
         )

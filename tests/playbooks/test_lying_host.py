@@ -158,7 +158,7 @@ def test_an_invalid_answer_is_reported_with_its_host_and_other_hosts_continue(ho
     assert "honest  shop  blue" in output
     text = flat(output)
     for number, kind in enumerate(NONSENSE):
-        said = f"liar{number} answered nonsense to wsgi.sites.release_status" in text
+        said = f"liar{number} returned an invalid answer to wsgi.sites.release_status" in text
         assert said or (kind == "no answer" and f"fatal: [liar{number}]" in text), kind
         assert f"liar{number}  shop" not in output
 

@@ -164,4 +164,4 @@ def test_a_host_with_malformed_results_is_reported_by_name(pair: Pair) -> None:
     for verb in ("site.yml", "playbooks/status.yml"):
         run = pair.run_playbook(verb)
         assert_honest_host_unharmed(pair, run)
-        assert run.rc != 0 and "liar answered nonsense to " in " ".join(run.output.split()), run.output
+        assert run.rc != 0 and "liar returned an invalid answer to " in " ".join(run.output.split()), run.output

@@ -53,7 +53,7 @@ def test_maintenance_lasts_through_a_deploy_and_a_reboot_until_it_is_switched_of
     hosts = len(wordbooks)
     assert maintenance("on", "--check").changed == hosts and all(site.is_healthy() for site in wordbooks)
     run = maintenance("on", "-e", 'reason="the words move"')
-    shut = f"https://{wordbooks[0].server_name}/, shut since "
+    shut = f"https://{wordbooks[0].server_name}/, maintenance on since "
     assert run.changed == hosts and run.output.count(shut) >= hosts and ": the words move" in run.output
     assert all_in_maintenance() and maintenance("on").changed == 0
     before = [site.release for site in wordbooks]
@@ -64,7 +64,7 @@ def test_maintenance_lasts_through_a_deploy_and_a_reboot_until_it_is_switched_of
         list(pool.map(lambda site: site.machine.restart(), wordbooks))
     assert wait_until(all_in_maintenance, "the maintenance page, after a reboot")
     for site in wordbooks:
-        assert "maintenance shut since " in site.machine.output("wordbook-ctl status || true")
+        assert "maintenance on since " in site.machine.output("wordbook-ctl status || true")
     assert maintenance("off", "--check").changed == hosts and all_in_maintenance()
     assert maintenance("off").changed == hosts and maintenance("off").changed == 0
     run = run_playbook("playbooks/deploy.yml").checked()

@@ -20,7 +20,7 @@ def test_an_unknown_site_is_refused_with_a_similar_name(verb: str) -> None:
 def test_the_verb_needs_a_site_if_there_are_several(verb: str) -> None:
     done = run_playbook(f"playbooks/{verb}.yml")
     assert done.rc != 0
-    assert "say which site is meant. There are: ledger, notice" in done.output
+    assert "is missing; name a site. There are: ledger, notice" in done.output
 
 
 def test_the_table_of_releases_shows_operator_and_source(ledgers: list[Site]) -> None:

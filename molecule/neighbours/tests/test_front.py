@@ -89,7 +89,7 @@ def test_nginx_on_one_host_and_the_server_on_the_other(machine: Machine, back: s
     logs = run_playbook("playbooks/logs.yml", "-e", "site=away", sites=sites())
     assert logs.rc == 0 and "/var/log/away/access.log" in logs.output
     assert machine.host.run("away-ctl status").rc == 0
-    assert "is for where its server is" in machine.host.run("away-ctl shell").stderr
+    assert "on its servers' hosts" in machine.host.run("away-ctl shell").stderr
 
     # nginx rejects a server with a forged certificate, and the log gives the reason.
     openssl("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-out", AUTHORITY.with_suffix(".f"),

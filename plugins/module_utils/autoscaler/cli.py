@@ -1,4 +1,4 @@
-"""The program: follow the live server of a site."""
+"""The autoscaler's command line: follow the live server of a site."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERVAL = 0.25
 
 
 def main(words: list[str]) -> None:
-    """Run until an error ends it; supervisor starts it again."""
+    """Run until an error; supervisor restarts it."""
     if len(words) != 3:
         sys.exit("usage: scaler ROOT SITE")
     try:
@@ -29,10 +29,10 @@ def main(words: list[str]) -> None:
 
 
 def watch(site: Layout) -> None:
-    """Follow the server of the live slot, and each one that takes its place."""
+    """Follow the server of the live slot, and each successor."""
     release = os.environ["SITE_RELEASE"]
     least, most, each = (int(os.environ[f"SITE_{name}"]) for name in ("WORKERS_MIN", "WORKERS", "THREADS"))
-    # Where the kernel does not show these, it ends here, with the kernel's message.
+    # Fails here, with the kernel's message, where the kernel does not list sockets.
     next(unix_sockets.listing(), None)
     Path("/proc/thread-self/children").read_text(encoding="ascii")
     say(f"{site.name}: {least} to {most} workers, each for {each} requests at once")
@@ -48,9 +48,9 @@ def watch(site: Layout) -> None:
 
 
 def live(site: Layout, release: str) -> tuple[str, dict]:
-    """The live slot, and the launcher's note of its server.
+    """The live slot, and the launcher's record of its server.
 
-    :raises ProcessLookupError: if another release is live; that one's own autoscaler follows it, if it has one
+    :raises ProcessLookupError: if another release is live, which has its own autoscaler or none
     """
     slot = site.live_slot()
     if slot is None or site.release_in(slot) != release:

@@ -1,4 +1,4 @@
-"""How many workers there should be, from nothing but samples of a server."""
+"""The wanted number of workers, computed from samples of a server."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import NamedTuple
 START = 2.0
 # Seconds without a waiting request after which a worker stops.
 CALM = 30.0
-# Seconds after which another number of workers than the wanted one is taken as a fact, if there are fewer, or more: the
-# master replaces a worker that has ended at once, and one that ends its requests takes its time.
+# Seconds after which an unexpected number of workers, lower or higher, becomes the wanted one: the master replaces an
+# ended worker at once, and a worker that finishes its requests takes some time.
 FEWER, MORE = 5.0, 120.0
 
 
 class Sample(NamedTuple):
-    """What is seen of a server at one moment."""
+    """The state of a server at one moment."""
 
     now: float
     workers: int
-    # Requests that wait, each by a number of its own: a connection that is not accepted yet, or not read.
+    # IDs of waiting requests: connections that are not accepted yet, or not read.
     waiting: frozenset[int]
     # Connections that workers have accepted.
     accepted: int
 
 
 class Policy:
-    """Decides on one worker at a time.
+    """Adds or stops one worker at a time.
 
     :param least: the fewest workers
     :param most: the most workers
@@ -35,7 +35,7 @@ class Policy:
 
     def __init__(self, least: int, most: int, each: int) -> None:
         self.least, self.most, self.each = least, most, each
-        # How many workers the master is to have; unknown until a number has been seen for a while.
+        # The wanted number of workers; unknown until the number has been stable for a while.
         self.wanted: int | None = None
         # Workers that are still to be added.
         self.pending = 0
@@ -75,7 +75,7 @@ class Policy:
         return 0
 
     def counted(self, now: float) -> bool:
-        """Whether it is known how many workers the master is to have: as many as have been there for a while."""
+        """Whether the wanted number is known: the one that has been stable for a while."""
         if self.wanted is None:
             if now - self.seen_since < START or not self.seen:
                 return False
@@ -85,7 +85,7 @@ class Policy:
         return True
 
     def is_calm(self, now: float) -> bool:
-        """Whether one worker less would have sufficed, for all of the last while."""
+        """Whether one worker fewer would have sufficed during the whole recent period."""
         if self.wanted <= self.least or now - self.calm_since < CALM:
             return False
         if self.peak <= (self.wanted - 1) * self.each:

@@ -1,4 +1,4 @@
-"""Where a site's certificates lie, and the one link that says which of them nginx uses."""
+"""The folder of a site's certificates, and the link to the pair that nginx uses."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class Folder:
 
     @property
     def link(self) -> Path:
-        """What nginx goes by."""
+        """The link that nginx's configuration names."""
         return self.etc / self.site / "tls"
 
     @property
     def certificates(self) -> Path:
-        """Every pair that the host keeps for the site, each in a folder of its own; root's alone."""
+        """All pairs of the site, each in its own folder; for root only."""
         return self.etc / self.site / "certificates"
 
     @property
     def new(self) -> Path:
-        """Where the next pair comes to be, before it has a name."""
+        """The temporary folder of the next pair."""
         return self.certificates / ".new"
 
     @property
     def used(self) -> Path | None:
-        """The folder of the pair that nginx uses, if there is one."""
+        """The folder of the pair that nginx uses, or None."""
         return Path(os.path.normpath(self.link.parent / os.readlink(self.link))) if self.link.is_symlink() else None
 
     def make_room(self) -> Path:
-        """An empty folder for the next pair; what a run that was cut off has left in it goes."""
+        """Create an empty folder for the next pair; leftovers of an interrupted run are removed."""
         if self.new.exists():
             shutil.rmtree(self.new)
         self.certificates.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,18 +52,18 @@ class Folder:
         return self.new
 
     def named(self, kind: str, files: Mapping[str, bytes]) -> Path:
-        """The folder of a pair, by what it holds."""
+        """The folder of a pair, named by a hash of its content."""
         return self.certificates / f"{kind}-{hashlib.sha256(files[FULLCHAIN]).hexdigest()[:12]}"
 
     @staticmethod
     def holds(folder: Path, files: Mapping[str, bytes]) -> bool:
-        """Whether these files lie in there as they should."""
+        """Whether the folder has exactly these files, with the right owner and mode."""
         return all(is_right(folder / name, content) for name, content in files.items())
 
     def place(self, kind: str, files: Mapping[str, bytes], note: Note) -> None:
-        """Give a pair its folder, named after what it holds, and point nginx to it.
+        """Install a pair in its own folder, and point nginx's link to it.
 
-        :param note: takes in words what changes, and answers whether to do it now
+        :param note: records a change and returns whether to apply it (not in check mode)
         """
         target = self.named(kind, files)
         if not target.exists():
@@ -84,9 +84,9 @@ class Folder:
             temporary.rename(self.link)
 
     def spare(self, wanted: bool) -> list[Path]:
-        """What nothing uses.
+        """Unused pairs.
 
-        :param wanted: whether the site has a certificate at all; if not, everything is spare
+        :param wanted: whether the site has a certificate at all; if not, every pair is unused
         """
         used = self.used if wanted else None
         pairs = sorted(self.certificates.iterdir()) if self.certificates.is_dir() else []
@@ -99,7 +99,7 @@ class Folder:
 
 
 def remove(paths: Iterable[Path], note: Note) -> None:
-    """Take files, links and whole folders away."""
+    """Remove files, links and whole folders."""
     for path in paths:
         if note(f"remove {path}"):
             if path.is_dir() and not path.is_symlink():
@@ -117,7 +117,7 @@ def read(path: Path) -> bytes | None:
 
 
 def is_right(path: Path, content: bytes) -> bool:
-    """Whether a file holds this, for root alone."""
+    """Whether a file has this content, and only root can read it."""
     if read(path) != content:
         return False
     info = path.stat()
@@ -125,7 +125,7 @@ def is_right(path: Path, content: bytes) -> bool:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put a file there as a whole, for root alone from its first byte on."""
+    """Write a file atomically, readable by root only from its first byte on."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -1,4 +1,4 @@
-"""What somebody who looks at a site's certificate wants to know, by the host's own openssl."""
+"""Issuer, names, expiry and renewal of a site's certificate, read by the host's openssl."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.threshold 
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 Run = Callable[[list[str]], tuple[int, str, str]]
-# How long certbot's timer may go on trying before somebody has to be told.
+# How long certbot's timer may retry before the renewal counts as overdue.
 TRIES = timedelta(days=3)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A certificate as it says of itself."""
+class CertificateInfo:
+    """The fields of a certificate."""
 
     issuer: str
     names: list[str]
@@ -28,12 +28,12 @@ class Seen:
     ends: datetime
 
     def days(self, now: datetime) -> int:
-        """Whole days that are left."""
+        """Whole days until expiry."""
         return (self.ends - now).days
 
 
-def see(folder: Path, run: Run) -> Seen | None:
-    """The certificate in a folder; None if there is none to be read."""
+def inspect(folder: Path, run: Run) -> CertificateInfo | None:
+    """Read the certificate in a folder; None if there is no readable one."""
     wanted = ["-subject", "-issuer", "-dates", "-ext", "subjectAltName", "-nameopt", "RFC2253", "-dateopt", "iso_8601"]
     code, said, _ = run(["openssl", "x509", "-noout", "-in", str(folder / FULLCHAIN), *wanted])
     if code != 0:
@@ -41,7 +41,7 @@ def see(folder: Path, run: Run) -> Seen | None:
     said = visible(said)
     told = dict(re.findall(r"^(\w+)=(.*)$", said, re.MULTILINE))
     issuer = dict(re.findall(r"(?:^|(?<!\\),)(O|CN)=((?:\\.|[^,\\])*)", told["issuer"]))
-    return Seen(
+    return CertificateInfo(
         issuer="itself"
         if told["issuer"] == told["subject"]
         else " ".join(issuer[key] for key in ("O", "CN") if key in issuer),
@@ -51,12 +51,12 @@ def see(folder: Path, run: Run) -> Seen | None:
     )
 
 
-def renewal(kind: str, seen: Seen, interval: str, timer: str, now: datetime) -> str:
-    """Who renews it and when.
+def renewal(kind: str, seen: CertificateInfo, interval: str, timer: str, now: datetime) -> str:
+    """How and when the certificate is renewed, as text.
 
-    :param kind: where the pair in use comes from
-    :param interval: certbot's, in its words
-    :param timer: what calls certbot; empty if nothing does
+    :param kind: the source of the pair in use
+    :param interval: certbot's renewal interval, in its notation
+    :param timer: the timer or cron job that calls certbot; empty if there is none
     """
     if kind == "provided":
         return "by you" if seen.ends > now else "ENDED: provide a new one"
@@ -64,12 +64,12 @@ def renewal(kind: str, seen: Seen, interval: str, timer: str, now: datetime) -> 
         return _by("by a run", seen.ends - made_here(seen.ends - seen.begins), now)
     due = seen.ends - timedelta(hours=int(interval.partition(" ")[0] or 0))
     if not timer:
-        return f"BY NOBODY: neither certbot.timer nor cron runs; due {due:%Y-%m-%d}"
+        return f"NOT RENEWED: neither certbot.timer nor cron runs; due {due:%Y-%m-%d}"
     return f"OVERDUE since {due:%Y-%m-%d}: see {LOG}" if now > due + TRIES else _by(f"by {timer}", due, now)
 
 
-def _by(whom: str, due: datetime, now: datetime) -> str:
-    return f"{whom} from {due:%Y-%m-%d}" if due > now else f"{whom}, now due"
+def _by(agent: str, due: datetime, now: datetime) -> str:
+    return f"{agent} from {due:%Y-%m-%d}" if due > now else f"{agent}, now due"
 
 
 def _time(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""What certbot keeps of a site: its lineage, from which nginx gets a copy."""
+"""Certbot's lineage of a site, from which nginx gets a copy."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ class Lineage:
 
     @property
     def live(self) -> Path:
-        """Where the newest pair is. Certbot exchanges its files one by one, which is why nginx reads a copy."""
+        """The folder of the newest pair. Certbot replaces its files one by one, so nginx reads a copy."""
         return self.root / "live" / self.site
 
     @property
     def settings(self) -> Path:
-        """With what certbot renews it."""
+        """Certbot's renewal settings."""
         return self.root / "renewal" / f"{self.site}.conf"
 
     @property
     def paths(self) -> list[Path]:
-        """All of it, in the order in which it can go: without its settings nobody renews the rest."""
+        """All paths of the lineage, in the order of removal: without its settings certbot renews nothing."""
         everything = [self.settings, self.live, self.root / "archive" / self.site]
         return [path for path in everything if path.exists()]
 
     @property
     def hook(self) -> str:
-        """What certbot calls after each success."""
+        """The command that certbot calls after each success."""
         return f"/usr/local/bin/{self.site}-ctl renewed"
 
     @property
     def ours(self) -> bool:
-        """Whether it was made for this site, and not by somebody who only chose the same name."""
+        """Whether the collection requested it, rather than someone who chose the same name."""
         return self.setting("renew_hook") == self.hook
 
     @property
@@ -63,17 +63,17 @@ class Lineage:
         return {name: content for name, content in files.items() if content} if all(files.values()) else None
 
     def setting(self, key: str) -> str:
-        """One of certbot's settings; empty if it is not there."""
+        """One of certbot's settings; empty if it is not set."""
         found = re.search(rf"^{key} = (.*)$", (read(self.settings) or b"").decode(), re.MULTILINE)
         return found[1] if found else ""
 
     def set_renewal(self, interval: str) -> None:
-        """Say how long before its end it is renewed. Certbot has no option for that: its manual has one edit here."""
+        """Set how long before expiry it is renewed. Certbot has no option for it; its manual says to edit this file."""
         rest = re.sub(r"^(?:# )?renew_before_expiry = .*\n", "", self.settings.read_text(), flags=re.MULTILINE)
         write(self.settings, f"renew_before_expiry = {interval}\n{rest}".encode())
 
     def command(self, names: Sequence[str], key_type: str, directory: str, email: str) -> list[str]:
-        """What asks for a new one."""
+        """The command that requests a new certificate."""
         who = ["--email", email, "--no-eff-email"] if email else ["--register-unsafely-without-email"]
         return [
             *("certbot", "certonly", "--non-interactive", "--agree-tos", *who, "--config-dir", str(self.root)),
@@ -84,7 +84,7 @@ class Lineage:
 
 
 def reason(said: str) -> str:
-    """The core of what certbot says when it has failed; some of it are the authority's words."""
+    """The reason of a failure from certbot's output, which quotes the CA."""
     said = visible(said)
     problems = re.findall(r"^ +Domain: (\S+)\n +Type: .*\n +Detail: (.*)", said, re.MULTILINE)
     if problems:
@@ -97,5 +97,5 @@ def reason(said: str) -> str:
 
 
 def spare(mode: str, folder: Folder, lineage: Lineage) -> list[Path]:
-    """What a site has no use for in this mode: other pairs, and what certbot would go on renewing for nobody."""
+    """Paths that the site does not use in this mode: other pairs, and a lineage that certbot would go on renewing."""
     return folder.spare(mode != "none") + (lineage.paths if lineage.ours and mode != "acme" else [])

@@ -1,4 +1,4 @@
-"""Certbot has a new certificate: nginx takes it, and the one before it goes."""
+"""After a renewal: install certbot's new certificate for nginx, and remove the old one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ KIND = "acme"
 
 
 def is_taken(folder: Folder, lineage: Lineage) -> bool:
-    """Whether what lies where nginx looks is what certbot has."""
+    """Whether the pair that nginx uses is certbot's newest."""
     pair = lineage.pair
     return pair is not None and folder.used == folder.named(KIND, pair) and folder.holds(folder.used, pair)
 
 
 def take(folder: Folder, lineage: Lineage, note: Note, places: Places | None = None) -> None:
-    """Give nginx the newest pair, in one step, and let it load it. What it used before goes only then.
+    """Install the newest pair in one step and reload nginx. Only then is the old pair removed.
 
-    :raises Refused: when nginx stays with what it has loaded
+    :raises Refused: if nginx rejects the reload and keeps its loaded configuration
     """
     pair = lineage.pair
     if pair is not None:

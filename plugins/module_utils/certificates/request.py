@@ -1,4 +1,4 @@
-"""Having certbot ask an ACME directory for a certificate."""
+"""Request a certificate from an ACME directory by certbot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.threshold 
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.validity import dns_names, load, span, why_new
 
 BUSY = "Another instance of Certbot is already running"
-# Seconds that the host's timer may be at work before a run gives up.
+# Seconds to wait for a certbot that the host's timer has started.
 PATIENCE = 120.0
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -24,7 +24,7 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 @dataclass(frozen=True)
 class Asking:
-    """What one site asks for, and of whom."""
+    """The request of one site: names, key type and directory."""
 
     folder: Folder
     lineage: Lineage
@@ -35,7 +35,7 @@ class Asking:
     renew_days: int
 
     def why(self) -> str:
-        """Why a new one has to be asked for; empty if it need not."""
+        """Why a new certificate is needed; empty if it is not."""
         kept = self.lineage.live if self.lineage.pair else None
         why = why_new(kept, dns_names(self.names), self.key_type, asked_for(self.renew_days))
         if not why and self.lineage.setting("server") != self.directory:
@@ -43,7 +43,7 @@ class Asking:
         return why
 
     def is_settled(self) -> bool:
-        """Whether certbot and nginx have what the page asks for, and it will be renewed in time."""
+        """Whether certbot and nginx have the configured certificate, and it will be renewed in time."""
         return (
             self.lineage.ours
             and not self.why()
@@ -52,19 +52,19 @@ class Asking:
         )
 
     def interval(self) -> str:
-        """How long before its end certbot is to renew it, in its words."""
+        """How long before expiry certbot renews it, in certbot's notation."""
         begins, ends = span(load(self.lineage.live))
         return f"{math.floor(asked_for(self.renew_days)(ends - begins) / timedelta(hours=1))} hours"
 
     def ask(self, run: Run) -> str:
-        """Ask now. What went wrong; empty if nothing did."""
+        """Send the request; returns the error, or an empty text."""
         if self.lineage.paths and not self.lineage.ours:
             return (
                 f"certbot already has a certificate of the name {self.lineage.site} that is not this site's; see"
-                f" `certbot certificates`, and if nobody needs it, `certbot delete --cert-name {self.lineage.site}`"
+                f" `certbot certificates`, and if it is not needed, `certbot delete --cert-name {self.lineage.site}`"
             )
         WEBROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for folder in (WEBROOT, WEBROOT.parent):  # whatever the umask of who calls, nginx's workers come through
+        for folder in (WEBROOT, WEBROOT.parent):  # whatever the caller's umask is, nginx's workers can pass through
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
         command = self.lineage.command(dns_names(self.names), self.key_type, self.directory, self.email)
         deadline = time.monotonic() + PATIENCE
@@ -77,7 +77,7 @@ class Asking:
             time.sleep(1)
 
     def complaint(self, words: str) -> str:
-        """What an operator is told at the end of a run."""
+        """The message for the operator at the end of a run."""
         used = self.folder.used
         if used is None or used.name.startswith("selfsigned-"):
             state = "the site is up, but its certificate is NOT TRUSTED: a self-signed one stands in"

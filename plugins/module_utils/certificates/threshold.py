@@ -1,22 +1,22 @@
-"""How much of a certificate's time is left when the next one is due."""
+"""The remaining lifetime at which a certificate is replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
 
-# From how long one lives to how much of that is left by then.
+# From a certificate's lifetime to the remaining time at which it is replaced.
 Spare = Callable[[timedelta], timedelta]
 
 
 def made_here(life: timedelta) -> timedelta:
-    """Of one that its host makes: a host that gets a run a month never serves one that has ended.
+    """For self-signed certificates: a host with one run a month never serves an expired one.
 
-    Half its life at the most, or one of a month would be made anew by each run.
+    At most half its lifetime, or each run would replace a certificate of one month.
     """
     return max(life / 3, min(timedelta(days=30), life / 2))
 
 
 def asked_for(days: int) -> Spare:
-    """Of one that is asked for: so many days, but never more than half its life, or a short one would never do."""
+    """For requested certificates: so many days, but at most half the lifetime, so that short-lived ones work too."""
     return lambda life: min(life / 2, timedelta(days=days))

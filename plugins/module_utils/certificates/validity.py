@@ -1,4 +1,4 @@
-"""Whether a certificate that a host has still does."""
+"""Whether an installed certificate is still valid for its site."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KEYS = {"ecdsa": ec.EllipticCurvePrivateKey, "rsa": rsa.RSAPrivateKey}
 
 
 def alternative_names(names: Iterable[str]) -> list[str]:
-    """The names of a site as a certificate states them."""
+    """The names of a site as subjectAltName entries."""
     return [("IP:" if _address(name) else "DNS:") + name.lower() for name in names]
 
 
 def dns_names(names: Iterable[str]) -> list[str]:
-    """Those of a site's names for which an authority gives a certificate by asking the site: no addresses."""
+    """The names that a CA can verify by http-01: no IP addresses."""
     return [name.lower() for name in names if not _address(name)]
 
 
@@ -36,16 +36,16 @@ def load(folder: Path) -> x509.Certificate:
 
 
 def span(certificate: x509.Certificate) -> tuple[datetime, datetime]:
-    """When it begins and when it ends."""
+    """Start and end of its validity."""
     return _utc(certificate, "not_valid_before"), _utc(certificate, "not_valid_after")
 
 
 def why_new(
     folder: Path | None, names: Iterable[str], key_type: str, spare: Spare = made_here, now: datetime | None = None
 ) -> str:
-    """Why the pair in this folder has to be replaced; empty if it need not.
+    """Why the pair in this folder must be replaced; empty if it is valid.
 
-    :param spare: how much has to be left of a certificate that lives so long
+    :param spare: the remaining time at which a certificate of a given lifetime is replaced
     """
     now = now or datetime.now(UTC)
     if folder is None:
@@ -68,7 +68,7 @@ def why_new(
 
 
 def _utc(certificate: x509.Certificate, what: str) -> datetime:
-    # Debian 12's cryptography says it without a time zone, newer ones warn of that.
+    # Debian 12's cryptography returns it without a time zone; newer versions warn about that.
     return getattr(certificate, f"{what}_utc", None) or getattr(certificate, what).replace(tzinfo=UTC)
 
 
@@ -84,7 +84,7 @@ def _stated_by(names: Iterable[str]) -> set[object]:
 
 
 def stated(certificate: x509.Certificate) -> set[object]:
-    """The names and addresses that it is for."""
+    """The names and addresses in its subjectAltName."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -1,1 +1,1 @@
-"""nginx, supervisord and systemd units: whose a file is, how it is placed, and what a daemon has read."""
+"""nginx, supervisord and systemd units: file ownership, atomic installation, and the loaded configuration."""

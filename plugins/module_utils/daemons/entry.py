@@ -1,4 +1,4 @@
-"""How a module that changes a daemon's configuration begins, and how it talks to Ansible."""
+"""Shared entry point of the modules that change a daemon's configuration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import R
 def perform(
     ensure: Callable[..., dict[str, Any]], places: type, options: Mapping[str, Any]
 ) -> tuple[AnsibleModule, dict[str, Any]]:
-    """Let ``ensure`` do the work, with the module's options and with ``places``, each of which is an option as well.
+    """Run ``ensure`` with the module's options and ``places``, whose fields are options too.
 
-    An error ends the module, with its own words.
+    An error becomes the module's failure message.
     """
     where = {field.name: {"type": "path", "default": str(field.default)} for field in fields(places)}
     module = AnsibleModule(argument_spec={**options, **where}, supports_check_mode=True)
@@ -31,11 +31,11 @@ def perform(
 
 
 def installed(binary: Path, package: str, check_mode: bool) -> bool:
-    """Whether the daemon is there. In check mode a bare host has none yet.
+    """Whether the daemon is installed. In check mode, a bare host has none yet.
 
-    :raises Refused: when it has to be there
+    :raises Refused: if it is missing outside check mode
     """
     there = os.access(binary, os.X_OK)
     if not there and not check_mode:
-        raise Refused(f"{binary} is not there. Install the package {package} first; the role `host` does.")
+        raise Refused(f"{binary} is missing. Install the package {package} first; the role `host` does that.")
     return there

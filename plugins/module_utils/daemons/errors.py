@@ -1,7 +1,7 @@
-"""The one error that a module passes on to the operator as it is."""
+"""The error whose text a module passes on to the operator unchanged."""
 
 from __future__ import annotations
 
 
 class Refused(Exception):
-    """What is wrong, where, and what to do about it."""
+    """A refusal; the text names the problem, its place and the remedy."""

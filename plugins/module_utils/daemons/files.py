@@ -1,4 +1,4 @@
-"""Files and links that are placed whole, or put back as they were."""
+"""Atomic replacement of files and links, with rollback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODE = 0o644
 
 @dataclass
 class Change:
-    """What one path is now and what it shall be: text, a link's target, or nothing."""
+    """The present and the wanted state of one path: text, a link's target, or absent."""
 
     path: Path
     content: str | None = None
@@ -78,7 +78,7 @@ class Change:
 
 
 def place(path: Path, content: bytes | None, target: str | None, mode: int, gid: int | None = None) -> None:
-    """Make ``path`` a file, a link or nothing, so that no reader ever finds it half done."""
+    """Atomically make ``path`` a file or a link, or remove it."""
     if content is None and target is None:
         path.unlink(missing_ok=True)
         return
@@ -102,7 +102,7 @@ def place(path: Path, content: bytes | None, target: str | None, mode: int, gid:
 
 @contextmanager
 def placed(changes: Iterable[Change]) -> Iterator[None]:
-    """Place all of them; if that fails, or what is done with them then, put everything back as it was."""
+    """Apply all changes; undo them if that or the body of the ``with`` fails."""
     done: list[Change] = []
     try:
         for change in changes:
@@ -116,11 +116,11 @@ def placed(changes: Iterable[Change]) -> Iterator[None]:
 
 
 def refuse_foreign(change: Change, conffiles: Mapping[str, str], folder: Path) -> None:
-    """Somebody else's file or link is not touched, and the message says how to go on.
+    """Refuse to change a file or link that does not belong to the collection, with the remedy.
 
-    :param conffiles: what the distribution shipped
-    :param folder: where the daemon looks for further files, of anybody's
-    :raises Refused: when it is somebody else's
+    :param conffiles: the distribution's configuration files
+    :param folder: the daemon's folder of additional files
+    :raises Refused: if it belongs to someone else
     """
     if change.before is not None:
         stock = is_stock(str(change.path), change.before, conffiles)
@@ -129,7 +129,7 @@ def refuse_foreign(change: Change, conffiles: Mapping[str, str], folder: Path) -
         what = "was not made from one of our templates, or the distribution's file was edited by hand"
     elif change.before_target is not None:
         link = Path(os.path.normpath(change.path.parent / change.before_target))
-        # To be removed, or to lead elsewhere: it is nobody's if it leads nowhere, and ours if it leads to what is ours.
+        # For removal or a new target: a dangling link is free, and one to a file of the collection is the collection's.
         if change.content is None and (not link.exists() or (change.target is None and is_ours(link.read_bytes()))):
             return
         if change.target is not None and link == Path(os.path.normpath(change.path.parent / change.target)):

@@ -1,4 +1,4 @@
-"""The running nginx: what it has loaded, and how it takes up what lies on disk."""
+"""The running nginx: which configuration it has loaded, and how it is reloaded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.process import P
 from ansible_collections.wsgi.sites.plugins.module_utils.system.runtime import RUN, Stamp, alone
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
-# Master and workers need a moment each; a port that is taken is tried for 2.5 s by nginx itself.
+# Master and workers need a moment each; nginx itself retries a port in use for 2.5 s.
 PATIENCE = 15.0
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are; tests put them elsewhere."""
+    """Paths of nginx; other ones in tests."""
 
     conf_dir: Path = Path("/etc/nginx")
     binary: Path = Path("/usr/sbin/nginx")
@@ -38,7 +38,7 @@ class Places:
 
 
 def tree(conf_dir: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every file and link of the configuration, sorted; not our own half-written files."""
+    """Every file and link of the configuration, sorted, without our temporary files."""
     for folder, names, files in os.walk(conf_dir):
         names.sort()
         for name in sorted(files + [name for name in names if os.path.islink(os.path.join(folder, name))]):
@@ -53,12 +53,12 @@ NAMES_CERTIFICATE = re.compile(
 
 
 def named_by(bodies: Iterable[bytes]) -> list[Path]:
-    """Certificates and keys that these files of the configuration name."""
+    """The certificates and keys that these configuration files name."""
     return sorted({Path(os.fsdecode(found)) for body in bodies for found in NAMES_CERTIFICATE.findall(body)})
 
 
 def certificates(conf_dir: Path) -> list[Path]:
-    """Those that lie elsewhere: nginx reads them with the configuration, so they are part of what it has loaded."""
+    """Certificates and keys outside the folder: nginx loads them with the configuration, so they are part of it."""
     named = named_by(path.read_bytes() for path, _ in tree(conf_dir) if path.suffix != ".pem" and path.is_file())
     return [path for path in named if not path.is_relative_to(conf_dir)]
 
@@ -76,11 +76,11 @@ def digest(conf_dir: Path) -> str:
 
 
 def newest(conf_dir: Path) -> float:
-    """When the configuration last changed, removals included."""
+    """The time of the configuration's last change, including removals."""
     times = [status.st_ctime for _, status in tree(conf_dir)]
     times += [os.stat(folder).st_ctime for folder, _, _ in os.walk(conf_dir)]
     for path in certificates(conf_dir):
-        # Which of them is used may be said by a link on the way.
+        # A link on the way to them may have changed.
         times += [each.lstat().st_ctime for each in (path, path.parent, path.resolve()) if os.path.lexists(each)]
     return max(times, default=0.0)
 
@@ -91,12 +91,12 @@ def master(places: Places) -> Process | None:
         pid = int(places.pid_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    # A pid file may outlive its process, and the ID may be another's by now.
+    # A PID file may outlive its process, and the PID may have been reused.
     return process.find(pid) if process.command(pid).startswith("nginx: master process") else None
 
 
 def workers(of: Process) -> set[int]:
-    """The workers that take requests; those that are on their way out do not count."""
+    """The workers that accept requests, without those that are shutting down."""
     found = set()
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         if process.parent(pid) == of.pid:
@@ -107,20 +107,20 @@ def workers(of: Process) -> set[int]:
 
 
 def pending(running: Process | None, places: Places) -> bool:
-    """Whether nginx runs with something else than what lies on disk."""
+    """Whether nginx has loaded another configuration than the one on disk."""
     if running is None:
         return False
     loaded = places.stamp.loaded(running)
     if loaded is not None:
         return loaded != digest(places.conf_dir)
-    # Started by somebody else: it has read everything that is older than itself.
+    # Not started by us: it has loaded everything older than itself.
     return not running.began_after(newest(places.conf_dir))
 
 
 def reload(running: Process, places: Places) -> None:
-    """Load what is on disk, and see new workers: a master that refuses keeps the old ones and only logs it.
+    """Reload nginx and wait for new workers: a master that rejects the configuration only logs that.
 
-    :raises Refused: with what nginx has logged
+    :raises Refused: with nginx's log lines
     """
 
     def logged(since: int) -> list[str]:
@@ -147,16 +147,16 @@ def reload(running: Process, places: Places) -> None:
         time.sleep(0.02)
     words = " ".join(dict.fromkeys(logged(since))) or f"nothing in {places.error_log}"
     raise Refused(
-        "nginx did not take the new configuration, so the old files are back and stay in service. If a port is taken,"
-        f" `ss -ltnp` shows by whom. nginx says: {words}"
+        "nginx rejected the new configuration, so the old files are restored and stay in service. If a port is in use,"
+        f" `ss -ltnp` lists its process. nginx reports: {words}"
     )
 
 
 def catch_up(places: Places, note: Callable[[str], bool]) -> None:
-    """Let a running nginx load what lies on disk, unless it has.
+    """Reload a running nginx if it has not loaded the configuration on disk.
 
-    :param note: takes in words what changes, and answers whether to do it now
-    :raises Refused: when it stays with what it has loaded
+    :param note: records a change and returns whether to apply it (not in check mode)
+    :raises Refused: if nginx rejects the reload and keeps its loaded configuration
     """
     with alone(places.state_dir, "nginx"):
         running = master(places)

@@ -1,4 +1,4 @@
-"""A private copy of nginx's configuration with changes in it, which nginx can test before anything is changed."""
+"""A private copy of nginx's configuration with pending changes, for a test before anything is changed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.daemons.nginx import tr
 
 @dataclass(frozen=True)
 class Candidate:
-    """The copy of a configuration, which refers to itself and not to the real one.
+    """The copy of a configuration, whose paths lead into the copy.
 
     :param real: the folder of the real configuration
     :param copy: that of the copy
-    :param quiet_logs: create no logs, whose folders may not exist yet
+    :param quiet_logs: create no logs, since their folders may not exist yet
     """
 
     real: Path
@@ -29,7 +29,7 @@ class Candidate:
     quiet_logs: bool
 
     def fill(self, changes: Iterable[Change], assumed: Mapping[str, str]) -> None:
-        """Copy what is there, then what the changes and earlier steps put in its place."""
+        """Copy the real configuration, then apply the changes and the files of earlier steps."""
         changes = list(changes)
         files = {Path(path): text.encode() for path, text in assumed.items()}
         files |= {change.path: change.content.encode() for change in changes if change.content is not None}
@@ -43,7 +43,7 @@ class Candidate:
                 self._place(path).symlink_to(self._rewritten(str(target).encode()).decode())
 
     def _copy_existing(self, skip: set[Path]) -> None:
-        """Copy only files that name the real folder, and link the rest, so that no private key is written twice."""
+        """Copy only files that name the real folder, and link the rest, so that no private key is copied."""
         for folder, names, _ in os.walk(self.real):
             for name in names:
                 if not os.path.islink(os.path.join(folder, name)):
@@ -62,14 +62,14 @@ class Candidate:
                     here.write_bytes(self._rewritten(body))
 
     def _place(self, path: Path) -> Path:
-        """Where a path of the real configuration is in the copy; nothing is there."""
+        """Free the path in the copy that stands for a path of the real configuration, and return it."""
         here = self.copy / path.relative_to(self.real)
         here.parent.mkdir(parents=True, exist_ok=True)
         here.unlink(missing_ok=True)
         return here
 
     def _rewritten(self, body: bytes) -> bytes:
-        """A file's content with the copy's own paths."""
+        """A file's content with the paths of the copy."""
         real, copy = str(self.real).encode(), str(self.copy).encode()
         body = re.sub(rb"(?<![\w./-])" + re.escape(real) + rb"(?![\w.-])", copy, body)
         # `nginx -t` creates the pid file that the configuration names.
@@ -89,9 +89,9 @@ class Candidate:
 def candidate(
     changes: Iterable[Change], assumed: Mapping[str, str], conf_dir: Path, quiet_logs: bool
 ) -> Iterator[Path]:
-    """The folder of a candidate, for as long as it is needed.
+    """The folder of a candidate, removed at the end.
 
-    :param assumed: files that an earlier step would have installed
+    :param assumed: files that an earlier step would have installed (check mode)
     """
     parent = "/run" if os.access("/run", os.W_OK) else None
     copy = Path(tempfile.mkdtemp(prefix="nginx-candidate-", dir=parent))

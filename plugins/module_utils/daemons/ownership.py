@@ -1,4 +1,4 @@
-"""Whose a file is: made from one of our templates, as the distribution ships it, or somebody else's."""
+"""Ownership of a configuration file: from our templates, unchanged from the distribution, or someone else's."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MARKER = re.compile(rb"[#;] Made from (.+); edits here are lost\.")
 
 
 def template(content: bytes) -> str | None:
-    """The template of ours that made the file, which its first line names."""
+    """The collection's template that the file was made from, as its first line states."""
     first = MARKER.match(content.split(b"\n", 1)[0])
     return first.group(1).decode(errors="replace") if first else None
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether the first line says that one of our templates made the file."""
+    """Whether the first line states that the file was made from one of our templates."""
     return template(content) is not None
 
 
@@ -32,5 +32,5 @@ def shipped(status: Path) -> dict[str, str]:
 
 def is_stock(path: str, content: bytes, conffiles: Mapping[str, str]) -> bool:
     """Whether the file is as the distribution ships it."""
-    # Not for security: it is the digest that dpkg keeps.
+    # Not for security: dpkg records MD5.
     return conffiles.get(path) == hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""How programs on a host are told of the operator's proxy, without anybody else reading its password."""
+"""Passes the operator's proxy to programs on a host without exposing its password."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 
 
 def proxy_environment(http_proxy: str, no_proxy: str) -> dict[str, str]:
-    """The variables by which pip, uv and most others find a proxy.
+    """The environment variables of the proxy for pip, uv and most other programs.
 
-    For a module to hand on to what it starts. A task's own ``environment:`` would show them to ``-vvv`` and to every
-    user of the host, in the command line of the shell that starts the module.
+    A module passes them to its subprocesses. A task's ``environment:`` would show them with ``-vvv``, and to every
+    user of the host in the command line of the shell that starts the module.
     """
     values = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), http_proxy) if http_proxy else {}
     if no_proxy:
@@ -18,5 +18,5 @@ def proxy_environment(http_proxy: str, no_proxy: str) -> dict[str, str]:
 
 
 def without_passwords(text: str) -> str:
-    """Take user and password out of the URLs in a text."""
+    """Remove user and password from the URLs in a text."""
     return re.sub(r"(?<=://)[^/\s]+@", "****@", text)

@@ -1,4 +1,4 @@
-"""The host's supervisord, asked over its unix socket."""
+"""XML-RPC client of the host's supervisord, over its unix socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOCKET = Path("/run/supervisor.sock")
 
 
 class SupervisorError(Refused):
-    """What stands in the way, with its remedy."""
+    """A problem with supervisord, with its remedy."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -47,17 +47,17 @@ class Supervisord:
         self.path = path
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call one of supervisor's own methods. What it says of programs and their errors comes as plain text.
+        """Call one of supervisor's methods. Text in the result is made printable.
 
-        :raises SupervisorError: when nobody answers
-        :raises xmlrpc.client.Fault: when supervisord answers that it will not
+        :raises SupervisorError: if supervisord does not answer
+        :raises xmlrpc.client.Fault: if supervisord rejects the call
         """
         proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_Transport(self.path))
         try:
             return visible_all(getattr(proxy.supervisor, method)(*arguments))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise SupervisorError(
-                f"supervisord is not running on this host (nobody answers at {self.path}); start it with "
+                f"supervisord is not running on this host (no answer at {self.path}); start it with "
                 "`systemctl start supervisor`, or `service supervisor start` where there is no systemd, and run again"
             ) from error
         except PermissionError as error:
@@ -68,7 +68,7 @@ class Supervisord:
             raise xmlrpc.client.Fault(fault.faultCode, visible(fault.faultString)) from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise SupervisorError(
-                f"supervisord broke off at {self.path} ({error!r}); is it being restarted? Run again"
+                f"supervisord closed the connection at {self.path} ({error!r}); it may be restarting. Run again"
             ) from error
 
     def pid(self) -> int:
@@ -76,7 +76,7 @@ class Supervisord:
         return self.call("getPID")
 
     def running(self) -> bool:
-        """Whether a supervisord answers at all."""
+        """Whether supervisord answers."""
         try:
             self.pid()
         except SupervisorError:
@@ -84,9 +84,9 @@ class Supervisord:
         return True
 
     def programs(self) -> list[str]:
-        """Every program that it knows, running or not."""
+        """All programs that it has loaded, running or not."""
         return sorted({info["group"] for info in self.call("getAllProcessInfo")})
 
     def restart(self) -> None:
-        """Stop every program, read the whole configuration and start anew, in the same process."""
+        """Stop every program, reload the whole configuration and start again, in the same process."""
         self.call("restart")

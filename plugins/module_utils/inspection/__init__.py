@@ -1,1 +1,1 @@
-"""What is on a host already: reads only, and works on a bare host."""
+"""Read-only inspection of a host, bare hosts included."""

@@ -1,4 +1,4 @@
-"""Everything on a host that collides with its sites, each with where it is and the remedy."""
+"""Conflicts between a host's state and its sites, each with place and remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WILDCARDS = {"", "*", "0.0.0.0", "::"}
 
 @dataclass(frozen=True)
 class Site:
-    """The part of a site that can collide."""
+    """The settings of a site that can conflict."""
 
     name: str
     # Both empty for a site whose servers are on other hosts.
@@ -35,7 +35,7 @@ class Site:
 
     @property
     def ports(self) -> dict[int, str]:
-        """Nginx's ports for it, and the key of each."""
+        """The ports of nginx for the site, with the key of each."""
         return {self.http_port: "http_port"} | ({self.https_port: "https_port"} if self.https_port else {})
 
     @classmethod
@@ -48,7 +48,7 @@ class Site:
 
 
 def collisions(host: Host, sites: list[Site]) -> list[str]:
-    """Everything that collides, in the order in which an operator resolves it best."""
+    """All conflicts, in the order in which an operator best resolves them."""
     found = [*ports(host, sites), *server_blocks(host, sites), *main_files(host)]
     for site in sites:
         found += site_names.taken(host, site.name, site.root, site.user)
@@ -80,7 +80,7 @@ def ports(host: Host, sites: list[Site]) -> Iterator[str]:
 
 
 def _hinders(host: Host, listener: Listener, holder: Holder | None, site: Site, address: str) -> bool:
-    """Whether a listener keeps a site from its address, and is not the site's own."""
+    """Whether a listener blocks an address of the site and does not belong to it."""
     if not WILDCARDS & {address, listener.address} and address != listener.address:
         return False
     place = f"{holder.cwd} {holder.command}" if holder else ""
@@ -115,7 +115,7 @@ def _bind_taken(listener: Listener, holder: Holder | None, site: Site, address: 
 
 
 def server_blocks(host: Host, sites: list[Site]) -> Iterator[str]:
-    """Other nginx sites with a name of ours, or that are the default server, on a port of ours."""
+    """Other nginx sites that use a name of a site, or are the default server, on one of its ports."""
     for server in servers(host):
         for port, default in server.ports().items():
             here = [site for site in sites if port in site.ports]
@@ -133,7 +133,7 @@ def server_blocks(host: Host, sites: list[Site]) -> Iterator[str]:
 
 
 def main_files(host: Host) -> Iterator[str]:
-    """Main configurations that were edited by hand."""
+    """Main configuration files that were edited by hand."""
     for path, folder in (
         ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/"),
         ("/etc/supervisor/supervisord.conf", "/etc/supervisor/conf.d/"),

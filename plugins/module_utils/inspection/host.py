@@ -34,7 +34,7 @@ class Host:
             return ""
 
     def beginning(self, path: str) -> str:
-        """The first part of a file that another account may have made very long."""
+        """The beginning of a file that another account may have made very long."""
         try:
             return bounded(self.at(path))
         except OSError:

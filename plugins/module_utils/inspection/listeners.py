@@ -48,7 +48,7 @@ def listeners(host: Host) -> list[Listener]:
 
 
 def holders(host: Host, inodes: set[str]) -> dict[str, Holder]:
-    """The holders of these sockets by inode. Slow on a host with many processes, so asked for few."""
+    """The holders of these sockets by inode. Slow on a host with many processes, so used for few sockets."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[str, Holder] = {}
     if not wanted:
@@ -69,7 +69,7 @@ def holder(host: Host, path: str) -> Holder:
         cwd = os.readlink(host.at(f"{path}/cwd"))
     except OSError:
         cwd = ""
-    # A process chooses both by itself, and the first may be megabytes.
+    # A process sets both itself, and the first may be megabytes.
     name, command = (
         visible(host.beginning(f"{path}/{file}").replace("\0", " ").strip()) for file in ("comm", "cmdline")
     )

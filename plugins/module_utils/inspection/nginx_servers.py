@@ -31,13 +31,13 @@ class Server:
 
 
 def tokens(text: str) -> list[str]:
-    """The words of an nginx configuration, and ``{``, ``}`` and ``;``."""
+    """The tokens of an nginx configuration: words, ``{``, ``}`` and ``;``."""
     pattern = r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\\.|\$\{[^}]*\}|[^\s{};])+"""
     return [word for word in re.findall(pattern, text, re.DOTALL) if not word.startswith("#")]
 
 
 def servers(host: Host) -> list[Server]:
-    """Every server block that nginx would load, without the collection's and the distribution's own."""
+    """Every server block that nginx would load, except those of the collection and the distribution."""
     found: list[Server] = []
     _walk(host, "/etc/nginx/nginx.conf", found, None, set())
     return found

@@ -1,6 +1,6 @@
-"""The one check whether a site's name, user and places are free on a host, for a look at all sites and for a setup.
+"""Whether a site's name, user and paths are free on a host; used by the inspection of all sites and by the setup.
 
-A site with a record in /var/lib/sites is on the host already: what has its name is its own.
+A site with a record in /var/lib/sites is on the host already: whatever has its name belongs to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOWHERE = Path("/nonexistent")
 
 
 def taken(host: Host, name: str, root: str, user: str) -> list[str]:
-    """Why a site cannot be on this host as the site config describes it, each reason with its remedy.
+    """Why a site cannot be set up on this host as configured; each reason has its remedy.
 
     :param root: empty, as ``user``, for a site whose servers are on other hosts
     """
@@ -37,23 +37,23 @@ def taken(host: Host, name: str, root: str, user: str) -> list[str]:
 
 
 def _moved(name: str, record: dict, root: str, user: str) -> Iterator[str]:
-    """The site is here with another user or root, or changes between proxy-only and not."""
+    """The site exists with another user or root, or changes to or from proxy-only."""
     if bool(record.get(PROXY_ONLY)) is bool(root):
         yield (
-            f"{name}: this host has {'nginx alone' if root else 'the servers'} of the site so far; take the site away "
+            f"{name}: this host has {'only nginx' if root else 'the servers'} of the site so far; remove the site "
             "there first (`state: absent`), then deploy it again."
         )
         return
     for key, now in (("root", root), ("user", user)):
         if now and record.get(key, now) != now:
             yield (
-                f"{name}: was set up on this host with {key} {record[key]}, and the site config says {now}; set {key} "
-                "back, or take the site away first (`state: absent` archives its shared files) and deploy it again."
+                f"{name}: was set up on this host with {key} {record[key]}, and the site config has {now}; set {key} "
+                "back, or remove the site first (`state: absent` archives its shared files) and deploy it again."
             )
 
 
 def _accounts(host: Host, name: str, user: str) -> Iterator[str]:
-    """A user or group of the site's name could own other files."""
+    """An existing user or group of that name may own other files."""
     if not user:
         return
     for other in host.recorded():
@@ -63,7 +63,7 @@ def _accounts(host: Host, name: str, user: str) -> Iterator[str]:
     for kind, found, remove in (("user", host.has_user, "userdel"), ("group", host.has_group, "groupdel")):
         if found(user):
             yield (
-                f"{name}: the {kind} {user} exists already. If nothing needs it: {remove} {user}."
+                f"{name}: the {kind} {user} exists already. If it is not needed: {remove} {user}."
                 f" Otherwise set user of {name} to a name that is free."
             )
             return
@@ -75,10 +75,10 @@ def _places(host: Host, name: str, root: str) -> Iterator[str]:
     for path in ([site.root] if root else []) + site.named_paths + [site.program(slot) for slot in SLOTS if root]:
         if _is_occupied(host.at(str(path))):
             remedy = f"set root of {name} to another directory" if path == site.root else _rename(name)
-            yield f"{name}: {path} is there already. Move it away (mv {path} {path}.old), or {remedy}."
+            yield f"{name}: {path} exists already. Move it away (mv {path} {path}.old), or {remedy}."
     block = f"/etc/nginx/sites-available/{name}.conf"
     if os.path.lexists(host.at(block)) and not host.is_ours(block):
-        yield f"{name}: {block} is not the collection's. Move it away (mv {block} /root/), or {_rename(name)}."
+        yield f"{name}: {block} was not made by this collection. Move it away (mv {block} /root/), or {_rename(name)}."
 
 
 def _is_occupied(path: Path) -> bool:
@@ -95,7 +95,7 @@ def _rename(name: str) -> str:
 
 
 def _units(host: Host, name: str, root: str) -> Iterator[str]:
-    """Units of systemd, of which some may be in two folders."""
+    """Units of systemd, some of which may be in two folders."""
     seen = set()
     for path in (path for folder in UNIT_FOLDERS for path in host.glob(f"{folder}/systemd/system/*.service")):
         unit = os.path.basename(path)
@@ -121,7 +121,7 @@ def _programs(host: Host, name: str, root: str) -> Iterator[str]:
 
 
 def programs(host: Host) -> Iterator[tuple[str, str, str]]:
-    """File, name and settings of each supervisor program that is not the collection's."""
+    """File, name and settings of each supervisor program that the collection did not make."""
     for path in ["/etc/supervisor/supervisord.conf", *host.glob("/etc/supervisor/conf.d/*.conf")]:
         if host.is_ours(path):
             continue

@@ -1,4 +1,4 @@
-"""Become a process of the live release, or one of its jobs."""
+"""The launcher's command `process`: become a process or a job of the live release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import cpus
 
 
 def start(root: Path, name: str, number: str) -> NoReturn:
-    """Become one of the live release's processes, as its release.json describes it under that name."""
+    """Become the process or job of that name in the live release's release.json."""
     slot = Layout("", root).live_slot()
     if slot is None:
         raise LauncherError("nothing is live yet; deploy it first")

@@ -1,4 +1,4 @@
-"""The commands of the launcher."""
+"""The launcher's command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USAGE = """usage: launcher ROOT blue|green
 The first becomes the server of a slot, the second a process or a job of the live release: supervisor starts both. The
 third runs a command as the site's user, with the environment of the live release or of another one.
 
-Exit codes: 77 where this slot or process is not to run (`exitcodes=77` makes supervisor accept that), 1 for errors."""
+Exit codes: 77 if this slot or process must not run (`exitcodes=77` makes supervisor accept that), 1 for errors."""
 
 
 def main(words: list[str]) -> NoReturn:
@@ -29,8 +29,8 @@ def main(words: list[str]) -> NoReturn:
     root = Path(words[1])
     try:
         if os.geteuid() != 0:
-            raise LauncherError("must be started by root (it gives that up itself)")
-        # Each imports what it alone needs: Python compiles it all anew at each start.
+            raise LauncherError("must be started by root (it drops root itself)")
+        # Each command imports only what it needs: Python compiles it again at each start.
         if is_slot:
             from ansible_collections.wsgi.sites.plugins.module_utils.launcher import server
 

@@ -1,4 +1,4 @@
-"""Run a command as a site: its shell, its flask, its database client."""
+"""The launcher's command `run`: a command as the site's user, such as a shell, flask or a database client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.launcher.terminal impor
 
 
 def run(root: Path, words: list[str]) -> NoReturn:
-    """Run a command as the site, in the live release unless another one is named."""
+    """Run a command as the site's user, in the live release unless another one is named."""
     release_id = None
     if words[:1] == ["--release"] and len(words) > 1:
         release_id, words = words[1], words[2:]
@@ -29,7 +29,7 @@ def run(root: Path, words: list[str]) -> NoReturn:
     if not words:
         raise LauncherError("nothing to run: launcher ROOT run [--release ID] -- COMMAND…")
     release = Release.at(root, root / "releases" / release_id if release_id else root / "live" / "release")
-    # A shell needs to know its terminal.
+    # A shell needs the type of its terminal.
     terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
 
     def start() -> NoReturn:
@@ -41,7 +41,7 @@ def run(root: Path, words: list[str]) -> NoReturn:
 
 
 def separated(start: Callable[[], NoReturn], uid: int, site: str) -> NoReturn:
-    """Run what becomes a command of the site separated from root's terminal, if there is one, and end as it ends."""
+    """Run ``start`` in a child without access to root's terminal, and exit with its status."""
     if not has_terminal() and not any(map(os.isatty, range(FIRST_FD))):
         os.closerange(FIRST_FD, os.sysconf("SC_OPEN_MAX"))
         start()
@@ -49,7 +49,7 @@ def separated(start: Callable[[], NoReturn], uid: int, site: str) -> NoReturn:
     status = Relay(uid, site).run(start)
     if not os.WIFSIGNALED(status):
         sys.exit(os.waitstatus_to_exitcode(status))
-    with contextlib.suppress(OSError):  # SIGKILL has no handler
+    with contextlib.suppress(OSError):  # SIGKILL cannot be handled
         signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
     os.kill(os.getpid(), os.WTERMSIG(status))
     sys.exit(128 + os.WTERMSIG(status))

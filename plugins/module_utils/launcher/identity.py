@@ -1,4 +1,4 @@
-"""Give up root, and become a program of the site."""
+"""Drop root and exec a program as the site's user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 def become(release: Release, command: list[str], more: dict[str, str]) -> NoReturn:
-    """Become a command in a release's `app/`, as the site's user with the release's environment and these variables."""
+    """Exec a command in a release's `app/`, as the site's user with the release's environment and these variables."""
     uid, gid = release.account()
     environment = release.environment()
     os.chdir(release.path / "app")
@@ -26,15 +26,15 @@ def become(release: Release, command: list[str], more: dict[str, str]) -> NoRetu
 
 
 def drop_privileges(uid: int, gid: int) -> None:
-    """Become the site's user for good."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the site's secrets
+    """Switch to the site's user irrevocably."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the site's secrets
     os.setgroups([gid])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise LauncherError(f"cannot forbid new privileges: {os.strerror(ctypes.get_errno())}")
     os.umask(0o027)
-    # Python ignores these two for itself; what comes after must not inherit that.
+    # Python ignores these two signals; the executed program must not inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
@@ -45,8 +45,8 @@ def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
         os.execvpe(command[0], command, environment)
     except BlockingIOError:
         raise LauncherError(
-            f"cannot run {command[0]}: the site's user has as many processes and threads as `resources.tasks_max` "
-            "allows; end some of them, or raise it and deploy again"
+            f"cannot run {command[0]}: the site's user has reached the number of processes and threads that "
+            "`resources.tasks_max` allows; end some of them, or raise it and deploy again"
         ) from None
     except OSError as error:
         raise LauncherError(f"cannot run {command[0]}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The limits of a site's processes: a control group of their own, or else resource limits."""
+"""Resource limits of a site's processes, by a control group of their own or by rlimits."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.control_groups i
 )
 
 CONTROLLERS = ("memory", "pids")
-# Seconds after which a launcher no longer waits for others: better a process in the wrong group than a site that does
-# not start.
+# Seconds after which a launcher stops waiting for others: a process in the wrong group is better than a site that is
+# down.
 PATIENCE = 10.0
-# What files of the kernel may lead to that are missing, not ours, or say something else one day.
+# Errors of kernel files that are missing, not writable, or have an unexpected format.
 UNEXPECTED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def confine(release: Release, key: str, keep: bool = False, supervised: bool = True) -> None:
-    """Give this process a control group of its own, and the site's limits. Nothing here keeps a site from starting.
+    """Move this process to a control group of its own with the site's limits. No failure here prevents the start.
 
-    Where there are no control groups, or they are not ours to create (a container), its limits are those of its user.
+    Without control groups, or without the right to create them (a container), the limits apply per user.
 
-    :param keep: whether something may still run there that was told to end
-    :param supervised: whether supervisord has started this, so that the sites' groups are below its own
+    :param keep: whether an older process that is shutting down may still run in the group
+    :param supervised: whether supervisord has started this process, so that the sites' groups are below its own
     """
     wanted, counted = release.manifest.get("resources", {}), False
     try:
         runtime.make_folder(paths.RUN)
-        # One that makes way for the controllers must not move another one out of its new group.
+        # A launcher that moves processes for the controllers must not move another one out of its new group.
         with runtime.alone(paths.RUN, "groups", patience=PATIENCE):
             if top := make_top() if supervised else control_groups.noted_top():
                 counted = join_group(top / release.site.name, key, wanted, keep)
     except UNEXPECTED:
-        pass  # no groups here, or not ours: what an ordinary container has
+        pass  # no control groups, or not writable, as in an ordinary container
     try:
         limit_process(wanted, counted)
     except UNEXPECTED as error:
@@ -53,7 +53,7 @@ def confine(release: Release, key: str, keep: bool = False, supervised: bool = T
 
 
 def make_top() -> Path | None:
-    """Create the group of this host's sites below supervisord's; noted for what supervisord does not start."""
+    """Create the group of this host's sites below supervisord's, and record it for processes of other origin."""
     top = control_groups.top_beside(os.getpid())
     if top is None:
         return None
@@ -64,15 +64,15 @@ def make_top() -> Path | None:
 
 
 def join_group(home: Path, key: str, wanted: dict[str, Any], keep: bool) -> bool:
-    """Move to the site's group of this name; whether the number of processes is limited there."""
+    """Move to the site's group of this name; returns whether the number of processes is limited there."""
     group = home / key
     for empty in home.glob("run.*"):
-        # One that was just created may have no member yet.
+        # A group that was just created may have no member yet.
         if (maker := empty.name.split(".")[1]).isdigit() and process.is_gone(int(maker)):
-            with contextlib.suppress(OSError):  # it has members
+            with contextlib.suppress(OSError):  # the group has members
                 empty.rmdir()
     if not keep and control_groups.members(group):
-        say(f"{home.name}-{key}: what an earlier process has left is killed")
+        say(f"{home.name}-{key}: killing leftovers of an earlier process")
         control_groups.end_group(group)
     group.mkdir(mode=0o755, parents=True, exist_ok=True)
     (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
@@ -80,7 +80,7 @@ def join_group(home: Path, key: str, wanted: dict[str, Any], keep: bool) -> bool
 
 
 def limit_group(home: Path, group: Path, wanted: dict[str, Any]) -> bool:
-    """Set the limits where the kernel's controllers are ours; whether the number of processes is limited."""
+    """Set the limits of the available controllers; returns whether the number of processes is limited."""
     base, top = home.parent.parent, home.parent
     have = [name for name in (base / "cgroup.controllers").read_text(encoding="ascii").split() if name in CONTROLLERS]
     if not have:
@@ -100,15 +100,15 @@ def limit_group(home: Path, group: Path, wanted: dict[str, Any]) -> bool:
 
 
 def make_way(base: Path) -> None:
-    """Move supervisord and what it has started out of the group that is to limit its members.
+    """Move supervisord and its children out of the group, which cannot limit subgroups while it has processes.
 
-    :raises OSError: if another process is in there: that is no group of supervisord's alone
+    :raises OSError: if another process is in the group, which is then not supervisord's alone
     """
     if not (base / "cgroup.events").exists():
-        return  # the root of all may hold processes
+        return  # the root group may have processes
     here, daemon = direct_members(base), base / control_groups.DAEMON
     if strange := [pid for pid in here if not process.descends(pid, os.getppid())]:
-        raise OSError(errno.EBUSY, f"process {strange[0]} is not supervisord's", str(base))
+        raise OSError(errno.EBUSY, f"process {strange[0]} does not belong to supervisord", str(base))
     daemon.mkdir(mode=0o755, exist_ok=True)
     for pid in here:
         with contextlib.suppress(ProcessLookupError):
@@ -116,23 +116,23 @@ def make_way(base: Path) -> None:
 
 
 def whole_memory(base: Path) -> int:
-    """The host's memory, or what the control groups around this one leave of it."""
+    """The host's memory, or the lowest limit of the enclosing control groups."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     found = [int(fields["MemTotal"].split()[0]) << 10]
     for folder in (base, *base.parents):
-        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+        with contextlib.suppress(OSError, ValueError):  # missing, or "max"
             found.append(int((folder / "memory.max").read_text(encoding="ascii")))
     return min(found)
 
 
 def limit_process(wanted: dict[str, Any], counted: bool) -> None:
-    """Set the limits that a process hands on to all that it starts.
+    """Set the rlimits, which children inherit.
 
     :param counted: whether a control group limits the number of processes already
     """
     limits = {resource.RLIMIT_FSIZE: amount(wanted.get("file_size_max", "infinity"))}
     if not counted:
-        # By user, and each site has its own.
+        # Counted per user, and each site has its own user.
         limits[resource.RLIMIT_NPROC] = amount(wanted.get("tasks_max", "infinity"))
     control_groups.lower_limits(limits)
     score = Path("/proc/self/oom_score_adj")

@@ -1,4 +1,4 @@
-"""The sockets that the launcher binds as root and hands over to the server."""
+"""The sockets that the launcher binds as root and passes to the server."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ansible_collections.wsgi.sites.plugins.module_utils.launcher.release import
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 FIRST_FD = 3
-# Seconds in which a port is taken back from the code of a site.
+# Seconds to free a port that the code of another site holds.
 PATIENCE = 5.0
 
 
 def bind(release: Release, slot: str, uid: int) -> list[socket.socket]:
-    """Listen on all sockets of a slot: its own in ROOT/slots/SLOT, then the TCP addresses of `bind`."""
+    """Listen on all sockets of a slot: those in ROOT/slots/SLOT, and the TCP addresses of `bind`."""
     manifest, site = release.manifest, release.site
     addresses, backlog = manifest.get("listen", []), manifest.get("backlog", 2048)
-    # TCP first: when a port is taken, the slot's sockets are not touched.
+    # TCP first: if a port is in use, the slot's sockets are not touched.
     tcp = [bind_tcp(address, addresses, backlog, site.live_slot() == slot, uid) for address in addresses]
     names = manifest.get("sockets", ["sock"])
     folder, group = site.slot(slot), manifest["socket_group"]
@@ -35,13 +35,13 @@ def bind(release: Release, slot: str, uid: int) -> list[socket.socket]:
 def bind_unix(path: Path, uid: int, group: str, backlog: int) -> socket.socket:
     """Listen on a socket of the slot.
 
-    It is bound under another name and renamed: it is never missing, and never has the wrong owner, and an older server
-    of this slot keeps its own socket until it ends.
+    It is bound under a temporary name and renamed, so it is never missing and never has the wrong owner, and an older
+    server of this slot keeps its own socket until it ends.
     """
     try:
         gid = grp.getgrnam(group).gr_gid
     except KeyError:
-        raise LauncherError(f"the group {group}, which may reach the socket, is missing; is nginx installed?") from None
+        raise LauncherError(f"the group {group}, which needs access to the socket, is missing; install nginx") from None
     temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -60,9 +60,9 @@ def bind_unix(path: Path, uid: int, group: str, backlog: int) -> socket.socket:
 
 
 def bind_tcp(address: str, all_addresses: list[str], backlog: int, live: bool, uid: int) -> socket.socket:
-    """Listen on a TCP address that the other slot may hold too.
+    """Listen on a TCP address that the other slot may listen on too.
 
-    :param live: whether the slot is live, so that the address is this site's and no other site's code may hold it
+    :param live: whether the slot is live, so that processes of other sites on the address are ended
     :param uid: the site's user
     """
     from ansible_collections.wsgi.sites.plugins.module_utils.system import ports  # few sites need it
@@ -73,7 +73,7 @@ def bind_tcp(address: str, all_addresses: list[str], backlog: int, live: bool, u
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family == socket.AF_INET6:
-        # `[::]:80` alone takes IPv4 as well; beside an IPv4 listener on that port it must not.
+        # `[::]:80` alone also accepts IPv4; beside an IPv4 listener on that port it must not.
         shared = any(":" not in other and number == port for other, number in map(ports.split, all_addresses))
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(shared))
     deadline = time.monotonic() + PATIENCE
@@ -91,20 +91,20 @@ def bind_tcp(address: str, all_addresses: list[str], backlog: int, live: bool, u
 
 
 def take_back(address: str, uid: int) -> bool:
-    """Kill what the code of a site has put on an address of this site; whether there was any."""
+    """Kill processes of site users that listen on an address of this site; returns whether there were any."""
     from ansible_collections.wsgi.sites.plugins.module_utils.system import ports
 
     killed = ports.take_back([address], uid, PATIENCE)
     for user, pid in sorted(killed):
-        say(f"PID {pid}, of user {user}, held {address}, which is this site's: killed")
+        say(f"killed PID {pid} of user {user}, which held this site's address {address}")
     return bool(killed)
 
 
 def prefer_first(listener: socket.socket) -> None:
-    """Let the kernel give all connections to the socket that listened first, which is the live slot's.
+    """Have the kernel route all connections to the socket that listened first, which is the live slot's.
 
-    Otherwise it shares them out, and clients would meet a release that the health gate has not passed. When the first
-    one closes, the next takes its place.
+    Otherwise it balances them, and clients would reach a release that has not passed the health gate. When the first
+    socket closes, the next one receives the connections.
     """
     # struct sock_filter: BPF_RET | BPF_K with 0, the index of the socket; struct sock_fprog: its length and address.
     program = ctypes.create_string_buffer(struct.pack("@HBBI", 0x06, 0, 0, 0))
@@ -113,12 +113,12 @@ def prefer_first(listener: socket.socket) -> None:
             socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", 1, ctypes.addressof(program))
         )
     except OSError as error:
-        say(f"both slots share a port's clients during a deploy ({error})")
+        say(f"during a deploy, both slots receive connections of a port ({error})")
 
 
 def hand_over(listeners: list[socket.socket]) -> None:
-    """Put the sockets at 3, 4, … as LISTEN_FDS requires."""
-    # Moved away first: one of them may have a number that another one needs.
+    """Move the sockets to the descriptors 3, 4, … as LISTEN_FDS requires."""
+    # Moved away first: one may occupy a number that another one needs.
     parked = [fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, FIRST_FD + 64) for listener in listeners]
     for number, descriptor in enumerate(parked, start=FIRST_FD):
         os.dup2(descriptor, number, inheritable=True)

@@ -1,4 +1,4 @@
-"""What the launcher says, on stderr: supervisor writes it to the log of the slot or process."""
+"""Messages of the launcher on stderr, which supervisor writes to the log of the slot or process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from typing import NoReturn
 
 REFUSED = 77
-# supervisor counts an exit as one of `exitcodes` only once the program was up for `startsecs` (1 for a slot, 3 for a
-# process); before that it is a failed start, to be tried again and again.
+# supervisor applies `exitcodes` only after a program has run for `startsecs` (1 for a slot, 3 for a process); an
+# earlier exit is a failed start, which it retries.
 SLOT_PAUSE = 2.0
 PROCESS_PAUSE = 4.0
 
 
 class LauncherError(Exception):
-    """What went wrong and what to do, for the log."""
+    """An error for the log, with its remedy."""
 
 
 def say(message: str) -> None:
@@ -23,7 +23,7 @@ def say(message: str) -> None:
 
 
 def refuse(message: str, pause: float) -> NoReturn:
-    """Say why nothing is to run here, in a way that supervisor accepts as an end."""
+    """Log why nothing runs here, and exit so that supervisor does not restart it."""
     say(message)
     time.sleep(pause)
     sys.exit(REFUSED)

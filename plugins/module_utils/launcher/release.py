@@ -1,4 +1,4 @@
-"""The release that the launcher starts, as root's files describe it."""
+"""The release that the launcher starts, read from root's files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Release(NamedTuple):
 
     @classmethod
     def at(cls, root: Path, link: Path) -> Release:
-        """The release that a slot holds, by its own path: the slot may hold another one tomorrow.
+        """The release that a link leads to, by its own path, since the link may change later.
 
-        :raises LauncherError: if there is none, or no manifest in it
+        :raises LauncherError: if there is none, or it has no manifest
         """
         try:
             path = link.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise LauncherError(f"{link} leads to no release ({error}); run the deploy playbook again") from error
+            raise LauncherError(f"{link} does not lead to a release ({error}); deploy again") from error
         try:
             manifest = json.loads((path / "release.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -58,9 +58,9 @@ class Release(NamedTuple):
         return uid, gid
 
     def environment(self) -> dict[str, str]:
-        """What every process of the release starts with; nothing of supervisord's.
+        """The environment of every process of the release, without supervisord's own.
 
-        :raises LauncherError: if its file cannot be read; no message shows a value, which may be a secret
+        :raises LauncherError: if its file cannot be read; the message shows no values, which may be secrets
         """
         path = self.path / "environment"
         try:

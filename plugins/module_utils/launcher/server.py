@@ -1,4 +1,4 @@
-"""Become the server of a slot."""
+"""The launcher's main command: become the server of a slot."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def serve(root: Path, slot: str) -> NoReturn:
     site, manifest = release.site, release.manifest
     if site.live_slot() != slot and not has_token(site, slot):
         messages.refuse(
-            f"{site.name}-{slot} is not the live slot and no deploy is starting it, so it does not run; "
+            f"{site.name}-{slot} is not the live slot and no deploy is starting it, so it exits; "
             "the next deploy removes its program",
             messages.SLOT_PAUSE,
         )
     uid, gid = release.account()
     environment = release.environment()
     if manifest.get("going_live") == "replace":
-        # It may not run twice at once, so nobody answers until the older one has ended.
+        # It must not run twice at once, so the site is down until the older server has ended.
         predecessor.await_end(site, slot, uid)
-    # An older server that supervisord has lost ends its requests; all else that is left of this slot is killed.
+    # An older server that supervisord lost finishes its requests; other leftovers of this slot are killed.
     limits.confine(release, slot, keep=predecessor.find(site, slot) is not None)
     bound = listeners.bind(release, slot, uid)
     predecessor.retire(site, slot)
     listeners.hand_over(bound)
     environment |= workers.environment(manifest, cpus.usable(), live_workers(site))
     if manifest.get("server") == "uwsgi":
-        # Its configuration names the sockets: by LISTEN_FDS it would take each of them for one of the uwsgi protocol.
+        # uWSGI's configuration names the sockets: with LISTEN_FDS it would speak the uwsgi protocol on all of them.
         environment |= {"SITE_SLOT": slot}
     else:
         environment |= {"LISTEN_FDS": str(len(bound)), "LISTEN_PID": str(os.getpid())}
@@ -52,7 +52,7 @@ def serve(root: Path, slot: str) -> NoReturn:
 
 
 def has_token(site: Layout, slot: str) -> bool:
-    """Whether a deploy is starting this slot under the very supervisord that is our parent."""
+    """Whether a deploy is starting this slot under the supervisord that is our parent."""
     try:
         token = json.loads(site.token(slot).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -62,7 +62,7 @@ def has_token(site: Layout, slot: str) -> bool:
 
 
 def live_workers(site: Layout) -> int:
-    """How many processes the server of the live slot has started, if it runs."""
+    """The number of child processes of the live slot's server; 0 if it does not run."""
     live = site.live_slot()
     master = orphans.orphan(site, live) if live else None
     return len(process.children(master)) if master else 0

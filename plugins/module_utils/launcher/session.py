@@ -1,4 +1,4 @@
-"""The end of a command's session: all that it has started ends with it."""
+"""End a command's session with all its processes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import control_g
 
 # Seconds to end after SIGHUP, and after SIGKILL.
 GRACE, PATIENCE = 1.0, 5.0
-# One check may miss what is just being started; so many in a row do not.
+# One check may miss a process that is just being started; so many in a row do not.
 CHECKS = 3
 
 
 def end(leader: int, meanwhile: Callable[[], object] | None) -> None:
-    """End what runs in a session: by SIGHUP, then by SIGKILL; bounded, whatever it starts meanwhile.
+    """End all processes of a session by SIGHUP, then SIGKILL, in bounded time whatever they start meanwhile.
 
-    :param meanwhile: called again and again, to pass on what it still writes
+    :param meanwhile: called repeatedly to relay remaining output
     """
     for sign, patience in ((signal.SIGHUP, GRACE), (signal.SIGKILL, PATIENCE)):
         deadline, clear = time.monotonic() + patience, 0
@@ -44,7 +44,7 @@ def _send(pids: list[int], leader: int, sign: int) -> None:
 
 
 def end_group(site: str, key: str) -> None:
-    """End also what has left the session, where it has a control group."""
+    """End processes that have left the session, by their control group if there is one."""
     with contextlib.suppress(*UNEXPECTED):
         if top := control_groups.noted_top():
             control_groups.end_group(top / site / key)

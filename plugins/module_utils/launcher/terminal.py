@@ -17,39 +17,39 @@ from typing import NoReturn
 from ansible_collections.wsgi.sites.plugins.module_utils.launcher import session
 from ansible_collections.wsgi.sites.plugins.module_utils.launcher.listeners import FIRST_FD
 
-# What is passed on to a command that runs on a pseudo-terminal of its own, or is an event for the relay.
+# Signals that are forwarded to the command, or are events for the relay.
 RELAYED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 EVENTS = (*RELAYED, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT, signal.SIGHUP)
 CHUNK = 1 << 16
-# What the kernel may still hold of a terminal's output is far less; a command that goes on writing is not waited for.
+# More than the kernel buffers of a terminal's output; a command that keeps writing is not waited for.
 REST = 1 << 20
-# Seconds between two checks whether the keyboard is ours, and for a terminal's last answers.
+# Seconds between two checks for the foreground, and the timeout for a terminal's last answers.
 CHECK, GRACE = 0.2, 1.0
-# Asks a terminal for a sign of life ("ESC [ 0 n"), after ending any sequence that was begun, and after switching off
-# what makes a terminal type by itself: mouse, focus, bracketed paste.
+# Requests a status report ("ESC [ 0 n"), after ending any unfinished sequence and switching off the modes in which a
+# terminal sends input by itself: mouse, focus, bracketed paste.
 SIGN_OF_LIFE = b"\x18\x1b\\\x1b[?1000;1001;1002;1003;1004;1005;1006;1015;1016;2004l\x1b[5n"
 ALIVE = b"\x1b[0n"
-# What a question to a terminal begins with: ENQ, ESC, and in 8 bits (or UTF-8) DCS, CSI, OSC.
+# The first characters of terminal queries: ENQ, ESC, and in 8 bits (or UTF-8) DCS, CSI, OSC.
 ASKING = (b"\x05", b"\x1b", b"\x90", b"\x9b", b"\x9d")
 
 
 class Relay:
-    """What stays root between root's terminal and a command of the site's, which has a pseudo-terminal of its own.
+    """Relays between root's terminal and a command of the site, and stays root.
 
-    Of what root's shell has given us, each descriptor that is a terminal is the command's own pseudo-terminal instead;
-    pipes and files it gets as they are. It is in a session of its own: root's terminal it can neither open nor hold,
-    and what it leaves behind reads none of the later keystrokes.
+    Each standard descriptor that is a terminal is replaced by the command's own pseudo-terminal; pipes and files are
+    inherited. The command has its own session, so it can neither open nor keep root's terminal, and its leftovers read
+    none of the later keystrokes.
     """
 
     def __init__(self, uid: int, site: str) -> None:
         self.site = site
-        while (filler := os.open(os.devnull, os.O_RDWR)) < FIRST_FD:  # nothing of ours is to lie on a standard number
+        while (filler := os.open(os.devnull, os.O_RDWR)) < FIRST_FD:  # keep the standard numbers free
             pass
         os.close(filler)
         self.ours = [number for number in range(FIRST_FD) if os.isatty(number)]
         self.keyboard = reopened(0) if 0 in self.ours else None
         self.screen = next((number for number in (1, 2, 0) if number in self.ours), None)
-        # In `… | less` the keyboard is the pager's.
+        # In `… | less` the pager reads the keyboard.
         self.shared = stat.S_ISFIFO(os.fstat(1).st_mode) or stat.S_ISSOCK(os.fstat(1).st_mode)
         self.master = self.slave = None
         self.saved: list | None = None
@@ -60,7 +60,7 @@ class Relay:
             self.open(self.screen, uid)
 
     def open(self, screen: int, uid: int) -> None:
-        """Make a pseudo-terminal like root's own."""
+        """Open a pseudo-terminal with the modes and size of root's."""
         self.master, self.slave = os.openpty()
         attributes = termios.tcgetattr(screen)
         if self.keyboard is None or self.shared:  # then root's own goes on with these two
@@ -73,14 +73,14 @@ class Relay:
         self.resize()
 
     def resize(self) -> None:
-        """Tell how large root's window is."""
+        """Copy the size of root's window."""
         if self.master is not None:
             with contextlib.suppress(OSError):
                 size = fcntl.ioctl(self.screen, termios.TIOCGWINSZ, bytes(8))
                 fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
 
     def run(self, start: Callable[[], NoReturn]) -> int:
-        """Start the command and relay until it has ended; what `os.wait` says of it."""
+        """Start the command and relay until it has ended; returns its wait status."""
         self.events, wakeup = os.pipe()
         for end in (self.events, wakeup):
             os.set_blocking(end, False)
@@ -103,7 +103,7 @@ class Relay:
         signal.set_wakeup_fd(-1)
         os.setsid()
         if self.slave is not None:
-            # Without a keyboard it is nobody's controlling one: who opens /dev/tty to ask would wait for ever.
+            # Without a keyboard it is not made the controlling terminal: a prompt on /dev/tty would wait for ever.
             if self.keyboard is not None:
                 fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
             for number in self.ours:
@@ -112,11 +112,11 @@ class Relay:
         start()
 
     def ended(self) -> bool:
-        """Whether the command has; it is not reaped yet, so that its number is nobody else's."""
+        """Whether the command has ended; it is not reaped yet, so that its PID is not reused."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def turn(self) -> None:
-        """Wait until there is something to do, and do it."""
+        """Wait for one event and handle it."""
         poll = select.poll()
         poll.register(self.events, select.POLLIN)
         if self.master is not None:
@@ -138,13 +138,13 @@ class Relay:
                 self.typed = self.typed[os.write(self.master, self.typed) :]
 
     def has_keyboard(self) -> bool:
-        """Whether what is typed now is for the command; root's terminal hands it over key by key then."""
+        """Whether input is for the command; root's terminal is then in raw mode."""
         if self.keyboard is None:
             return False
-        if not in_front(self.keyboard):
+        if not is_foreground(self.keyboard):
             return False
         try:
-            if self.shared:  # line by line, and not while a pager reads keys
+            if self.shared:  # line mode, and not while a pager reads keys
                 return bool(termios.tcgetattr(self.keyboard)[3] & termios.ICANON)
             if not self.saved:
                 self.saved = termios.tcgetattr(self.keyboard)
@@ -161,10 +161,10 @@ class Relay:
             self.gone = True
 
     def type(self) -> None:
-        """Take what was typed."""
+        """Read the input and forward it."""
         try:
             keys = os.read(self.keyboard, CHUNK)
-        except BlockingIOError:  # a pager was quicker
+        except BlockingIOError:  # a pager has read them
             return
         except OSError:
             keys = b""
@@ -176,10 +176,10 @@ class Relay:
         self.typed += keys
 
     def show(self) -> int:
-        """Pass on what the command has written; how much it was."""
+        """Forward the command's output; returns the number of bytes."""
         try:
             piece = os.read(self.master, CHUNK)
-        except OSError:  # nothing more for now, or hung up
+        except OSError:  # no more output now, or the terminal is closed
             return 0
         self.asked = self.asked or any(sign in piece for sign in ASKING)
         try:
@@ -197,13 +197,13 @@ class Relay:
                 select.select([], [self.screen], [])
 
     def signalled(self, sign: signal.Signals) -> None:
-        """Pass on what was sent to us."""
+        """Forward a signal that we received."""
         if sign == signal.SIGWINCH:
             self.resize()
         elif sign == signal.SIGHUP:
             self.gone = True
-        elif sign == signal.SIGCONT and self.saved:  # when we were stopped, root's shell has set its own modes
-            if not in_front(self.keyboard):
+        elif sign == signal.SIGCONT and self.saved:  # while we were stopped, root's shell has set its own modes
+            if not is_foreground(self.keyboard):
                 self.saved = None
             else:
                 self.make_raw()
@@ -216,7 +216,7 @@ class Relay:
             self.send(sign)
 
     def send(self, sign: int) -> None:
-        """Send a signal to what a terminal would send it to; SIGTERM and the like to the command alone."""
+        """Send a signal as a terminal would, to the foreground group; SIGTERM and similar ones only to the command."""
         group = self.pid
         if self.master is not None:
             with contextlib.suppress(OSError):
@@ -230,9 +230,9 @@ class Relay:
             os.kill(self.pid, sign)
 
     def finish(self) -> int:
-        """End all that belongs to the session, show the last words, hang up."""
+        """End the whole session, relay the remaining output, and close the pseudo-terminal."""
         if self.gone:
-            os.kill(self.pid, signal.SIGHUP)  # not reaped yet: it is still that process
+            os.kill(self.pid, signal.SIGHUP)  # not reaped yet, so the PID is not reused
         if self.gone or self.master is not None:
             session.end(self.pid, meanwhile=self.show if self.master is not None and not self.gone else None)
             session.end_group(self.site, f"run.{self.pid}")
@@ -247,15 +247,15 @@ class Relay:
         return os.waitpid(self.pid, 0)[1]
 
     def await_answers(self) -> None:
-        """Let the terminal's answers to what the command has asked it come, and drop them.
+        """Wait for the terminal's answers to queries of the command, and discard them.
 
-        They would come as if they had been typed, and root's shell would read them. A terminal answers in order.
+        They arrive as input, and root's shell would read them. A terminal answers in order.
         """
         if os.environ.get("TERM", "dumb") in ("", "dumb"):
             return
         try:
-            others = not self.saved and not termios.tcgetattr(self.screen)[3] & termios.ICANON  # a pager's
-            if others or not in_front(self.screen):
+            others = not self.saved and not termios.tcgetattr(self.screen)[3] & termios.ICANON  # set by a pager
+            if others or not is_foreground(self.screen):
                 return
             self.saved = self.saved or termios.tcgetattr(self.screen)
             tty.setraw(self.screen, termios.TCSADRAIN)
@@ -268,24 +268,24 @@ class Relay:
             return
 
     def restore(self) -> None:
-        """Give root's terminal back as it was, without what nobody has read."""
+        """Restore root's terminal modes, and discard unread input."""
         where = self.keyboard if self.keyboard is not None else self.screen
-        if self.saved and in_front(where):
+        if self.saved and is_foreground(where):
             with contextlib.suppress(OSError, termios.error):
                 termios.tcsetattr(where, termios.TCSAFLUSH, self.saved)
         self.saved = None
 
 
 def reopened(terminal: int) -> int:
-    """A terminal under a descriptor that does not block; the one that root's shell has goes on doing so."""
+    """Reopen a terminal as a non-blocking descriptor; the one that root's shell uses stays blocking."""
     try:
         return os.open(f"/proc/self/fd/{terminal}", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:
         return terminal
 
 
-def in_front(terminal: int) -> bool:
-    """Whether we are what a terminal's keys are for, and not in the background; one without job control is ours."""
+def is_foreground(terminal: int) -> bool:
+    """Whether we are in the terminal's foreground; true without job control."""
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:

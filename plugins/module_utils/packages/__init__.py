@@ -1,1 +1,1 @@
-"""Lock files, and how pip and uv run."""
+"""Lock files, and the environment of pip and uv."""

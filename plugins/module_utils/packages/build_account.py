@@ -1,6 +1,6 @@
-"""The account that pip and uv run as, what they get to see, and how root takes over what they made.
+"""The unprivileged account that pip and uv run as, and how root takes over the files that they created.
 
-They talk to the network and unpack what comes from there, so this account owns nothing else on the host.
+Both download and unpack files, so this account owns nothing else on the host.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import IO
 ACCOUNT = "sites-uv"
 PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 38, 36
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# More than any lock is long, and what an error may be.
+# Bytes of output that are kept: more than any lock has, and for errors.
 MOST_OUTPUT, MOST_ERRORS = 16 * 1024 * 1024, 64 * 1024
 
 
 class BuilderError(Exception):
-    """What a build left cannot be taken over; the text says why."""
+    """The files of a build cannot be taken over; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account of a build."""
+    """The user that a build runs as."""
 
     name: str
     uid: int
@@ -41,7 +41,7 @@ class Account:
 
 
 def account(name: str = ACCOUNT) -> Account:
-    """The account, made if it is not there: no login, no home, no group but its own."""
+    """The account, created if it is missing: no login, no home, only its own group."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:
@@ -52,17 +52,17 @@ def account(name: str = ACCOUNT) -> Account:
         try:
             found = pwd.getpwnam(name)
         except KeyError:
-            raise BuilderError(f"the account {name}, which uv runs as, cannot be made: {done.stderr.strip()}") from None
+            raise BuilderError(f"the account {name}, which runs uv, cannot be created: {done.stderr.strip()}") from None
     return Account(name, found.pw_uid, found.pw_gid)
 
 
 def run(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], who: Account | None, timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program with the rights of an account alone; what it leaves running is ended with it.
+    """Run a program with only the rights of an account; its background processes end with it.
 
-    :param who: without one, as whoever runs this
-    :raises subprocess.TimeoutExpired: with the end of its errors
+    :param who: the account; without one, the current user
+    :raises subprocess.TimeoutExpired: with the end of its stderr
     """
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -101,7 +101,7 @@ def _text(stream: IO[bytes], most: int, *, last: bool = False) -> str:
 
 
 def _end_children(uid: int) -> None:
-    """End what left its session and came to us, since we take in orphans."""
+    """End processes that left its session and were reparented to us, the child subreaper."""
     while left := [pid for pid in _children() if _owner(pid) == uid]:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -126,12 +126,12 @@ def _owner(pid: int) -> int | None:
 
 
 def give(path: Path, who: Account | None, *, folders_only: bool = False) -> None:
-    """Let the account have a file, or a folder with all in it, that root alone could change until now.
+    """Give the account a file, or a folder with its content, that only root could change until now.
 
-    By descriptors, one folder at a time, so that neither depth nor the length of a path matters. Each folder after
-    what is in it: while one is looked at, all above it are root's, and cannot be exchanged.
+    Works with descriptors, one folder at a time, so that neither depth nor path length matters. A folder is changed
+    after its content: until then all folders above belong to root and cannot be replaced.
 
-    :param folders_only: the files in it stay root's
+    :param folders_only: files in it stay root's
     """
     if who is None:
         return
@@ -140,7 +140,7 @@ def give(path: Path, who: Account | None, *, folders_only: bool = False) -> None
         return
     here = os.open(path, FOLDER)
     try:
-        # Of this folder and of each above it: which one it is, and which of its folders are still to be given.
+        # For this folder and each above it: its identity, and its subfolders that remain.
         waiting = [_give_files(here, who, folders_only)]
         while True:
             if waiting[-1][1]:
@@ -153,13 +153,13 @@ def give(path: Path, who: Account | None, *, folders_only: bool = False) -> None
                 return
             here = _go(here, "..")
             if _which(here) != waiting[-1][0]:
-                raise BuilderError(f"folders in {path} were moved meanwhile; run again")
+                raise BuilderError(f"folders in {path} were moved during the run; run again")
     finally:
         os.close(here)
 
 
 def _give_files(folder: int, who: Account, folders_only: bool) -> tuple[tuple[int, int], list[str]]:
-    """Give what is no folder; which folder this is, and the names of those in it."""
+    """Change everything but subfolders; returns the folder's identity and the names of its subfolders."""
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -176,7 +176,7 @@ def _which(folder: int) -> tuple[int, int]:
 
 
 def _go(folder: int, name: str) -> int:
-    """Open a folder next to this one, through no link, and leave this one."""
+    """Open a folder relative to this descriptor without following links, and close this one."""
     there = os.open(name, FOLDER, dir_fd=folder)
     os.close(folder)
     return there
@@ -184,7 +184,7 @@ def _go(folder: int, name: str) -> int:
 
 @contextlib.contextmanager
 def passable(folder: Path) -> Iterator[None]:
-    """Let the account pass through a folder, without a look at what is in it."""
+    """Allow the account to pass through a folder without listing it."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     folder.chmod(mode | 0o001)
     try:
@@ -194,34 +194,34 @@ def passable(folder: Path) -> Iterator[None]:
 
 
 def private_cache(cache: Path, who: Account | None) -> None:
-    """The folder that uv keeps packages in: the account's alone, also where it was root's and for all to read.
+    """Make uv's cache folder private to the account, also if it was root's and readable by all.
 
-    Files of packages stay root's: they are those of the releases, by hard links.
+    Package files stay root's: releases share them by hard links.
     """
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = cache.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise BuilderError(f"{cache} is no folder; remove it, then run again")
+        raise BuilderError(f"{cache} is not a folder; remove it, then run again")
     if stat.S_IMODE(status.st_mode) & 0o077:
         cache.chmod(0o700)
-        # A lock that others could open is still theirs to hold. The next one is another file.
+        # Others that opened the lock file can still hold it, so it is replaced by a new file.
         (cache / ".lock").unlink(missing_ok=True)
     if who is None or status.st_uid == who.uid:
         return
     for path in cache.iterdir():
         give(path, who, folders_only=path.name.startswith("archive-v"))
-    # Last: where this is cut off, the next run does it again.
+    # Last, so that an interrupted run is repeated by the next one.
     os.chown(cache, who.uid, who.gid)
 
 
 def take_over(tree: Path, who: Account, cache: Path, python: Path) -> None:
-    """Make a venv root's that the account has built with links into uv's cache.
+    """Transfer a venv that the account has built, with links into uv's cache, to root.
 
-    From the top down, each folder before what is in it is looked at: from then on only root can change it. A link into
-    the cache becomes another name of the file (or a copy, on another filesystem). A wheel can bring no links, so any
-    other one is the account's doing.
+    From the top down, a folder before its content: from then on only root can change it. A link into the cache becomes
+    a hard link to the file (or a copy, on another filesystem). Wheels contain no links, so any other link was made by
+    the account and is refused.
 
-    :raises BuilderError: for what no venv has
+    :raises BuilderError: for anything that a venv cannot contain
     """
     waiting = [tree]
     while waiting:
@@ -246,14 +246,14 @@ def take_over(tree: Path, who: Account, cache: Path, python: Path) -> None:
 
 
 def _own(descriptor: int, who: Account, path: Path) -> None:
-    """Make an open file root's, for all to read, with none of the bits that change who runs it."""
+    """Give an open file to root, readable by all, without setuid and setgid bits."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, who.uid):
-        raise BuilderError(f"{path} is no file of the build")
+        raise BuilderError(f"{path} is not a file of the build")
     if status.st_uid == 0:
-        # Taken over for an earlier release; or root's otherwise, and then not for all to read.
+        # Taken over for an earlier release; other files of root's are refused if not readable by all.
         if not status.st_mode & stat.S_IROTH:
-            raise BuilderError(f"{path} is no file of the build")
+            raise BuilderError(f"{path} is not a file of the build")
         return
     os.fchown(descriptor, 0, 0)
     os.fchmod(descriptor, 0o755 if status.st_mode & 0o100 else 0o644)
@@ -271,13 +271,13 @@ def _take_link(link: Path, who: Account, tree: Path, cache: Path, python: Path) 
     descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         here = f"/proc/self/fd/{descriptor}"
-        # Where it is for certain, whatever links the account has on the way there.
+        # The real place of the open file, whatever links the account has put on the path.
         if not os.readlink(here).startswith(packages):
             raise BuilderError(f"the link {link} leads out of uv's cache")
         _own(descriptor, who, link)
         link.unlink()
         try:
-            # With a folder's descriptor, which an absolute path has no use for, Python follows to the open file.
+            # Only with a dir_fd, which an absolute path ignores, does Python follow /proc's link to the open file.
             os.link(here, link, src_dir_fd=descriptor, follow_symlinks=True)
         except OSError:
             _copy(descriptor, link)
@@ -286,9 +286,9 @@ def _take_link(link: Path, who: Account, tree: Path, cache: Path, python: Path) 
 
 
 def take_out(file: Path, who: Account | None, path: Path) -> None:
-    """Copy a program that the account has made to where root keeps it.
+    """Copy a program that the account has created to root's place for it.
 
-    :raises BuilderError: for what is no file
+    :raises BuilderError: if it is not a file
     """
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
@@ -310,7 +310,7 @@ def _copy(descriptor: int, path: Path) -> None:
 
 
 def holder(lock: Path) -> str:
-    """Who holds a lock, in words: ``PID 4711 (uv) of user shop``."""
+    """The holder of a lock as text: ``PID 4711 (uv) of user shop``."""
     try:
         inode = lock.stat().st_ino
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()

@@ -1,7 +1,7 @@
-"""What a lock pins, as data: its packages with their hashes, and the indexes that have them.
+"""A parsed lock: its packages with their hashes, and its package indexes.
 
-A lock comes from the author of the site's code. Nothing of its text reaches pip or uv: every line is parsed into
-values, every value is checked, and :meth:`Lock.text` writes them again.
+A lock comes from the author of the site's code. Its text never reaches pip or uv: every line is parsed into values,
+every value is checked, and :meth:`Lock.text` writes a new file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.packages.urls import sa
 
 
 class LockError(ValueError):
-    """A file that is not a usable lock. The text names file, line, fault and remedy, and quotes no line."""
+    """A file that is not a usable lock. The text has file, line, problem and remedy, and quotes no line."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Package:
 
 @dataclass
 class Lock:
-    """The packages, and where they come from."""
+    """The packages and their indexes."""
 
     packages: list[Package] = field(default_factory=list)
     index_url: str = ""
@@ -59,7 +59,7 @@ class Lock:
     def index_options(self, index: str = "") -> list[str]:
         """The options that name the indexes, in normal form.
 
-        :param index: the operator's own index, in place of the lock's
+        :param index: the operator's index, which replaces the lock's
         """
         index = safe_url(index) or self.index_url
         lines = [f"--index-url {index}"] if index else []
@@ -69,9 +69,9 @@ class Lock:
         return lines + [f"--trusted-host {host}" for host in self.trusted_hosts]
 
     def text(self, options: Iterable[str] | None = None) -> str:
-        """The whole lock in normal form, one line each. URLs keep their logins: for a file that no other user reads.
+        """The whole lock in normal form, one line each. URLs keep their logins, so only its owner may read the file.
 
-        :param options: lines in place of the lock's own options
+        :param options: lines that replace the lock's own options
         """
         options = self.index_options() if options is None else options
         return "".join(f"{line}\n" for line in (*options, *(package.line for package in self.packages)))

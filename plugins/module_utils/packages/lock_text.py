@@ -1,4 +1,4 @@
-"""The text of a lock: bounded, and in whatever encoding it was saved."""
+"""Read and decode the text of a lock, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lo
 
 # More than any lock has.
 MAX_BYTES = 16 * 1024 * 1024
-# A variable in a requirements file or in uv.lock is filled in from the environment, secrets of the run included.
+# Variables in a requirements file or uv.lock are expanded from the environment, including secrets of the run.
 VARIABLE = "${"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, up to one byte more than a lock can have."""
+    """The content of a file, up to one byte more than the limit."""
     with path.open("rb") as stream:
         return stream.read(MAX_BYTES + 1)
 
 
 def decode(content: bytes) -> str:
-    """The text. Windows writes a byte order mark, or UTF-16.
+    """Decode UTF-8, and what Windows writes: a byte order mark, or UTF-16.
 
     :raises LockError: if it is not text
     """
     if len(content) > MAX_BYTES:
-        raise LockError(f"is larger than {MAX_BYTES >> 20} MB, which no lock is; name the lock file")
+        raise LockError(f"is larger than {MAX_BYTES >> 20} MB, too large for a lock; name the lock file")
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
@@ -36,7 +36,7 @@ def decode(content: bytes) -> str:
 def read_text(path: Path, name: str) -> str:
     """The text of a file.
 
-    :param name: the file in the words of an error
+    :param name: the file's name in error messages
     """
     try:
         return decode(read_bytes(path))

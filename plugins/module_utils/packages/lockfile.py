@@ -1,4 +1,4 @@
-"""The lock of a site: the one reader of it, with one answer for preflight, for the controller's build and for hosts."""
+"""The lock file of a site, read alike by preflight, by the controller's build and on hosts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ COMPILE = "uv pip compile --universal --generate-hashes"
 
 @dataclass(frozen=True)
 class LockFile:
-    """A lock as it lies in a source.
+    """A lock file in a source.
 
     :param name: its path in the source, normalized
-    :param files: the content of each file that it consists of, by path: itself, and what it includes
+    :param files: the content of the file and of every file that it includes, by path
     :param names: the packages by their normalized names
-    :param lock: None for uv.lock, which ``uv export`` makes a lock of
+    :param lock: None for uv.lock, which ``uv export`` converts to a lock
     """
 
     name: str
@@ -35,7 +35,7 @@ def load(source: Path, requirements: str) -> LockFile:
     """Read and check the lock of a source.
 
     :param requirements: its path, relative to the source
-    :raises LockError: with file, line, fault, and the command that makes the lock right
+    :raises LockError: with file, line, problem, and the command that makes a correct lock
     """
     name = os.path.normpath(requirements)
     reader = Reader(lambda path: _content(source, path))
@@ -52,12 +52,12 @@ def load(source: Path, requirements: str) -> LockFile:
 
 
 def is_uv_lock(requirements: str) -> bool:
-    """Whether a lock is one of uv's own."""
+    """Whether the lock is a uv.lock."""
     return PurePosixPath(requirements).name == uv_lock.NAME
 
 
 def _content(source: Path, name: str) -> bytes:
-    """A file of the source, and of nothing else."""
+    """Read a file of the source; refuses paths and links that lead out of it."""
     path = source / name
     if source not in Path(os.path.normpath(path)).parents:
         raise LockError(f"{name} must lie in the source; name it relative to the source")
@@ -71,7 +71,7 @@ def _content(source: Path, name: str) -> bytes:
 
 
 def remedy(source: Path, requirements: str) -> str:
-    """The command that makes the lock right, for the files that this source has."""
+    """The command that makes a correct lock from the files of this source."""
     if is_uv_lock(requirements):
         return "Make it with: uv lock"
     wanted = PurePosixPath(requirements).with_suffix(".in").as_posix()

@@ -1,4 +1,4 @@
-"""One package of a requirements file: name, version or URL, marker and hashes. No error quotes the line."""
+"""Parser of one package line: name, version or URL, marker and hashes. Errors do not quote the line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = re.compile(rf"(?P<name>{IDENTIFIER})\s*(?P<extras>{EXTRAS})?\s*(?P<rest>(
 PIN = re.compile(r"(?P<operator>===?)\s*(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)\s*\Z")
 HASH = re.compile(r"(?P<kind>[a-z0-9]+):(?P<digest>[0-9A-Fa-f]+)\Z")
 STRONG = ("sha256", "sha384", "sha512")
-# The words of a marker; its grammar is checked where it is evaluated.
+# The tokens of a marker; its grammar is checked during evaluation.
 MARKER = re.compile(
     r"\s*(?:(?P<word>python_version|python_full_version|os_name|sys_platform|platform_release|platform_system"
     r"|platform_version|platform_machine|platform_python_implementation|implementation_name|implementation_version"
@@ -26,11 +26,11 @@ OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*")
 
 
 def parse_package(line: str) -> Package:
-    """Read one logical line.
+    """Parse one logical line.
 
-    :raises LockError: with what is wrong, to follow "line N"
+    :raises LockError: with the problem, in a form that follows "line N"
     """
-    # From the first option on; a URL and a marker have no word that begins with a dash.
+    # Options follow the requirement; no word of a URL or marker begins with a dash.
     words, *rest = re.split(r"\s+(?=-)", line, maxsplit=1)
     head = HEAD.match(words.strip())
     if head is None:
@@ -49,14 +49,14 @@ def parse_package(line: str) -> Package:
 
 
 def normalize(name: str) -> str:
-    """The one spelling of a package's name."""
+    """A package's name in normalized spelling (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def checked_url(value: str, what: str) -> str:
     """An http(s) URL.
 
-    :raises LockError: for any other; the URL, which may hold a login, is not in its text
+    :raises LockError: for any other URL; its text does not quote the URL, which may contain a login
     """
     if url := normal_url(value):
         return url
@@ -98,7 +98,7 @@ def _hashes(name: str, text: str) -> tuple[str, ...]:
         if option != "--hash":
             shown = OPTION.match(option)
             more = shown[0] if shown else "more than hashes"
-            raise LockError(f"has {more} after {name}; only --hash is allowed there, take the rest out")
+            raise LockError(f"has {more} after {name}; only --hash is allowed there, remove the rest")
         found.append(_hash(name, value if given else next(words, "")))
     return tuple(found)
 
@@ -106,14 +106,14 @@ def _hashes(name: str, text: str) -> tuple[str, ...]:
 def _hash(name: str, value: str) -> str:
     parts = HASH.match(value)
     if parts is None or parts["kind"] not in STRONG:
-        raise LockError(f"has a hash of {name} that is none of {', '.join(STRONG)}; lock again")
+        raise LockError(f"has a hash of {name} that is not one of {', '.join(STRONG)}; lock again")
     return f"{parts['kind']}:{parts['digest'].lower()}"
 
 
 def _wheel(name: str, parts: SplitResult) -> str:
     """A package's own URL, without the hash."""
     if not unquote(parts.path).endswith(".whl"):
-        raise LockError(f"has {name} as a URL that is no wheel, and nothing is compiled on hosts; lock a wheel")
+        raise LockError(f"has {name} as a URL that is not a wheel, and hosts compile nothing; lock a wheel")
     for part in filter(None, parts.fragment.split("&")):
         _hash(name, part.replace("=", ":", 1))
     return urlunsplit((*parts[:4], ""))

@@ -1,7 +1,7 @@
-"""How pip and uv are started: with an environment made from nothing, and with what the operator has set pip to.
+"""Environment and index settings of pip and uv.
 
-Of the operator's own settings only those that lead to an index are passed on. They may hold logins, so they go into a
-file that no other user reads, in front of the packages; the files that they came from are not.
+The environment is built from scratch. Of the operator's pip settings only those that lead to an index are used. They
+may contain logins, so they are written to a private file, before the packages; pip does not read its own settings.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock import Lock
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.urls import safe_url
 
-# The way to the network, and whose certificates count there.
+# Proxies and CA certificates.
 NETWORK = (
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
-# The same of pip's own settings: the variable that it goes by, and the option's name in `pip config`.
+# The same among pip's own settings: environment variable, and option name in `pip config`.
 PIP = (
     ("CERT", "cert"), ("CLIENT_CERT", "client-cert"), ("PROXY", "proxy"), ("RETRIES", "retries"),
     ("DEFAULT_TIMEOUT", "default-timeout"), ("TIMEOUT", "timeout"),
 )  # fmt: skip
 
 
-def surroundings(home: str) -> dict[str, str]:
-    """All that pip and uv get to see of this process's environment.
+def base_environment(home: str) -> dict[str, str]:
+    """The variables of this process's environment that pip and uv get.
 
     :param home: a folder of their own
     """
@@ -40,14 +40,14 @@ def surroundings(home: str) -> dict[str, str]:
 
 
 def environment(home: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """The same for pip, which reads no settings but these: see :func:`read_settings`."""
-    values = surroundings(home) | {f"PIP_{name}": settings[key] for name, key in PIP if settings.get(key)}
+    """The same for pip, with only the settings of :func:`read_settings`."""
+    values = base_environment(home) | {f"PIP_{name}": settings[key] for name, key in PIP if settings.get(key)}
     fixed = {"CONFIG_FILE": os.devnull, "NO_INPUT": "1", "DISABLE_PIP_VERSION_CHECK": "1", "NO_CACHE_DIR": "1"}
     return values | {f"PIP_{name}": value for name, value in fixed.items()}
 
 
 def read_settings(listing: str) -> dict[str, str]:
-    """What ``pip config list`` says, by pip's rules of which setting counts.
+    """Parse the output of ``pip config list``, with pip's order of precedence.
 
     :returns: option and value
     """
@@ -67,9 +67,9 @@ def read_settings(listing: str) -> dict[str, str]:
 
 
 def where(locks: Sequence[Lock], index: str, settings: Mapping[str, str]) -> list[str]:
-    """Where pip is to look, as lines of a requirements file.
+    """The indexes for pip, as lines of a requirements file.
 
-    :param index: the operator's index for the sites; a lock's own is asked as well, since it may have more
+    :param index: the operator's index for the sites; a lock's own index is used too, since it may have other packages
     """
     whole = Lock(no_index=any(lock.no_index for lock in locks))
     for lock in locks:
@@ -80,7 +80,7 @@ def where(locks: Sequence[Lock], index: str, settings: Mapping[str, str]) -> lis
     if index:
         whole.extra_index_urls += [whole.index_url] if whole.index_url else []
     else:
-        # As pip itself: a lock's index counts more than what pip is set to.
+        # As in pip: a lock's index takes precedence over pip's settings.
         index = "" if whole.index_url else settings.get("index-url", "")
         whole.no_index = whole.no_index or settings.get("no-index", "").lower() in ("1", "true", "yes", "on")
         more = settings.get("extra-index-url", "").split()
@@ -91,9 +91,9 @@ def where(locks: Sequence[Lock], index: str, settings: Mapping[str, str]) -> lis
 
 
 def with_login(index: str) -> str:
-    """The operator's index with the login that the operator's netrc has for it, if the URL has none.
+    """The operator's index URL, with the login from the operator's netrc if it has none.
 
-    For no index that a lock names: whoever writes a lock may not use the operator's login.
+    Not used for a lock's index, since the author of a lock must not use the operator's login.
     """
     parts = urlsplit(index)
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:

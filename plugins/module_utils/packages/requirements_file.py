@@ -1,7 +1,7 @@
-"""Requirements files with hashes: packages, the options that a lock may have, and the files that it includes.
+"""Parser of requirements files with hashes: packages, allowed options, and included files.
 
-Every other option is refused: pip has some that install from elsewhere, run code or read files. No error quotes a
-line, since the file may be another one.
+Other options are refused, since some make pip install from elsewhere, run code or read files. Errors quote no line,
+since the path may lead to an unrelated file with secrets.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock_text impo
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.package_line import OPTION, checked_url, parse_package
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.urls import HOST
 
-# Lines that one error names, and files that one lock includes at most.
+# Maximum number of lines in one error, and of included files.
 NAMED, INCLUDED = 3, 20
-# Options that name an index, by each spelling.
+# Options that name an index, in each spelling.
 INDEX_OPTIONS = {
     "-i": "index_url", "--index-url": "index_url", "--extra-index-url": "extra_index_urls", "-f": "find_links",
     "--find-links": "find_links", "--trusted-host": "trusted_hosts",
 }  # fmt: skip
-# Options that ask for the default here, and the only value that they may have.
+# Options that are redundant here, and their only allowed value.
 DEFAULTS = {"--require-hashes": None, "--prefer-binary": None, "--pre": None, "--only-binary": ":all:"}
 INCLUDE, CONSTRAINTS = ("-r", "--requirement"), ("-c", "--constraint")
 ALLOWED = sorted({*INDEX_OPTIONS, *DEFAULTS, *INCLUDE, "--no-index"})
 
-# Gives the content of a file of the same source by its path there.
+# Returns the content of a file of the source by its path.
 Opener = Callable[[str], bytes]
 
 
 def parse(content: str | bytes) -> Lock:
-    """Read a lock that is one text by itself.
+    """Parse a lock that consists of one text.
 
     :raises LockError: with the first lines that are wrong
     """
@@ -88,7 +88,7 @@ class Reader:
 
     def _line(self, name: str, line: str) -> None:
         if VARIABLE in line:
-            raise LockError("names a variable (${…}), which would be filled in from the environment; write its value")
+            raise LockError("names a variable (${…}), which would be expanded from the environment; write its value")
         if "\\" in line:
             raise LockError("has a backslash in its middle; lock again")
         if line.startswith("-"):
@@ -98,11 +98,11 @@ class Reader:
 
     def _option(self, file: str, name: str, values: list[str]) -> None:
         if name in CONSTRAINTS:
-            raise LockError(f"has constraints ({name}), and a lock pins every version itself; take the line out")
+            raise LockError(f"has constraints ({name}), and a lock pins every version itself; remove the line")
         if name not in ALLOWED:
             shown = OPTION.match(name)
             raise LockError(
-                f"has the option {shown[0] if shown else 'of a name'} that no lock may have; take it out. Allowed are "
+                f"has the option {shown[0] if shown else 'of a name'} that a lock cannot have; remove it. Allowed are "
                 f"{', '.join(ALLOWED)}"
             )
         if name in INCLUDE or name in INDEX_OPTIONS:
@@ -119,7 +119,7 @@ class Reader:
             self.lock.no_index = True
 
     def _include(self, file: str, value: str) -> None:
-        """Read another lock of the same source, relative to the file that names it."""
+        """Read an included file of the same source, relative to the including file."""
         path = PurePosixPath(value)
         name = os.path.normpath(PurePosixPath(file).parent / path)
         if path.is_absolute() or name.startswith("..") or "://" in value or value.startswith("~"):
@@ -135,7 +135,7 @@ class Reader:
 
 
 def split_option(line: str) -> tuple[str, list[str]]:
-    """An option and its values, as a shell would split them."""
+    """Split a line into option and values by shell rules."""
     try:
         words = shlex.split(line)
     except ValueError:
@@ -145,7 +145,7 @@ def split_option(line: str) -> tuple[str, list[str]]:
 
 
 def add_index(lock: Lock, name: str, value: str) -> None:
-    """Add an index, or a host that needs no certificate."""
+    """Add an index, or a trusted host."""
     key = INDEX_OPTIONS[name]
     if key == "trusted_hosts":
         if not HOST.match(value):
@@ -160,7 +160,7 @@ def add_index(lock: Lock, name: str, value: str) -> None:
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The logical lines with the number of their first line: no comments, continuation lines joined."""
+    """The logical lines, without comments and with continuation lines joined, each with its first line number."""
     parts: list[str] = []
     first = 0
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):

@@ -1,4 +1,4 @@
-"""URLs of package indexes and wheels: what a lock may name, and how the operator's own are written."""
+"""Validation of URLs of package indexes and wheels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5}
 
 
 def normal_url(value: str) -> str:
-    """An http(s) URL that every reader understands alike; empty for any other."""
+    """An http(s) URL without ambiguities between parsers; empty for any other."""
     try:
         parts = urlsplit(value) if URL.match(value) else None
     except ValueError:
@@ -22,5 +22,5 @@ def normal_url(value: str) -> str:
 
 
 def safe_url(url: str) -> str:
-    """The operator's URL of an index: as given, and one word without variables for pip and uv."""
+    """The operator's index URL, escaped so that pip and uv read it as one word without variables."""
     return quote(url.strip(), safe="%/:=&?~#+!$,;'@()*[]")

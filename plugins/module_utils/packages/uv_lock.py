@@ -1,6 +1,6 @@
-"""uv.lock: refuse a project by which ``uv export`` would leave the source, and copy what it reads.
+"""Safe export of uv.lock: refuse projects that lead ``uv export`` out of the source, and copy the files that it reads.
 
-uv reads the project's own settings whatever its options say: sources, indexes, members of a workspace.
+uv reads the project's own settings despite its options: sources, indexes, workspace members.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.packages.lock_text impo
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.package_line import normalize
 
 NAME = "uv.lock"
-# Resolves, fetches and runs nothing.
+# Only converts: resolves, fetches and runs nothing.
 EXPORT = (
     "export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate",
     "--format", "requirements-txt",
@@ -30,7 +30,7 @@ def names_in(content: bytes) -> set[str]:
 
 
 def check_project(folder: Path, requirements: str) -> list[str]:
-    """Refuse a uv.lock, or a pyproject.toml beside it, by which ``uv export`` would leave the source.
+    """Refuse a uv.lock or pyproject.toml that leads ``uv export`` out of the source.
 
     :param folder: the source's top
     :param requirements: the path of uv.lock below it
@@ -52,7 +52,7 @@ def check_project(folder: Path, requirements: str) -> list[str]:
 
 
 def copy_project(folder: Path, requirements: str, into: Path) -> Path:
-    """Copy what ``uv export`` reads into a folder of its own, where it finds nothing else.
+    """Copy the files that ``uv export`` reads into an otherwise empty folder.
 
     :returns: the folder of uv.lock's copy
     :raises LockError: see :func:`check_project`
@@ -65,7 +65,7 @@ def copy_project(folder: Path, requirements: str, into: Path) -> Path:
 
 
 def _pyprojects(folder: Path, place: PurePosixPath) -> set[PurePosixPath]:
-    """The pyproject.toml beside the lock, those above it, and those of a workspace's members."""
+    """The pyproject.toml beside the lock, those above it, and those of workspace members."""
     found = {parent / "pyproject.toml" for parent in (place, *place.parents)}
     found = {path for path in found if (folder / path).is_file()}
     for path in sorted(found):
@@ -114,7 +114,7 @@ def _no_variables(value: object, text: str, name: str) -> None:
     if any(VARIABLE in words for words in _all_texts(value)):
         number = next((at for at, line in enumerate(text.splitlines(), start=1) if VARIABLE in line), 0)
         raise LockError(
-            f"{name}, line {number} names a variable (${{…}}), which would be filled in from the environment; write "
+            f"{name}, line {number} names a variable (${{…}}), which would be expanded from the environment; write "
             "its value"
         )
 
@@ -135,7 +135,7 @@ def _toml(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError):
-        raise LockError(f"{name} is no TOML file; make it again with: uv lock") from None
+        raise LockError(f"{name} is not a valid TOML file; make it again with: uv lock") from None
 
 
 def _uv_settings(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,1 +1,1 @@
-"""Releases and slots: build, check, start, switch."""
+"""Releases and slots: build, check, start and switch."""

@@ -1,4 +1,4 @@
-"""Build a release from its manifest and payload, at the place where it stays."""
+"""Build a release from its manifest and payload, in its final place."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 # Space that a release needs besides its own files: a small venv.
 ROOM_FOR_VENV = 64 * 1024 * 1024
-# Few enough to compile in one process, in seconds.
+# Up to this number, files are compiled in one process, in seconds.
 FEW_FILES = 300
-# They may hold passwords, so they come with the payload and not as arguments.
+# They may contain passwords, so they come with the payload and not as arguments.
 NETWORK = ("package_index", "http_proxy", "no_proxy")
 
 
@@ -59,11 +59,11 @@ class Build:
         self.environment: dict[str, str] = self.settings["environment"]
 
     def run(self, now: datetime) -> str:
-        """Build, and return the ID; a failure leaves nothing behind."""
+        """Build the release and return its ID; a failure leaves no files."""
         try:
             account = pwd.getpwnam(self.manifest["user"])
         except KeyError:
-            raise BuildError(f"the user {self.manifest['user']} is not there; run the whole site.yml once") from None
+            raise BuildError(f"the user {self.manifest['user']} does not exist; run the whole site.yml once") from None
         self.gid = account.pw_gid
         trees.make_folder(self.layout.releases)
         self.check_room()
@@ -81,7 +81,7 @@ class Build:
         return release_id
 
     def check_room(self) -> None:
-        """Refuse early what would fill the disk; an estimate, since the size of the packages is not known."""
+        """Refuse to start if the disk would fill up; an estimate, since the packages' size is unknown."""
         free, wanted = shutil.disk_usage(self.layout.releases).free, 2 * self.size + ROOM_FOR_VENV
         if free < wanted:
             missing = ((wanted - free) >> 20) + 1
@@ -91,7 +91,7 @@ class Build:
             )
 
     def fill(self, release: Path, now: datetime) -> None:
-        """Write everything that goes live together."""
+        """Write all files of the release."""
         public = self.manifest["public"]
         store.own(release, self.gid, store.release_mode(public))
         app = release / "app"
@@ -108,7 +108,7 @@ class Build:
         self.compress(release)
 
     def write_files(self, release: Path, now: datetime) -> dict[str, str]:
-        """Write the environment, the server's configuration and release.json; the environment."""
+        """Write the environment, the server's configuration and release.json; returns the environment."""
         name, max_body = self.manifest["site"], self.manifest["max_body"]
         environment = release_environment(self.environment, name, release.name, self.layout.root, max_body)
         write_file(release / "environment", format_environment(environment), store.ENVIRONMENT_MODE)
@@ -128,7 +128,7 @@ class Build:
         return environment
 
     def install(self, release: Path, app: Path) -> None:
-        """Build the venv from the site's lock and, if that names no server, the collection's own lock of it."""
+        """Build the venv from the site's lock and, if that has no server, the collection's lock of the server."""
         name, server = self.manifest["lock"], self.manifest["server"]
         with uv.workplace(self.tools, release) as work:
             locks = [venv.lock_of(self.tools, app, name, work)]
@@ -140,11 +140,11 @@ class Build:
             wheels = self.unpack_wheels(work) if self.manifest["packages"] == "wheelhouse" else None
             complete = lockfile.is_uv_lock(name)
             venv.build(self.tools, release / "venv", locks, work, complete=complete, wheels=wheels)
-        # The packages by a path without Python's version: `aliases` lead there.
+        # A path to the packages without Python's version, for `aliases`.
         (release / "packages").symlink_to(f"venv/lib/python{self.parts['python']}/site-packages")
 
     def unpack_wheels(self, work: Path) -> Path:
-        """The wheels of the payload, for as long as the build takes."""
+        """Unpack the wheels of the payload for the duration of the build."""
         folder = work / "wheels"
         folder.mkdir(mode=0o700)
         with tarfile.open(self.payload) as tar:
@@ -152,28 +152,28 @@ class Build:
         return folder
 
     def compile(self, release: Path, app: Path) -> None:
-        """Compile the packages and the code, without what is the same in the live release."""
+        """Compile packages and code, except files that are unchanged from the live release."""
         taken = bytecode.take_over_bytecode(self.before / "venv", release / "venv") if self.before else 0
         packages = release / "venv" / "lib"
         left = sum(1 for _ in packages.glob("**/*.py")) - taken
-        # More processes cost more than they save where little is left to do.
+        # For few files, more processes cost more than they save.
         bytecode.compile_bytecode(self.tools.python, [packages, app], jobs=1 if left < FEW_FILES else 0)
 
     @functools.cached_property
     def before(self) -> Path | None:
-        """The live release, to take over what is the same; not if it was changed on the host."""
+        """The live release, whose unchanged files are reused; None if it was changed on the host."""
         live = self.layout.live_release()
         return self.layout.release(live) if live and not fingerprint.damage(self.layout.release(live)) else None
 
     def compress(self, release: Path) -> None:
-        """Put compressed copies beside the files that nginx serves."""
+        """Write compressed copies beside the files that nginx serves."""
         known = self.layout.manifest(self.before.name) if self.before else None
         ways = self.manifest["compress"]
-        compression.Packing(release, ways, self.gid, self.before, known).run(self.manifest["public"])
+        compression.Compressor(release, ways, self.gid, self.before, known).run(self.manifest["public"])
 
 
 def _opened(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     stream = tar.extractfile(name)
     if stream is None:
-        raise store.UnpackError(f"{name} in the payload is no file")
+        raise store.UnpackError(f"{name} in the payload is not a file")
     return stream

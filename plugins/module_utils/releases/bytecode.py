@@ -1,4 +1,4 @@
-"""Bytecode of a release: compiled before the first start, or taken over where the source is the same file."""
+"""Bytecode of a release: compiled before the first start, or reused for unchanged source files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 
 def take_over_bytecode(old: Path, new: Path) -> int:
-    """Link what was compiled for an earlier venv into a new one, where the source is the same file of uv's cache.
+    """Hard-link bytecode of an earlier venv into a new one where both have the same source file of uv's cache.
 
-    :param old: a venv whose files are as they were built
-    :returns: how many files need not be compiled again
+    :param old: an unchanged venv
+    :returns: the number of reused files
     """
     taken = 0
     for compiled in _compiled(old / "lib"):
-        # Another name than Python gives, a package that the new venv has not: no reason to fail, that gets compiled.
+        # An unusual name, or a package that the new venv lacks, is no error: such files are compiled.
         with contextlib.suppress(ValueError, OSError):
             source = Path(importlib.util.source_from_cache(str(compiled))).relative_to(old)
             if os.path.samefile(old / source, new / source):
@@ -39,12 +39,12 @@ def _compiled(folder: Path) -> Iterator[Path]:
 
 
 def compile_bytecode(python: Path, folders: Sequence[Path], jobs: int = 0) -> None:
-    """Compile before the first start: afterwards the site's user may not write beside the code.
+    """Compile before the first start, since the site's user cannot write beside the code.
 
-    Not by uv's ``--compile-bytecode``, which starts the venv's Python as root, and so the code in any ``.pth`` file of
-    a package; ``-S`` reads none. Files that do not compile (templates of code, say) are not this step's business.
+    Not by uv's ``--compile-bytecode``, which starts the venv's Python as root and runs the code in ``.pth`` files of
+    packages; ``-S`` reads none. Files that do not compile (such as code templates) are ignored.
 
-    :param jobs: processes at work, 0 for one a CPU; what is already compiled is only looked at
+    :param jobs: number of processes, 0 for one per CPU; compiled files are only checked
     """
     command = [str(python), "-I", "-S", "-m", "compileall", "-q", "-j", str(jobs), *map(str, folders)]
     subprocess.run(command, cwd="/", capture_output=True, check=False, timeout=PATIENCE)

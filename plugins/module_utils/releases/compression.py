@@ -1,4 +1,4 @@
-"""Files that nginx serves, packed once at build time, so that it packs none while it answers."""
+"""Precompressed copies of the files that nginx serves, made at build time."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.store import own
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
-# What gets smaller. nginx packs only some of these itself, and none of the fonts.
+# Compressible file types. nginx compresses only some of these on the fly, and no fonts.
 PACKABLE_WORDS = """
 atom bmp css csv eot geojson htm html ico ics js json map md mjs otf rss svg ttf txt vtt wasm webmanifest xml xsl
 """
 PACKABLE = frozenset(PACKABLE_WORDS.split())
-# Below this a packet is a packet; as nginx's own gzip_min_length.
+# A smaller file fits into one packet anyway; the same as nginx's gzip_min_length.
 LEAST = 1024
-# Above it, packing takes memory and many seconds, for what is hardly a part of a page.
+# Larger files take much memory and time to compress, and are rarely part of a web page.
 MOST = 32 << 20
 PATIENCE = 600
 PIECE = 1 << 20
 
 
 def gzipped(path: Path) -> bytes:
-    """As small as zlib makes it; neither a name nor a time in it."""
+    """Compress by gzip at the highest level, without name and time, so that the result is reproducible."""
     return gzip.compress(path.read_bytes(), 9, mtime=0)
 
 
 def brotlied(path: Path) -> bytes:
-    """By Debian's `brotli`: the system's Python has none."""
+    """Compress by Debian's program `brotli`, which the system's Python has no module for."""
     command = ["brotli", "--best", "--stdout", str(path)]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout
     except FileNotFoundError:
-        raise BuildError("brotli is not there; run the whole site.yml once, its role `host` installs it") from None
+        raise BuildError("brotli is not installed; run the whole site.yml once (its role `host`)") from None
     except subprocess.SubprocessError as error:
-        raise BuildError(f"{path.name} was not packed: {error}. Leave `nginx_brotli` off if this goes on") from error
+        raise BuildError(f"{path.name} was not compressed: {error}. Set `nginx_brotli: false` if it recurs") from error
 
 
 def holds_gzip(packed: Path, path: Path) -> bool:
-    """Whether a file is exactly the other one, packed. It is read only as far as they agree: it may be a bomb."""
+    """Whether a gzip file contains exactly the other file. Read only up to a difference, since it may be a zip bomb."""
     try:
-        if not packed.stat().st_size:  # to Python that is an empty file packed, to browsers it is none
+        if not packed.stat().st_size:  # Python accepts an empty file as gzip, browsers do not
             return False
         with gzip.open(packed) as ours, path.open("rb") as other:
             while True:
@@ -63,7 +63,7 @@ def holds_gzip(packed: Path, path: Path) -> bool:
 
 
 def holds_brotli(packed: Path, path: Path) -> bool:
-    """The same, unpacked by `brotli`."""
+    """The same for a brotli file."""
     if not packed.is_file():
         return False
     command = ["brotli", "--decompress", "--stdout", str(packed)]
@@ -80,19 +80,19 @@ def holds_brotli(packed: Path, path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way of packing: the suffix that nginx looks for, how to pack, and whether something is packed rightly."""
+class Format:
+    """A compression format: the suffix that nginx looks for, the compressor, and the check of an existing copy."""
 
     suffix: str
     pack: Callable[[Path], bytes]
     holds: Callable[[Path, Path], bool]
 
 
-WAYS = {"gzip": Way(".gz", gzipped, holds_gzip), "brotli": Way(".br", brotlied, holds_brotli)}
+FORMATS = {"gzip": Format(".gz", gzipped, holds_gzip), "brotli": Format(".br", brotlied, holds_brotli)}
 
 
 def served_folders(release: Path, public: Iterable[str]) -> list[Path]:
-    """The folders of a release, without their links, that nginx serves; none inside of another, nothing elsewhere."""
+    """The outermost folders of a release that nginx serves, without links and without paths outside the release."""
     inside = [Path(os.path.realpath(release / part)) for part in ("app", "packages")]
     folders: set[Path] = set()
     for name in public:
@@ -103,7 +103,7 @@ def served_folders(release: Path, public: Iterable[str]) -> list[Path]:
 
 
 def served_files(folders: Iterable[Path]) -> Iterator[Path]:
-    """Their files, without hidden ones, which nginx refuses, and links, which lead to another."""
+    """Their files, without hidden files, which nginx refuses, and without links."""
     for top in folders:
         for folder, directories, names in trees.walk(top):
             directories[:] = sorted(name for name in directories if not name.startswith("."))
@@ -113,10 +113,10 @@ def served_files(folders: Iterable[Path]) -> Iterator[Path]:
                     yield path
 
 
-class Packing:
-    """Packs the files of one release.
+class Compressor:
+    """Compresses the files of one release.
 
-    :param before: an earlier release, as it was built, whose packed files are taken over where nothing has changed
+    :param before: an unchanged earlier release, whose compressed copies of unchanged files are reused
     :param manifest: ``release.json`` of that one
     """
 
@@ -125,38 +125,40 @@ class Packing:
     ) -> None:
         self.release, self.gid = Path(os.path.realpath(release)), gid
         self.before = Path(os.path.realpath(before)) if before else None
-        self.ways = [WAYS[name] for name in ways]
+        self.ways = [FORMATS[name] for name in ways]
         self.suffixes = tuple(way.suffix for way in self.ways)
-        # Elsewhere in that release, a compressed file may be an unchecked one of the source.
+        # Outside the public folders of that release, a compressed file may be an unchecked one of the source.
         manifest = manifest or {}
-        self.known_ways = {WAYS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in WAYS}
+        self.known_ways = {
+            FORMATS[name].suffix for name in manifest.get("packed", {}).get("ways", ()) if name in FORMATS
+        }
         self.known = served_folders(self.before, public_files.folders(manifest) or []) if self.before else []
 
     def run(self, public: Iterable[str]) -> int:
-        """Lay a packed copy beside each file that gets smaller by it; how many had to be packed."""
+        """Write a compressed copy beside each file that it makes smaller; returns the number of compressions."""
         if not self.ways:
             return 0
         served = served_files(served_folders(self.release, public))
         files = [path for path in served if not path.name.endswith(self.suffixes)]
-        # zlib and brotli work outside of Python's lock.
+        # zlib and brotli run outside the GIL.
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
             return sum(threads.map(self.pack, files))
 
     def pack(self, path: Path) -> int:
-        """One file, in every way; how often it was really packed."""
+        """Compress one file in every format; returns the number of compressions."""
         done, smallest = 0, path.stat().st_size
         fits = LEAST <= smallest <= MOST and path.suffix.lower().lstrip(".") in PACKABLE
         same = self.unchanged(path)
         for way in self.ways:
             place = path.with_name(path.name + way.suffix)
             brought = os.path.lexists(place)
-            # nginx would take it for the file: it must be, whatever the source says. Then it may be packed better.
+            # nginx would serve a copy from the source instead of the file, so its content must match.
             if place.is_dir() or (brought and way.holds(place, path)):
                 continue
             if not (brought or fits):
                 continue
             if same and not brought and way.suffix in self.known_ways:
-                # What is not there did not get smaller then, and would not now.
+                # A missing copy was not smaller then, and would not be now.
                 self.take(same.with_name(same.name + way.suffix), path, place)
             else:
                 packed = way.pack(path)
@@ -168,17 +170,17 @@ class Packing:
         return done
 
     def unchanged(self, path: Path) -> Path | None:
-        """The same file in the release before, if it was packed there."""
+        """The same file in the earlier release, if it was compressed there."""
         if self.before is None:
             return None
         old = self.before / path.relative_to(self.release)
         if not set(self.known) & set(old.parents) or old.is_symlink() or not old.is_file():
             return None
-        # One of uv's cache is one and the same.
+        # Files of uv's cache are shared by hard links.
         return old if os.path.samefile(old, path) or filecmp.cmp(old, path, shallow=False) else None
 
     def take(self, taken: Path, path: Path, place: Path) -> None:
-        """Link what was packed before; copy it if it would have another time than its file has now."""
+        """Link an earlier compressed copy; copy it if its time differs from its file's present time."""
         if not taken.is_file():
             return
         if taken.is_symlink() or taken.stat().st_mtime != int(path.stat().st_mtime):
@@ -187,10 +189,10 @@ class Packing:
             place.hardlink_to(taken)
 
     def place(self, path: Path, place: Path, packed: bytes) -> None:
-        """Write it as a new file: what lay there may be one and the same with a file of uv's cache."""
+        """Write it as a new file, since an existing one may share its inode with uv's cache."""
         place.unlink(missing_ok=True)
         place.write_bytes(packed)
-        # nginx makes ETag and Last-Modified of it: all hosts must agree.
+        # nginx derives ETag and Last-Modified from the time, which must be the same on all hosts.
         moment = int(path.stat().st_mtime)
         os.utime(place, (moment, moment))
         own(place, self.gid, 0o644)

@@ -1,4 +1,4 @@
-"""Whether a site needs another release than its live one, and why."""
+"""Decides whether a site needs a new release, and why."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 
 @dataclass(frozen=True)
 class Decision:
-    """What has to be done: nothing, start a release that is here already, or build one."""
+    """The decision: nothing to do, start a retained release, or build one."""
 
     needed: bool
     reason: str
@@ -27,7 +27,7 @@ class Decision:
 
 
 def decide(layout: Layout, parts: dict[str, str]) -> Decision:
-    """Compare the parts of the wanted release with the live one, and check the state of that."""
+    """Compare the parts of the wanted release with the live one, and check the live one's state."""
     slot, live = layout.live_slot(), layout.live_release()
     idle = layout.idle_slot()
     if slot is None or live is None:
@@ -53,7 +53,7 @@ def decide(layout: Layout, parts: dict[str, str]) -> Decision:
 
 
 def same_release(layout: Layout, parts: dict[str, str]) -> str:
-    """A complete release of the same parts (of an interrupted run, or of before a change that was taken back)."""
+    """A complete release of the same parts (from an interrupted run, or from before a reverted change)."""
     for name in reversed(store.complete(layout)):
         release = layout.release(name)
         if fingerprint.read(release).get("parts") == parts and not fingerprint.damage(release):
@@ -62,7 +62,7 @@ def same_release(layout: Layout, parts: dict[str, str]) -> str:
 
 
 def program_problem(layout: Layout, slot: str, release: Path) -> str:
-    """What is wrong with the live slot's program file; empty if nothing is."""
+    """The problem with the live slot's program file, or an empty text."""
     path = layout.program(slot)
     try:
         placed = path.read_bytes()

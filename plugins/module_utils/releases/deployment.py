@@ -1,7 +1,7 @@
 """The steps that put a built release live: start the idle slot, switch, abort.
 
-Each step may be cut off anywhere (a killed run, a reboot); the next run's steps start by clearing what is not live, so
-they never rely on how far another one came.
+Each step may be interrupted anywhere (a killed run, a reboot). The next run's steps first clear everything that is not
+live, so they never depend on the progress of an interrupted run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import memory, p
 
 
 class StepError(Exception):
-    """Why a step could not be done: the site, what happened, the remedy."""
+    """A step failed; the text has the site, the reason and the remedy."""
 
 
 class UnhealthyError(StepError):
@@ -35,28 +35,29 @@ class UnhealthyError(StepError):
 
 
 def is_whole(site: Layout, release_id: str) -> bool:
-    """Whether a release was built to its end."""
+    """Whether a release was built completely."""
     return bool(release_id) and (site.release(release_id) / ".complete").exists() and bool(site.manifest(release_id))
 
 
 def start(
     site: Layout, release_id: str, after_live: bool = False, needs_room: bool = True, check_mode: bool = False
 ) -> dict:
-    """Start a release in the idle slot and wait until it is healthy; otherwise leave no trace of it.
+    """Start a release in the idle slot and wait until it is healthy; on failure clear the slot.
 
-    Of a site that may not run twice at once the live slot stops before that, and comes back if the new one does not get
-    well. If it does, it is live at once, since nobody else is there to answer; `switch` ends that, `go_back` undoes it.
+    For a site that must not run twice at once, the live slot is stopped first, and started again if the new release
+    does not become healthy. A healthy one is live at once, since no other serves; `switch` completes that, `go_back`
+    undoes it.
 
-    :param after_live: whether hooks have to run here once it is live; that is noted with the slot until they have
-    :param needs_room: whether to ask for memory before; not for what may be the very thing that frees it
-    :returns: ``{"changed", "slot", "health", "away", "took"}``; it took so many seconds to get healthy
+    :param after_live: whether hooks must run here once it is live; recorded with the slot until they have run
+    :param needs_room: whether to check for memory first; not for a release that may be what reduces the usage
+    :returns: ``{"changed", "slot", "health", "away", "took"}``: seconds of downtime, and seconds until healthy
     """
     slot = site.idle_slot()
     result = {"changed": True, "slot": slot, "health": "", "away": 0.0, "took": 0.0}
     if not is_whole(site, release_id):
-        if check_mode:  # the build before this one wrote nothing either
+        if check_mode:  # in check mode the build has written nothing either
             return result
-        raise StepError(f"{site.name}: the release {release_id} is not on this host or not whole; deploy again")
+        raise StepError(f"{site.name}: the release {release_id} is not on this host or incomplete; deploy again")
     supervisord = _check_programs(site, slot, release_id)
     if check_mode:
         return result
@@ -91,7 +92,7 @@ def start(
 
 
 def _check_programs(site: Layout, slot: str, release_id: str) -> int:
-    """Refuse program files that supervisord would not take; its PID."""
+    """Refuse program files that supervisord would reject; returns its PID."""
     try:
         supervisord = Supervisor().pid()
         program = site.release(release_id) / f"program-{slot}.conf"
@@ -103,12 +104,12 @@ def _check_programs(site: Layout, slot: str, release_id: str) -> int:
 
 
 def _fill_slot(site: Layout, slot: str, release_id: str, supervisord: int, after_live: bool) -> None:
-    """Point a slot to a release, with everything that its program needs to start."""
+    """Link a release into a slot, and write the files that its program needs."""
     site.slot(slot).mkdir(mode=0o755, parents=True, exist_ok=True)
     replace_link(site.slot(slot) / "release", f"../../releases/{release_id}")
     public_files.publish(site, slot)
     public_files.carry_over(site, slot)
-    # After a restart, hooks that were pending before still are.
+    # Hooks that were pending before a restart still are.
     if after_live or (site.live_release() == release_id and site.has_pending_hooks()):
         write_file(site.pending_hooks(slot), "", 0o600)
     write_token(site, slot, supervisord)
@@ -117,21 +118,21 @@ def _fill_slot(site: Layout, slot: str, release_id: str, supervisord: int, after
 
 
 def _wait_until_healthy(site: Layout, slot: str, release_id: str, seen: tuple[int, int]) -> tuple[str, float]:
-    """Start a slot's program; what its health check says, and after how many seconds."""
+    """Start a slot's program; returns the result of its health check and the seconds until then."""
     began, manifest = time.monotonic(), site.manifest(release_id)
     Supervisor().add(f"{site.name}-{slot}")
     is_healthy, words = health.healthy(site, slot, manifest, timeout=manifest["health"]["timeout"])
     if not is_healthy:
-        said = f"release {release_id} did not get healthy in slot {slot}: {words}. {_what_serves(site)}"
+        said = f"release {release_id} did not become healthy in slot {slot}: {words}. {_what_serves(site)}"
         error = UnhealthyError(said)
-        # Read now: what follows writes to the same log.
+        # Read now, before the next steps write to the same log.
         error.last_words += logs.last_words(site.log, seen, site.release(release_id) / "environment")
         raise error
     return words, time.monotonic() - began
 
 
 def stop_live(site: Layout) -> None:
-    """Stop what is live, for a release that may not run beside it. Its program's file stays, so a boot starts it."""
+    """Stop the live slot for a release that must not run beside it. Its program file stays, so a boot starts it."""
     slot = site.live_slot() or ""
     note = replacement.Stopped(slot, site.live_release() or "", site.previous_release(), time.monotonic())
     replacement.write(site, note)
@@ -141,7 +142,7 @@ def stop_live(site: Layout) -> None:
 
 
 def _replace_live(site: Layout, slot: str, release_id: str) -> float:
-    """Make a slot live for which the live one was stopped; for how many seconds nobody answered."""
+    """Make a slot live for which the live one was stopped; returns the seconds of downtime."""
     if (stopped := replacement.read(site)) is None:
         return 0.0
     away = time.monotonic() - stopped.since
@@ -151,10 +152,10 @@ def _replace_live(site: Layout, slot: str, release_id: str) -> float:
 
 
 def _point(site: Layout, slot: str, release_id: str) -> None:
-    """The switch itself.
+    """Rename the link to the live slot.
 
-    The way back is written before the rename, so that no run cut off between the two loses it. New processes of the
-    same release leave it as it is.
+    The previous release is recorded before the rename, so that an interruption between the two does not lose it. A
+    restart of the same release keeps the record.
     """
     before = site.live_release() or ""
     if before and before != release_id:
@@ -164,7 +165,7 @@ def _point(site: Layout, slot: str, release_id: str) -> None:
 
 
 def go_back(site: Layout) -> None:
-    """Name the slot live again that was stopped for another one; `bring_back` starts it, once the other is gone."""
+    """Make the stopped slot live again; `bring_back` starts it once the other slot is cleared."""
     stopped = replacement.read(site)
     if stopped is None or stopped.slot == site.live_slot() or site.release_in(stopped.slot) != stopped.release:
         return
@@ -172,13 +173,13 @@ def go_back(site: Layout) -> None:
         write_file(site.previous, stopped.previous + "\n", 0o644)
     else:
         site.previous.unlink(missing_ok=True)
-    replacement.write(site, replace(stopped, since=time.monotonic() - stopped.away))  # meanwhile the other one answered
+    replacement.write(site, replace(stopped, since=time.monotonic() - stopped.away))  # the other slot answered
     replace_link(site.live, f"slots/{stopped.slot}")
 
 
 @dataclass(frozen=True)
 class Back:
-    """What came of a stopped slot, in words, and for how many seconds nobody answered."""
+    """The result of restarting a stopped slot, as text, and the seconds of downtime."""
 
     words: str = ""
     away: float = 0.0
@@ -189,7 +190,7 @@ def bring_back(site: Layout) -> Back:
     stopped = replacement.read(site)
     if stopped is None:
         return Back()
-    if stopped.slot != site.live_slot():  # the other one is live by now
+    if stopped.slot != site.live_slot():  # the other slot is live by now
         site.stopped.unlink(missing_ok=True)
         return Back()
     manifest = site.manifest(stopped.release)
@@ -202,20 +203,20 @@ def bring_back(site: Layout) -> Back:
     away = max(0.0, time.monotonic() - stopped.since)
     if well:
         return Back(f" It was stopped and runs again; downtime: {away:.1f} s.", away)
-    return Back(f" BUT IT WAS STOPPED AND DOES NOT ANSWER AGAIN: {words}; supervisor goes on trying.", away)
+    return Back(f" IT WAS STOPPED AND IS DOWN SINCE THEN: {words}; supervisor keeps restarting it.", away)
 
 
 def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_mode: bool = False) -> dict:
-    """Make a started slot live with one rename, let the old one end its requests, and take that away.
+    """Make a started slot live with one rename, let the old slot finish its requests, and clear it.
 
-    Then the release's processes take the place of the older one's.
+    Then the release's processes replace the old one's.
 
-    :returns: ``{"changed", "slot", "previous", "away", "complaints"}``; complaints are of processes that do not run
+    :returns: ``{"changed", "slot", "previous", "away", "complaints"}``; complaints name processes that do not run
     """
     old = site.live_slot()
     before = site.live_release() or ""
     result = {"changed": True, "slot": slot, "previous": before, "away": 0.0, "complaints": []}
-    if old == slot:  # its start had to come this far already, or an earlier run did
+    if old == slot:  # `start` has made it live already, or an earlier run has
         if site.live_release() != release_id:
             raise StepError(f"{site.name}: slot {slot} is live with release {before}, not {release_id}; deploy again")
         stopped = replacement.read(site)
@@ -244,18 +245,18 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
     try:
         clear_slot(site, "blue" if slot == "green" else "green")
     except SupervisorError as error:
-        # The processes have been asked to stop; somebody has to take their places all the same.
-        words = [f"release {release_id} is live, but the old slot is not gone: {error}"]
+        # The old processes have been asked to stop, so the new ones must start nevertheless.
+        words = [f"release {release_id} is live, but the old slot could not be cleared: {error}"]
         raise StepError(f"{site.name}: " + "\n".join(words + processes.bring(site).complaints)) from error
     return result | {"complaints": processes.bring(site).complaints}
 
 
 def abort(site: Layout, check_mode: bool = False) -> dict:
-    """Take away whatever a run that did not end left behind: all slots but the live one, and every token.
+    """Clear the leftovers of an interrupted run: all slots but the live one, and every token.
 
-    If it had stopped the live one, that starts again.
+    A live slot that it had stopped is started again.
 
-    :returns: ``{"changed", "removed": {slot: what there was}, "remark", "away"}``
+    :returns: ``{"changed", "removed": {slot: what was removed}, "remark", "away"}``
     """
     live = site.live_slot()
     removed: dict[str, list[str]] = {}
@@ -268,7 +269,7 @@ def abort(site: Layout, check_mode: bool = False) -> dict:
                 except SupervisorError as error:
                     raise StepError(f"{site.name}: {error}") from error
         else:
-            # Live needs no token; one that stays would be true again for nobody, but it is not ours to keep.
+            # The live slot needs no token; a leftover one is removed.
             found = [str(site.token(slot))] if site.token(slot).exists() else []
             if found and not check_mode:
                 site.token(slot).unlink(missing_ok=True)
@@ -285,9 +286,9 @@ def abort(site: Layout, check_mode: bool = False) -> dict:
 
 
 def recover(site: Layout) -> str:
-    """Heal what a run that was cut off has stopped, before anything else is done; in words, if anything was.
+    """Restart a slot that an interrupted run has stopped, before anything else; returns a text if there was one.
 
-    Only that: what else it left is taken away when its time comes, or serves as it is.
+    Other leftovers are cleared by later steps.
     """
     return abort(site)["remark"] if replacement.read(site) else ""
 
@@ -300,7 +301,7 @@ def _what_serves(site: Layout) -> str:
 def _check_ports(site: Layout, manifest: dict) -> None:
     uid = owner(manifest)
     live = site.manifest(site.live_release() or "").get("listen", [])
-    # What the live release listens on is the site's, whoever sits there while it is down.
+    # The live release's addresses belong to the site, whatever listens there while it is down.
     ports.take_back([address for address in manifest.get("listen", []) if address in live], uid)
     problems = [ports.problem(address, uid, live) for address in manifest.get("listen", [])]
     if any(problems):
@@ -308,7 +309,7 @@ def _check_ports(site: Layout, manifest: dict) -> None:
 
 
 def _check_memory(site: Layout, supervisord: int) -> None:
-    """Two at once need memory for two; what runs tells how much that is."""
+    """Refuse if there is no memory for a second server; the running one shows how much it needs."""
     server = orphan(site, site.live_slot() or "")
     if server and (words := memory.shortage(server, supervisord)):
         raise StepError(f"{site.name}: {words}. Nothing was started. {_what_serves(site)}")

@@ -1,4 +1,4 @@
-"""Make sure that a site has the release of a manifest: the live one, one that is here already, or a new one."""
+"""Ensure that a site has the release of a manifest: the live one, a retained one, or a new one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 def ensure_release(
     params: Mapping[str, Any], check_mode: bool, tools: Toolbox | None = None, now: datetime | None = None
 ) -> dict[str, Any]:
-    """Do the work of release_build.
+    """The implementation of the module release_build.
 
     :param params: its arguments: `manifest`, `parts`, `environment_hash` and `payload`
     :param tools: for tests
-    :raises BuildError: with what is wrong and the remedy
+    :raises BuildError: with the problem and the remedy
     """
     now, tools = now or run_identity.moment(), tools or Toolbox(account=build_account.ACCOUNT)
     manifest = params["manifest"]
@@ -45,7 +45,7 @@ def ensure_release(
     with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
         remark = "" if check_mode else deployment.recover(layout)
-        decision, brought = decide(layout, parts), processes.Brought()
+        decision, brought = decide(layout, parts), processes.Report()
         if not decision.needed:
             brought = _repair(layout, cleaned, check_mode)
             if not layout.has_pending_hooks():
@@ -69,8 +69,8 @@ def ensure_release(
         return {**result, "changed": True, "build": False, "release": release, "pruned": pruned}
 
 
-def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.Brought:
-    """Correct what is around the live release. Nothing will start, so nothing else clears an interrupted run."""
+def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.Report:
+    """Repair processes and slots around the live release. No start follows that would clear an interrupted run."""
     cleaned += deployment.abort(layout, check_mode)["removed"]
     if public_files.publish(layout, layout.live_slot() or "", check_mode):
         cleaned.append("public")
@@ -90,7 +90,7 @@ def _described(layout: Layout, decision: Decision) -> dict[str, Any]:
 
 
 def explain(error: OSError) -> str:
-    """An error of the file system in the operator's words."""
+    """A file system error as a message with remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = visible(str(error.filename or "while a release was built"))
         return f"the disk is full ({where}). Free some space, then run again."

@@ -1,4 +1,4 @@
-"""The environment of a release: one file, read by the launcher, the config check, hooks and the site's shell."""
+"""The environment file of a release, read by the launcher, the config check, hooks and the site's shell."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MASK = "********"
-# Shorter values (1, no, dev) cannot be told from ordinary text: to mask them would only make an error unreadable.
+# Shorter values (1, no, dev) occur in ordinary text: masking them would only make errors unreadable.
 SHORTEST_SECRET = 4
-# What these say may be seen, and a log is unreadable without it.
+# Values of these are not secret, and logs are unreadable without them.
 PUBLIC_NAMES = {"SITE_NAME", "SITE_RELEASE", "SITE_SHARED", "SITE_MAX_BODY"}
-# Names that every site has; an error that hides them would only hide its own remedy.
+# Names that every site has; masking them would only hide an error's remedy.
 OUR_NAMES = {"SECRET_KEY", *PUBLIC_NAMES}
-# json.dumps(ensure_ascii=False) leaves these alone, and str.splitlines() takes them for ends of lines.
+# json.dumps(ensure_ascii=False) does not escape these, and str.splitlines() splits at them.
 _LINE_ENDS = {ord("\x85"): "\\u0085", ord("\u2028"): "\\u2028", ord("\u2029"): "\\u2029"}
 
 
 class EnvironmentFault(ValueError):
-    """An environment that no process can have; the text shows neither its names nor its values."""
+    """An invalid environment; the text shows neither names nor values."""
 
 
 def format_environment(values: Mapping[str, str]) -> str:
-    """Write ``NAME="value"`` lines: the value is a JSON string, so that each value is one line, whatever is in it."""
+    """Format ``NAME="value"`` lines: the value is a JSON string, so that any value fits on one line."""
     lines = (
         f"{name}={json.dumps(value, ensure_ascii=False).translate(_LINE_ENDS)}\n" for name, value in values.items()
     )
@@ -33,16 +33,16 @@ def format_environment(values: Mapping[str, str]) -> str:
 
 
 class EnvironmentFileError(ValueError):
-    """A line of an environment file that cannot be read; the text quotes nothing of it, which may be a secret."""
+    """An invalid line of an environment file; the text does not quote it, since it may be a secret."""
 
 
 def parse_environment(text: str) -> dict[str, str]:
-    """Read what :func:`format_environment` wrote.
+    """Parse the text of :func:`format_environment`.
 
     :raises EnvironmentFileError: with the number of the line
     """
     values = {}
-    # Not splitlines(): a value may hold a character that Unicode, but not JSON, takes for the end of a line.
+    # Not splitlines(): a value may contain characters that are line ends in Unicode but not in JSON.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -60,7 +60,7 @@ def parse_environment(text: str) -> dict[str, str]:
 def release_environment(
     given: Mapping[str, str], site: str, release_id: str, root: Path, max_body: int
 ) -> dict[str, str]:
-    """The environment of a release's processes; the operator's own values win."""
+    """The environment of a release's processes; the operator's values take precedence."""
     ours = {
         "SITE_NAME": site,
         "SITE_RELEASE": release_id,
@@ -71,7 +71,7 @@ def release_environment(
 
 
 def process_environment(user: str, release: Path, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a process of the site starts with, the same as the launcher gives it; the release's environment wins."""
+    """The full environment of a process, as the launcher sets it; the release's values take precedence."""
     return {
         "PATH": f"{release / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
@@ -83,7 +83,7 @@ def process_environment(user: str, release: Path, home: Path, environment: Mappi
 
 
 def as_texts(given: object) -> dict[str, str]:
-    """The environment as text. Neither names nor values appear in an error: they are counted."""
+    """The environment as text. Errors name entries by number, without names and values."""
     if not isinstance(given, Mapping):
         raise EnvironmentFault("env: must be a mapping of names to values")
     texts: dict[str, str] = {}
@@ -100,16 +100,16 @@ def as_texts(given: object) -> dict[str, str]:
         except UnicodeEncodeError:
             raise EnvironmentFault(f"env: the value of entry {number} is not valid Unicode") from None
         if "\0" in text:
-            raise EnvironmentFault(f"env: the value of entry {number} holds a NUL, which no environment can")
+            raise EnvironmentFault(f"env: the value of entry {number} contains a NUL, which is not allowed")
         texts[str(name)] = text
     return texts
 
 
 def mask(text: str, environment: Mapping[str, str]) -> str:
-    """Take the environment's names and values out of a text before it reaches the operator's terminal or a log.
+    """Mask the environment's names and values in a text for a terminal or a log.
 
-    Values are found as they are, as Python or JSON would quote them, percent-encoded, line by line, and as the
-    password of a URL, since that is how tracebacks of database drivers show them.
+    Values are masked literally, as quoted by Python or JSON, percent-encoded, line by line, and as the password of a
+    URL, since tracebacks of database drivers show them so.
     """
     secrets: set[str] = set()
     for value in (value for name, value in environment.items() if name not in PUBLIC_NAMES):

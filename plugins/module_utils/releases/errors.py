@@ -1,7 +1,7 @@
-"""The error of a build."""
+"""The error of a failed build."""
 
 from __future__ import annotations
 
 
 class BuildError(Exception):
-    """A release cannot be built; the text is for the operator: what is wrong, and the remedy."""
+    """A release cannot be built; the text has the problem and the remedy for the operator."""

@@ -1,4 +1,4 @@
-"""What a release was made from, and whether its files are still as they were laid down."""
+"""The fingerprint of a release: the inputs that it was made from, and whether its files are unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 FILE = ".fingerprint"
 COMPLETE = ".complete"
-# The parts in the order in which a reason names them.
+# The parts, in the order in which a reason lists them.
 WORDS = {
     "code": "code",
     "requirements": "requirements",
@@ -23,7 +23,7 @@ WORDS = {
 
 
 def tree_digest(release: Path) -> str:
-    """Digest of everything that was unpacked or written into a release: names, contents, owners and modes."""
+    """Digest of all files of a release but the venv: names, contents, owners and modes."""
     digest = hashlib.sha256()
     for path in _walk(release, skip={release / "venv", release / FILE, release / COMPLETE}):
         status = path.lstat()
@@ -39,8 +39,8 @@ def tree_digest(release: Path) -> str:
 def venv_digest(venv: Path) -> str:
     """Digest of a venv by names, sizes, times and modes.
 
-    Contents are left out: thousands of files would be read in every run. An edit in place changes the time all the
-    same, also in the file of uv's cache, which is one and the same through its hard link.
+    Without contents, since each run would read thousands of files. An edit in place changes the time, also of a file
+    that is a hard link into uv's cache.
     """
     digest = hashlib.sha256()
     for path in _walk(venv):
@@ -65,12 +65,12 @@ def _walk(top: Path, skip: set[Path] | None = None) -> list[Path]:
 
 
 def record(release: Path, parts: Mapping[str, str]) -> str:
-    """The content of ``.fingerprint`` for a release that is whole by now."""
+    """The content of ``.fingerprint`` for a complete release."""
     return json.dumps({"parts": dict(parts), "tree": tree_digest(release), "venv": venv_digest(release / "venv")})
 
 
 def read(release: Path) -> dict:
-    """What ``.fingerprint`` says; empty if the release is not complete or the file is not whole."""
+    """Read ``.fingerprint``; empty if the release is incomplete or the file is damaged."""
     if not (release / COMPLETE).is_file():
         return {}
     try:
@@ -81,7 +81,7 @@ def read(release: Path) -> dict:
 
 
 def difference(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """Say in plain words which parts differ: ``code and environment changed``; empty if none does."""
+    """The differing parts as text, such as ``code and environment changed``; empty if none differs."""
     changed = [word for part, word in WORDS.items() if wanted.get(part) != found.get(part)]
     reasons = []
     if changed:
@@ -92,7 +92,7 @@ def difference(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 
 def damage(release: Path) -> str:
-    """Which files of a complete release are no longer as they were laid down: ``files``, ``packages`` or nothing."""
+    """What was changed in a complete release since its build: ``files``, ``packages`` or an empty text."""
     found = read(release)
     if not found:
         return "files"

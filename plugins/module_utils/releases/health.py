@@ -1,4 +1,4 @@
-"""The health gate: ask a slot's own socket, as nginx would, until it answers as expected."""
+"""The health gate: send the health check to a slot's socket, as nginx would, until the answer is as expected."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor impo
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
 PAUSE = 0.1
-# A server that ended this often in one gate does not get better by waiting for the timeout.
+# After this many exits in one gate, waiting for the timeout is pointless.
 HOPELESS_STARTS = 3
-# More than a health page has to say.
+# Maximum bytes of a health check's body.
 BODY_LIMIT = 1 << 20
 
 
@@ -26,7 +26,7 @@ class _SlotConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, tls: bool, host: str, timeout: float) -> None:
         super().__init__(host, timeout=timeout)
         self._path, self._tls = path, tls
-        # A socket's timeout starts anew with every byte; this one is for the whole answer, however it drips in.
+        # A socket's timeout restarts with every byte; this one limits the whole answer.
         self.late = False
         self._raw: socket.socket | None = None
         self._timer = threading.Timer(timeout, self._cut)
@@ -50,11 +50,11 @@ class _SlotConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
-        # Of its own, since TLS takes the other one over.
+        # A separate reference, since TLS takes over the other one.
         self._raw = self.sock.dup()
         self._timer.start()
         if self._tls:
-            # The certificate is for the outside's names; over this path only root's own socket can answer.
+            # Not verified: the certificate is for public names, and only root's socket can answer at this path.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -62,7 +62,7 @@ class _SlotConnection(http.client.HTTPConnection):
 
 
 def ask(path: Path, manifest: dict, timeout: float) -> tuple[bool, str]:
-    """One request; whether the answer is the expected one, and what came instead (never the body, it may tell)."""
+    """Send one request; returns whether the answer is as expected, and a summary without the body (may be secret)."""
     health = manifest["health"]
     host = health.get("host") or "localhost"
     headers = {
@@ -85,7 +85,7 @@ def ask(path: Path, manifest: dict, timeout: float) -> tuple[bool, str]:
     except (OSError, http.client.HTTPException) as error:
         if connection.late:
             return False, "the server did not end its answer in time"
-        # What came instead of HTTP may tell as much as a body.
+        # Anything that is not HTTP may contain secrets too.
         words = f": {error}" if isinstance(error, OSError) else ""
         return False, f"no answer: {type(error).__name__}{words}"
     finally:
@@ -100,7 +100,7 @@ def ask(path: Path, manifest: dict, timeout: float) -> tuple[bool, str]:
 
 
 class _Watch:
-    """Follows a program's state and tells when waiting longer is vain."""
+    """Follows a program's state and detects when further waiting is pointless."""
 
     def __init__(self, program: str) -> None:
         self.program = program
@@ -108,7 +108,7 @@ class _Watch:
         self.ends: set[int] = set()
 
     def look(self) -> tuple[bool, bool, str]:
-        """Whether it may answer now, whether it is beyond hope, and why."""
+        """Whether it may answer now, whether it has failed for good, and why."""
         info = Supervisor().info(self.program)
         if info is None:
             return False, True, f"supervisord does not run a program {self.program}"
@@ -119,19 +119,19 @@ class _Watch:
             self.ends.add(start)
         failed = max(len(self.seen) - 1, len(self.ends))
         if state in ("FATAL", "STOPPED", "UNKNOWN"):
-            return False, True, f"supervisor says {state}: {info['spawnerr'] or info['description']}"
+            return False, True, f"supervisor reports {state}: {info['spawnerr'] or info['description']}"
         if state == "EXITED" and info["exitstatus"] == 77:
             return False, True, "the launcher refused to start it"
         if failed >= HOPELESS_STARTS:
-            return False, True, f"the server ended {failed} times right after its start"
+            return False, True, f"the server exited {failed} times right after its start"
         return state in ("STARTING", "RUNNING"), False, f"supervisor says {state}"
 
 
 def healthy(site: Layout, slot: str, manifest: dict, timeout: float = 5) -> tuple[bool, str]:
-    """Whether a slot's server, run by supervisord, answers its health page as expected within the time.
+    """Whether a slot's server, run by supervisord, passes its health check within the timeout.
 
     :param manifest: the release's ``release.json``
-    :returns: the verdict, and in words what was seen last
+    :returns: the result, and the last answer as text
     """
     watch = _Watch(f"{site.name}-{slot}")
     deadline = time.monotonic() + timeout
@@ -144,7 +144,7 @@ def healthy(site: Layout, slot: str, manifest: dict, timeout: float = 5) -> tupl
         if hopeless:
             return False, "; ".join(filter(None, (state, last)))
         if answering:
-            # At least a moment, so that a timeout of 0 still asks once.
+            # At least a moment, so that a timeout of 0 still sends one request.
             well, last = ask(site.socket(slot), manifest, max(deadline - time.monotonic(), 0.5))
             if well:
                 return True, last

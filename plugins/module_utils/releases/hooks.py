@@ -1,4 +1,4 @@
-"""Commands of a site that one of its releases runs."""
+"""Runs a site's hooks with one of its releases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(
 ) -> list[dict]:
     """Run the commands in order, in the release's ``app/``, as the site's user with the release's environment.
 
-    :param outcome: what a failure means, in words
+    :param outcome: the consequence of a failure, for the message
     :raises StepError: with the last lines of the command that failed
     """
     if not commands:
@@ -75,15 +75,15 @@ def run(
 
 
 def check_schema(site: Layout, user: str, release_id: str, command: str, timeout: float) -> None:
-    """Ask a release whether the database suits its code.
+    """Run a release's `hooks.schema`, which checks that the database matches its code.
 
-    :raises StepError: with what the release answered
+    :raises StepError: with the command's output
     """
     try:
         run(site, user, release_id, [command] if command else [], timeout, outcome="Nothing was started")
     except StepError as error:
         raise StepError(
-            f"{site.name}: the database does not suit the release {release_id}, and migrations are not undone by "
+            f"{site.name}: the database does not match the release {release_id}, and migrations are not undone by "
             f"themselves. Bring the database to where this release can work with it, or, if you know that it can: "
             f"-e schema=ok.\n{error}"
         ) from None

@@ -1,4 +1,4 @@
-"""The host's Python: its version, and what a wheel must fit."""
+"""The host's Python: its version, and its tags and markers for wheels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PYTHON = Path("/usr/bin/python3")
 
 
 def python_version(python: Path = PYTHON) -> str:
-    """``3.11``: a venv belongs to one minor version, so another one means another venv."""
+    """The minor version, such as ``3.11``; a new one needs new venvs."""
     if os.path.realpath(sys.executable) == os.path.realpath(python):
         return f"{sys.version_info[0]}.{sys.version_info[1]}"
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -49,10 +49,10 @@ print(json.dumps({
 
 
 def target(python: Path = PYTHON) -> dict:
-    """What a wheel must fit to be installed here.
+    """The platform that wheels must support.
 
-    :returns: ``{"markers": {name: value}, "platform": "linux-x86_64", "libc": ["glibc", "2.36"]}``; the markers as
-        requirements files know them
+    :returns: ``{"markers": {name: value}, "platform": "linux-x86_64", "libc": ["glibc", "2.36"]}``; the markers of
+    PEP 508
     """
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The manifest of a release: the options that release_build takes of it, and the ``release.json`` made of it."""
+"""The manifest of a release: its option spec in release_build, and ``release.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 # Of the package uwsgi-core.
 DISTRIBUTION_UWSGI = "/usr/bin/uwsgi"
 
-# As AnsibleModule's argument_spec; DOCUMENTATION of release_build describes each.
+# The argument_spec; DOCUMENTATION of release_build describes each option.
 WORKERS = {
     "workers": {"type": "raw", "default": "auto"},
     "workers_max": {"type": "int", "default": 0},
@@ -45,14 +45,14 @@ SPEC = {
     "max_body": {"type": "int", "default": 0},
     "keep_releases": {"type": "int", "default": 5},
 }
-# Keys of release.json that are those of the manifest.
+# Keys that release.json copies from the manifest.
 SAME = ("site", "source", "user", "wsgi", "going_live", "resources", "processes", "public", "hashed_names")
 
 
 def release_json(manifest: Mapping[str, Any], release: Path, root: Path, **built: str) -> dict[str, Any]:
-    """What the launcher, the health gate and an operator need to know of a release; no secrets.
+    """The content of ``release.json``, for the launcher, the health gate and the operator; no secrets.
 
-    :param built: what is known on the host alone: `created`, `by`, `code`, `python` and `group`
+    :param built: values known only on the host: `created`, `by`, `code`, `python` and `group`
     """
     server = manifest["server"]
     return {
@@ -66,13 +66,13 @@ def release_json(manifest: Mapping[str, Any], release: Path, root: Path, **built
         **server["workers"],
         **{key: server[key] for key in ("socket_group", "listen", "backlog", "tls")},
         "packed": {"ways": manifest["compress"]},
-        # As clients ask: nginx's https, or the server's own.
+        # The scheme of clients: nginx's https, or the server's own.
         "health": {"scheme": "https" if server["tls"] else "http", **manifest["health"]},
     }
 
 
 def command(manifest: Mapping[str, Any], release: Path) -> list[str]:
-    """The command that the launcher becomes."""
+    """The server's command, which the launcher executes."""
     if manifest["server"]["name"] == "uwsgi":
         own = manifest["server"]["from"] == "release"
         return [str(release / "venv/bin/uwsgi") if own else DISTRIBUTION_UWSGI, "--ini", str(release / "uwsgi.ini")]

@@ -1,8 +1,8 @@
-"""The files that nginx reads of a slot: those of its release, and hashed files of the release that was live before.
+"""The public files of a slot: those of its release, and hashed files of the previous release.
 
-``slots/SLOT/public/`` holds hard links, laid out like the release (``app/static/…``): nginx has one place to look, and
-releases stay as they were built. A page that was fetched before a switch, a restart or a rollback still finds the files
-whose names carry a hash of their content; a file with any other name is gone at once.
+``slots/SLOT/public/`` contains hard links with the paths of the release (``app/static/…``), so that nginx reads one
+folder and releases stay unchanged. A page that a client loaded before a switch, restart or rollback still finds files
+with a content hash in their name; files with other names are replaced at once.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path, PurePosixPath
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, replace_link
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
-# Compressed copies lie beside their file, and go along with it.
+# Suffixes of compressed copies, which follow their file.
 COMPRESSED = (".gz", ".br")
 
 
 def folders(manifest: Mapping) -> list[str] | None:
-    """The folders of a release that nginx reads, relative to it, by its ``release.json``; None if that names none.
+    """The folders that nginx reads, relative to the release, from its ``release.json``; None if that has no such key.
 
-    Releases from before 1.0.0 name their aliases, and error pages among these.
+    Releases from before 1.0.0 list aliases and error pages instead.
     """
     if isinstance(manifest.get("public"), list):
         return manifest["public"]
@@ -33,7 +33,7 @@ def folders(manifest: Mapping) -> list[str] | None:
 
 
 def publish(site: Layout, slot: str, check_mode: bool = False) -> bool:
-    """Link the files of the slot's release that its public folder lacks; whether it lacked any."""
+    """Link files of the slot's release that its public folder lacks; returns whether it lacked any."""
     release, public = site.release_in(slot) or "", site.public(slot)
     found = files(site.release(release), folders(site.manifest(release)) or [])
     places = [(path, public / folder / name) for path, folder, name in found]
@@ -47,16 +47,16 @@ def publish(site: Layout, slot: str, check_mode: bool = False) -> bool:
 
 
 def carry_over(site: Layout, slot: str) -> None:
-    """Link the hashed files of the live release that the slot's release lacks; after a restart, those it has now."""
+    """Link hashed files of the live release that the slot's release lacks; for a restart, those of the live slot."""
     live = site.live_slot()
     if live is None or live == slot:
         return
     own, before = site.release_in(slot) or "", site.release_in(live) or ""
     if not site.public(live).is_dir():
         before = (site.before_in(live) or "") if before == own else before
-        if before:  # Until nginx has loaded the configuration of 1.0.0, it looks for these files by this link.
+        if before:  # Before 1.0.0, nginx's configuration finds these files by this link.
             replace_link(site.slot(slot) / "before", f"../../releases/{before}")
-    # What a slot has besides the files of its release was carried over before.
+    # A slot's other files were carried over from an earlier release.
     top, hashed = (
         (site.public(live), r"(?s:.*)") if before == own else (site.release(before), _hashed(site, before, own))
     )
@@ -68,7 +68,7 @@ def carry_over(site: Layout, slot: str) -> None:
 
 
 def _hashed(site: Layout, *releases: str) -> str:
-    """Which names carry a hash, by the first of the releases that says so; a pattern that fits none if it is empty."""
+    """The pattern of hashed names from the first release that has one; an empty one matches nothing."""
     patterns = (site.manifest(release).get("hashed_names") for release in releases)
     return next((pattern for pattern in patterns if pattern is not None), "") or r"(?!)"
 
@@ -76,8 +76,8 @@ def _hashed(site: Layout, *releases: str) -> str:
 def files(top: Path, names: Iterable[str]) -> Iterator[tuple[Path, str, str]]:
     """The files and links of the public folders, each with its folder and its name below it.
 
-    Without hidden ones, folders outside of the code and the packages, links that lead out of the public folders, and
-    links to what is a public folder by itself.
+    Without hidden files, folders outside of code and packages, links that lead out of the public folders, and links to
+    another public folder.
     """
     parts = [os.path.realpath(top / part) for part in ("app", "packages")]
     starts = {name: os.path.realpath(top / name) for name in names}
@@ -102,7 +102,7 @@ def _below(path: str, top: str) -> bool:
 
 
 def _is_there(path: Path, place: Path) -> bool:
-    """Whether the place has this very file, or the one link or folder that belongs there."""
+    """Whether the place has exactly this file, or the same link or folder."""
     if path.is_symlink() or not place.is_file():
         return os.path.lexists(place)
     here, there = path.stat(), place.stat()
@@ -110,7 +110,7 @@ def _is_there(path: Path, place: Path) -> bool:
 
 
 def _carry(path: Path, place: Path, public: Path) -> None:
-    """Link a file of another release where nothing else has its name now, and no link leads out of the folder."""
+    """Link a file of another release if its name is free, and no link on the path leads out of the folder."""
     free = not os.path.lexists(place) and all(
         parent.is_dir() or not os.path.lexists(parent) for parent in place.parents
     )
@@ -119,7 +119,7 @@ def _carry(path: Path, place: Path, public: Path) -> None:
 
 
 def _link(path: Path, place: Path) -> None:
-    """Make a hard link; a copy where none can be (another filesystem, or too many links to a file)."""
+    """Make a hard link, or a copy where that fails (another filesystem, or too many links)."""
     trees.make_folder(place.parent)
     new = place.with_name(f".{place.name}.new")
     new.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Going live for a site that may not run twice at once (`going_live: replace`): which slot was stopped for another.
+"""The record of a slot that was stopped so that another can start, for `going_live: replace`.
 
-The note is written before the live slot stops, and goes when nothing may have to come back any more. A boot forgets it,
-and starts what is live.
+It is written before the live slot stops, and removed once the old slot can no longer be needed. A boot clears it and
+starts the live slot.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
 
 @dataclass(frozen=True)
 class Stopped:
-    """The slot that was live and is stopped.
+    """The stopped slot.
 
-    :param previous: what the record of the previous release said then
-    :param since: when it stopped, in seconds since the boot: all processes see one clock, which nobody sets
-    :param away: for how many seconds nobody answered, once the other one does
+    :param previous: the previous release at that time
+    :param since: when it stopped, on the monotonic clock, which all processes share
+    :param away: seconds of downtime, once the other slot answers
     """
 
     slot: str
@@ -31,7 +31,7 @@ class Stopped:
 
 
 def wanted(site: Layout, release_id: str) -> bool:
-    """Whether the live slot has to stop before this release starts: if either of the two says so."""
+    """Whether the live slot must stop before this release starts: if either release is set to it."""
     live = site.live_release()
     return live is not None and "replace" in (
         site.manifest(release_id).get("going_live"),
@@ -40,7 +40,7 @@ def wanted(site: Layout, release_id: str) -> bool:
 
 
 def read(site: Layout) -> Stopped | None:
-    """Who is stopped, or None."""
+    """The record of the stopped slot, or None."""
     try:
         return Stopped(**json.loads(site.stopped.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -48,6 +48,6 @@ def read(site: Layout) -> Stopped | None:
 
 
 def write(site: Layout, note: Stopped) -> None:
-    """Note who is stopped."""
+    """Write the record of the stopped slot."""
     runtime.make_folder(paths.RUN)
     write_file(site.stopped, json.dumps(asdict(note)) + "\n", 0o600)

@@ -1,4 +1,4 @@
-"""The releases that are kept on this host: which there are, and which one an operator means."""
+"""The retained releases of a site on this host: list them, and resolve the operator's choice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 
 
 def choose(site: Layout, wanted: str) -> str:
-    """The ID that an operator's word stands for: ``previous``, ``live``, an ID or a part of only one.
+    """Resolve the operator's choice to an ID: ``previous``, ``live``, an ID or an unambiguous part of one.
 
-    What is to go live anew must be as it was built; what is live already may be anything.
+    A release that is to go live must be unchanged since its build; the live one need not be.
 
-    :raises StepError: with the IDs that there are
+    :raises StepError: with the existing IDs
     """
     live, names = site.live_release() or "", complete(site)
     if wanted == "live":
@@ -29,36 +29,36 @@ def choose(site: Layout, wanted: str) -> str:
             raise StepError(f"{site.name}: no release was live before {live or 'this one'}. {_listed(site, names)}")
         if found == live:
             raise StepError(
-                f"{site.name}: it is not known which release was live before {live}, since a run was cut off in mid "
-                f"switch. Say which one you mean: -e release=ID. {_listed(site, names)}"
+                f"{site.name}: it is unknown which release was live before {live}, since a run was interrupted during "
+                f"the switch. Name the release: -e release=ID. {_listed(site, names)}"
             )
         if not is_whole(site, found):
-            raise StepError(f"{site.name}: the previous release {found} is gone or not whole. {_listed(site, names)}")
+            raise StepError(f"{site.name}: the previous release {found} is gone or incomplete. {_listed(site, names)}")
         return _sound(site, found, names)
     fitting = [name for name in names if wanted == name] or [name for name in names if wanted in name]
     if len(fitting) == 1:
         return fitting[0] if fitting[0] == live else _sound(site, fitting[0], names)
     if fitting:
-        raise StepError(f"{site.name}: {wanted} fits several releases. {_listed(site, fitting)}")
+        raise StepError(f"{site.name}: {wanted} matches several releases. {_listed(site, fitting)}")
     close = difflib.get_close_matches(wanted, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise StepError(
-        f"{site.name}: the release {wanted} is not on this host: it was never here, or is no longer kept "
+        f"{site.name}: the release {wanted} is not on this host: it was never here, or is no longer retained "
         f"(keep_releases).{hint} {_listed(site, names)}"
     )
 
 
 def _sound(site: Layout, found: str, names: list[str]) -> str:
-    """The release itself, if it is still as it was built."""
+    """The release, if it is unchanged since its build."""
     remedy = f"Nothing was started. Choose another one, or deploy its version again. {_listed(site, names)}"
     if not is_whole(site, found):
-        raise StepError(f"{site.name}: the release {found} is not whole. {remedy}")
+        raise StepError(f"{site.name}: the release {found} is incomplete. {remedy}")
     try:
         damage = fingerprint.damage(site.release(found))
     except (OSError, KeyError) as error:
         raise StepError(f"{site.name}: the release {found} cannot be read ({error}). {remedy}") from error
     if damage:
-        raise StepError(f"{site.name}: the {damage} of the release {found} are no longer as they were built. {remedy}")
+        raise StepError(f"{site.name}: the {damage} of the release {found} were changed since its build. {remedy}")
     return found
 
 
@@ -69,7 +69,7 @@ def _listed(site: Layout, names: list[str]) -> str:
 
 
 def report(site: Layout, lines: int = 10) -> dict:
-    """What is kept, newest first, with who put it live when; and the last lines of the history."""
+    """The retained releases, newest first, with time and author of going live, and the end of the history."""
     log = history.read(site)
     went_live = {line["release"]: line for line in log if line.get("result") == "ok" and line.get("release")}
     live, before = site.live_release(), site.previous_release()

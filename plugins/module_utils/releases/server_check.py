@@ -1,4 +1,4 @@
-"""Before a release may start: its server reads its configuration and imports the site, as the site's user."""
+"""The check of a built release: its server loads its configuration and imports the app, as the site's user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 
-# A site that imports slower than this would not pass the health gate either.
+# An app that imports more slowly would not pass the health gate either.
 IMPORT_TIMEOUT = 120
 
 
@@ -43,7 +43,7 @@ class ServerCheck:
             self._check_gunicorn()
 
     def _check_gunicorn(self) -> None:
-        """Its worker class, its configuration and the site's import."""
+        """Check the worker class, gunicorn's configuration and the app's import."""
         asked = self._run([self._python, "-I", "-c", venv.WORKER_CLASSES], cwd=self.release)
         if asked.returncode != 0:
             raise BuildError(f"the installed gunicorn cannot be imported:\n{uv.last_lines(asked.stderr)}")
@@ -52,11 +52,11 @@ class ServerCheck:
         self._try(
             [program, "--check-config", *arguments],
             f"gunicorn's check of this release, run as {self._user}, failed: either {self._wsgi} cannot be imported or "
-            "gunicorn.conf.py has an error. It says:",
+            "gunicorn.conf.py has an error. Its output:",
         )
 
     def _check_uwsgi(self) -> None:
-        """The site's import first, since only Python reports its errors; then the configuration."""
+        """Check the app's import first, since only Python reports its errors; then uWSGI's configuration."""
         words = command(self.manifest, self.release)
         if self.manifest["server"]["from"] == "distribution" and not Path(words[0]).exists():
             raise BuildError(
@@ -64,10 +64,10 @@ class ServerCheck:
                 "uwsgi-core and uwsgi-plugin-python3"
             )
         imported = [self._python, "-P", "../uwsgi_app.py"]
-        self._try(imported, f"{self._wsgi} cannot be imported as {self._user}. Python says:")
-        # For one CPU: an error with few workers shows at the start as well.
+        self._try(imported, f"{self._wsgi} cannot be imported as {self._user}. Python's output:")
+        # As for one CPU: an error with few workers shows at the start too.
         counts = {"SITE_SLOT": "blue", **workers.environment(self.manifest["server"]["workers"], cpus=1)}
-        failed = f"uWSGI's check of uwsgi.ini, run as {self._user}, failed. It says:"
+        failed = f"uWSGI's check of uwsgi.ini, run as {self._user}, failed. Its output:"
         self._try([*words, "--no-server"], failed, counts)
 
     @property
@@ -83,7 +83,7 @@ class ServerCheck:
         return self.manifest["wsgi"]
 
     def _try(self, words: list[str], failed: str, more: Mapping[str, str] | None = None) -> None:
-        """Run a command that imports the site, where the site will run."""
+        """Run a command that imports the app, in the app's environment."""
         try:
             done = self._run(words, self.release / "app", {**self.environment, **(more or {})})
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What there is of a slot on a host, and how it is taken away."""
+"""The files and processes of a slot on a host, and their removal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, pr
 
 
 def write_token(site: Layout, slot: str, supervisord: int) -> None:
-    """Allow the launcher of this very supervisord to start a slot that is not live yet."""
+    """Allow the launcher under this supervisord process to start a slot that is not live yet."""
     daemon = process.find(supervisord)
     token = {"supervisord_pid": supervisord, "supervisord_start": daemon.start if daemon else None}
     runtime.make_folder(paths.RUN)
@@ -31,7 +31,7 @@ def write_token(site: Layout, slot: str, supervisord: int) -> None:
 
 
 def traces(site: Layout, slot: str) -> list[str]:
-    """What there is of a slot on this host; empty when it is clean."""
+    """The parts of a slot that exist on this host; empty if it is clear."""
     found = []
     with contextlib.suppress(SupervisorError):
         if Supervisor().info(f"{site.name}-{slot}") is not None:
@@ -46,12 +46,12 @@ def traces(site: Layout, slot: str) -> list[str]:
 
 
 def end_leftovers(site: Layout, slot: str) -> None:
-    """End what a stopped slot's code has left behind on the TCP ports that it shared with the live slot."""
+    """End leftover processes of a stopped slot on the TCP ports that it shares with the live slot."""
     manifest = site.manifest(site.release_in(slot) or "")
     live = site.live_slot()
     server = orphan(site, live) if live and live != slot else None
     if not manifest.get("listen") or (server is None and live not in (None, slot)):
-        return  # without the live server's PID nobody can tell its sockets from the others
+        return  # without the live server's PID its sockets cannot be told from others
     try:
         account = pwd.getpwnam(manifest["user"])
     except KeyError:
@@ -64,7 +64,7 @@ def end_leftovers(site: Layout, slot: str) -> None:
 
 
 def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
-    """End what supervisord does not see of a slot that it has stopped."""
+    """End processes of a stopped slot that supervisord does not manage."""
     end_orphan(site, slot)
     end_group(owner(site.manifest(site.release_in(slot) or "")), server.pid if server else None)
     site_groups.end(site.name, slot)
@@ -72,10 +72,10 @@ def end_rest(site: Layout, slot: str, server: process.Process | None) -> None:
 
 
 def clear_slot(site: Layout, slot: str) -> bool:
-    """Stop what runs in a slot and take away all that would start it again. True if there was anything.
+    """Stop a slot's processes and remove everything that would start them again; returns whether there was anything.
 
-    The order matters: as long as the program's file is there, a supervisord that starts meanwhile knows the program,
-    and the launcher refuses it, because the slot is neither live nor has a token.
+    The order matters: while the program file exists, a supervisord that starts meanwhile loads the program, and the
+    launcher refuses it, because the slot is not live and has no token.
     """
     found = bool(traces(site, slot))
     site.token(slot).unlink(missing_ok=True)
@@ -83,9 +83,9 @@ def clear_slot(site: Layout, slot: str) -> bool:
     try:
         supervisor.remove(f"{site.name}-{slot}")
     except SupervisorError:
-        # Without a supervisord nothing of it can be running; with one that does not let go, nothing may be removed.
+        # Without a supervisord no program runs; if supervisord cannot remove the program, its files must stay.
         if supervisor.running():
-            # A process of this slot can keep the server's end from supervisord (by ptrace), and goes with the rest.
+            # A process of this slot that hides the server's end from supervisord (by ptrace) is ended too.
             site_groups.end(site.name, slot)
             supervisor.remove(f"{site.name}-{slot}", patience=10)
     end_rest(site, slot, server)

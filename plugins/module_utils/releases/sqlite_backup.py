@@ -1,4 +1,4 @@
-"""Copies of a site's SQLite databases, taken before its hooks may change them."""
+"""Snapshots of a site's SQLite databases, taken before its hooks can change them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 KEEP = 3
 TIMEOUT = 600
-# Of what is said about files that were left out: the site has given them their names, and there may be many.
+# Maximum number of left-out files in messages, since the site may have created many.
 MOST_WORDS = 10
 LONGEST_WORD = 300
 WAY_OUT = "To deploy without copies: -e snapshots=no"
 
-# Runs as the site's user, who can neither read nor overwrite what is not the site's own, wherever a link leads. The
-# system's Python, without the site's packages. What it finds may have been laid there to be in the way: nothing is
-# without a bound, and what it prints is data.
+# Runs as the site's user, which can access only the site's own files wherever a link leads, with the system's Python
+# and without the site's packages. The files may be hostile, so everything is bounded and the output is only data.
 SCRIPT = r"""
 import contextlib, json, os, re, resource, sqlite3, stat, subprocess, sys, time, urllib.parse
 
@@ -184,7 +183,7 @@ answer(copies=copies)
 
 @dataclass(frozen=True)
 class Taken:
-    """The paths of the copies, and in words what was left out."""
+    """The paths of the copies, and the left-out files with reasons."""
 
     copies: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -193,7 +192,7 @@ class Taken:
 def take(site: Layout, user: str, release_id: str, keep: int = KEEP) -> Taken:
     """Copy every SQLite database below ``shared/data``.
 
-    :raises StepError: if one cannot be copied: whoever changes data wants a way back
+    :raises StepError: if one cannot be copied, since hooks must not run without a way back
     """
     data = site.shared / "data"
     if not data.is_dir():
@@ -231,9 +230,9 @@ def take(site: Layout, user: str, release_id: str, keep: int = KEEP) -> Taken:
 
 
 def _read(site: Layout, text: str) -> tuple[int, int, Taken]:
-    """What the script has answered: bytes that are free and wanted if that is not enough, and what was copied.
+    """Parse the script's output: free and wanted bytes if the space is too small, and the copies.
 
-    Another process of the site's user may have written it: it is taken for nothing else than what it should be.
+    It is validated strictly, since another process of the site's user may have written it.
     """
     try:
         found = json.loads(text)
@@ -245,8 +244,8 @@ def _read(site: Layout, text: str) -> tuple[int, int, Taken]:
             raise TypeError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise StepError(
-            f"{site.name}: the copying of its SQLite files answered nonsense, as if something of the site had hindered "
-            f"it. No hook ran. {WAY_OUT}"
+            f"{site.name}: the copying of its SQLite files returned invalid output; a process of the site may have "
+            f"interfered. No hook ran. {WAY_OUT}"
         ) from None
     return free, wanted, Taken(_few(lists[0]), _few(lists[1]))
 

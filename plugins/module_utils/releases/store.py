@@ -1,4 +1,4 @@
-"""The releases that lie on a host: unpack one, set owners and modes, remove old and half-built ones."""
+"""The releases on a host: unpack one, set owners and modes, remove old and incomplete ones."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.fingerprint im
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS, Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
-# Folders inside of each other, in the code and in packages; more than that is no code, and hinders what reads it.
+# Maximum depth of nested folders in code and packages.
 DEEPEST = 128
-# Its values are the launcher's alone to hand out: an old release's may be secrets that were changed since.
+# Readable by root only, since an old release's values may be secrets that were changed since.
 ENVIRONMENT_MODE = 0o600
 MANIFEST_MODE = 0o640
 
 
 class UnpackError(Exception):
-    """The payload holds something that no release may hold."""
+    """The payload has an entry that is not allowed in a release."""
 
 
 def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
-    """Unpack what lies under ``prefix`` in the payload: folders, files, and links that stay inside.
+    """Unpack the entries under ``prefix`` of the payload: folders, files, and links that stay inside.
 
-    By hand and not by ``tarfile``'s data filter, which Debian 12's Python does not have: one way for every host.
+    Not by ``tarfile``'s data filter, which Debian 12's Python lacks, so that all hosts behave alike.
     """
     top = Path(os.path.realpath(destination))
     times: list[tuple[Path, float]] = []
@@ -43,9 +43,9 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
         if name.is_absolute() or ".." in name.parts:
             raise UnpackError(f"{member.name!r} leads out of the release")
         if len(name.parts) > DEEPEST:
-            raise UnpackError(f"{str(name)[:80]}…: folders lie more than {DEEPEST} deep in each other")
+            raise UnpackError(f"{str(name)[:80]}…: folders are nested more than {DEEPEST} deep")
         path = destination.joinpath(*name.parts[1:])
-        # The parent as it is on disk: a link unpacked before must not take us elsewhere.
+        # The resolved parent: a link unpacked before must not lead elsewhere.
         parent = Path(os.path.realpath(path.parent))
         if name.parts[1:] and parent != top and top not in parent.parents:
             raise UnpackError(f"{member.name!r} leads out of the release")
@@ -59,14 +59,14 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
             with stream, os.fdopen(descriptor, "wb") as target:
                 shutil.copyfileobj(stream, target)
                 os.fchmod(target.fileno(), 0o700 if member.mode & 0o100 else 0o600)
-            # nginx makes its ETags of a file's time and size: all hosts must agree on them.
+            # nginx derives ETags from a file's time and size, which must be the same on all hosts.
             times.append((path, member.mtime))
         elif member.issym():
             path.symlink_to(member.linkname)
             links.append(path)
         else:
             raise UnpackError(f"{member.name!r} is neither a file, a folder nor a link")
-    # At the end, when every link that a link may lead through is there.
+    # At the end, when all links that a link may lead through exist.
     for path in links:
         end = Path(os.path.realpath(path))
         if path.readlink().is_absolute() or (end != top and top not in end.parents):
@@ -76,7 +76,7 @@ def unpack(payload: tarfile.TarFile, prefix: str, destination: Path) -> None:
 
 
 def own(path: Path, gid: int, mode: int | None = None) -> None:
-    """Give a path to root and a group; a unit test that is not root keeps its own."""
+    """Set root and a group as owners; without effect in unit tests that are not root."""
     if os.geteuid() == 0:
         os.chown(path, 0, gid, follow_symlinks=False)
     if mode is not None:
@@ -84,9 +84,9 @@ def own(path: Path, gid: int, mode: int | None = None) -> None:
 
 
 def set_modes(app: Path, gid: int, public: Iterable[str]) -> None:
-    """Give the code to root and the site's group; only the ``public`` folders (of aliases) are for nginx as well.
+    """Give the code to root and the site's group; only ``public`` folders (of aliases) are readable by nginx too.
 
-    Another site's user can pass through a folder, to reach the public ones below, but neither list it nor read code.
+    Other users can pass through folders to public ones below, but can neither list them nor read code.
     """
     top = os.path.realpath(app)
     doors = [os.path.realpath(app / name) for name in public]
@@ -116,13 +116,13 @@ def app_folders(public: Iterable[str]) -> list[str]:
 
 
 def release_mode(public: Iterable[str]) -> int:
-    """Of a release's folder: root's and the site's; others pass through where nginx serves something of it."""
+    """The mode of a release's folder: root and the site; others can pass through if nginx serves parts of it."""
     served = {PurePosixPath(folder).parts[:1] for folder in public}
     return 0o751 if served & {("app",), ("packages",)} else 0o750
 
 
-def package_doors(release: Path, public: Iterable[str]) -> list[str]:
-    """The public folders of packages, without their links."""
+def public_package_folders(release: Path, public: Iterable[str]) -> list[str]:
+    """The public folders of packages, without links."""
     top = os.path.realpath(release / "venv")
     folders = [folder for folder in public if PurePosixPath(folder).parts[:1] == ("packages",)]
     doors = [os.path.realpath(release / folder) for folder in folders]
@@ -130,17 +130,17 @@ def package_doors(release: Path, public: Iterable[str]) -> list[str]:
 
 
 def venv_mode(release: Path, public: Iterable[str]) -> int:
-    """Of the venv's folder."""
-    return 0o751 if package_doors(release, public) else 0o750
+    """The mode of the venv's folder."""
+    return 0o751 if public_package_folders(release, public) else 0o750
 
 
 def set_venv_modes(release: Path, gid: int, public: Iterable[str]) -> None:
-    """Give the packages to root and the site's group; their public folders are for nginx as well.
+    """Give the packages to root and the site's group; public folders are readable by nginx too.
 
-    Their files are one and the same with uv's cache and with other sites' packages, and every user may read them: it is
-    their folders that keep others out. Files in the folders that lead to a served one get to be files of their own.
+    Files are hard links shared with uv's cache and other sites' packages, and readable by all; folders keep other users
+    out. Files in folders above a public one are replaced by private copies.
     """
-    top, doors = os.path.realpath(release / "venv"), package_doors(release, public)
+    top, doors = os.path.realpath(release / "venv"), public_package_folders(release, public)
     for folder, _, files in trees.walk(top):
         is_public = any(folder == door or folder.startswith(door + os.sep) for door in doors)
         leads = not is_public and any(door.startswith(folder + os.sep) for door in doors)
@@ -149,12 +149,12 @@ def set_venv_modes(release: Path, gid: int, public: Iterable[str]) -> None:
                 _part(Path(folder, name), gid)
         if folder != top:
             own(Path(folder), gid, 0o755 if is_public else 0o751 if leads else 0o750)
-    # Last of all: it tells that the rest is done.
+    # Last, since it marks the rest as done.
     own(Path(top), gid, venv_mode(release, public))
 
 
 def _part(path: Path, gid: int) -> None:
-    """Make a file one that only root and the site read, without touching what else is linked to it."""
+    """Make a file readable by root and the site only, as a copy, without changing its other hard links."""
     info = path.lstat()
     if not stat.S_ISREG(info.st_mode):
         return
@@ -170,15 +170,15 @@ def _part(path: Path, gid: int) -> None:
 
 
 def check_depth(folder: Path) -> None:
-    """Refuse packages with more folders inside of each other than any has."""
+    """Refuse packages with too deeply nested folders."""
     top = len(folder.parts)
     for path, directories, _ in trees.walk(folder):
         if directories and len(Path(path).parts) - top >= DEEPEST:
-            raise UnpackError(f"a package has folders that lie more than {DEEPEST} deep in each other; leave it out")
+            raise UnpackError(f"a package has folders that are nested more than {DEEPEST} deep; leave it out")
 
 
 def correct_modes(layout: Layout, gid: int, check_mode: bool = False) -> list[str]:
-    """Set owners and modes of the releases of older versions of this collection; those that were wrong."""
+    """Correct owners and modes of releases of older versions of the collection; returns the corrected ones."""
     wrong = [name for name in complete(layout) if not _modes_are_right(layout, name, gid)]
     for name in () if check_mode else wrong:
         _correct(layout, name, gid)
@@ -198,7 +198,7 @@ def _modes_are_right(layout: Layout, name: str, gid: int) -> bool:
         try:
             info = path.lstat()
         except OSError:
-            continue  # whoever looks whether the release is whole will say so
+            continue  # reported by the check of completeness
         if (info.st_gid, stat.S_IMODE(info.st_mode)) != right and not stat.S_ISLNK(info.st_mode):
             return False
     return True
@@ -216,7 +216,7 @@ def _correct(layout: Layout, name: str, gid: int) -> None:
     for file, group, mode in (("environment", 0, ENVIRONMENT_MODE), ("release.json", gid, MANIFEST_MODE)):
         with contextlib.suppress(FileNotFoundError):
             trees.own(release / file, 0, group, mode)
-    # What was changed on the host is not to pass for what was built.
+    # A release that was changed on the host must not get a new fingerprint.
     if found and damage != "packages":
         found["venv"] = fingerprint.venv_digest(release / "venv")
         if not damage:
@@ -226,14 +226,14 @@ def _correct(layout: Layout, name: str, gid: int) -> None:
 
 
 def complete(layout: Layout) -> list[str]:
-    """The IDs of the releases that are whole, oldest first (an ID begins with its time)."""
+    """The IDs of complete releases, oldest first (an ID begins with its time)."""
     if not layout.releases.is_dir():
         return []
     return sorted(entry.name for entry in layout.releases.iterdir() if (entry / COMPLETE).is_file())
 
 
 def in_use(layout: Layout) -> set[str]:
-    """Releases that must stay: in a slot, or the one to go back to."""
+    """Releases that must stay: those in a slot, and the previous one."""
     try:
         previous = layout.previous.read_text(encoding="utf-8").strip()
     except OSError:
@@ -242,7 +242,7 @@ def in_use(layout: Layout) -> set[str]:
 
 
 def new_id(layout: Layout, code: str, now: datetime) -> str:
-    """``20261121T031500Z-1a2b3c4d``: when, and from which code."""
+    """A new ID such as ``20261121T031500Z-1a2b3c4d``: the time and a hash of the code."""
     wanted = f"{now:%Y%m%dT%H%M%SZ}-{code[:8]}"
     number, release_id = 1, wanted
     while layout.release(release_id).exists():
@@ -252,13 +252,13 @@ def new_id(layout: Layout, code: str, now: datetime) -> str:
 
 
 def remove(release: Path) -> None:
-    """Remove a release. Its mark goes first: if this is cut short, the rest counts as half-built."""
+    """Remove a release. Its mark goes first, so that an interrupted removal leaves an incomplete release."""
     (release / COMPLETE).unlink(missing_ok=True)
     trees.remove(release)
 
 
 def remove_half_built(layout: Layout) -> list[str]:
-    """Remove what an interrupted run left behind; never a release that a slot holds."""
+    """Remove leftovers of an interrupted run, but never a release in a slot."""
     if not layout.releases.is_dir():
         return []
     keep = {*complete(layout), *in_use(layout)}

@@ -1,4 +1,4 @@
-"""Run uv as an account of its own, and explain its errors."""
+"""Runs uv as its own account, and explains its errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import CACHE
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
-# Half an hour: a slow mirror may take long, but no run may hang.
+# Half an hour: a slow mirror may take long, but a run must not hang.
 PATIENCE = 1800
-# Another site's build may hold it while it unpacks.
+# Another site's build may hold the lock while it unpacks.
 LOCK_PATIENCE = 300
-# The characters shown of a line, which may be of any length.
+# The maximum length of a quoted line.
 LINE_LENGTH = 2000
 UNREACHABLE = re.compile(
     r"error sending request|failed to fetch|dns error|connection refused|timed out|timeout|client error \(connect\)"
@@ -35,9 +35,9 @@ UNTRUSTED = re.compile(r"certificate|unknownissuer", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Toolbox:
-    """uv, and how it reaches the package index. uv's own defaults and the host's uv.toml play no part.
+    """uv and its access to the package index. uv's defaults and the host's uv.toml are ignored.
 
-    ``account`` is whom uv runs as, since it unpacks what comes from the network; without one, as who runs this.
+    ``account`` is the user that uv runs as, since it unpacks downloads; without one, the current user.
     """
 
     uv: Path = LIBRARY / "uv"
@@ -49,14 +49,14 @@ class Toolbox:
     account: str = ""
 
     def who(self) -> build_account.Account | None:
-        """Whom uv runs as."""
+        """The account that uv runs as."""
         try:
             return build_account.account(self.account) if self.account and os.geteuid() == 0 else None
         except build_account.BuilderError as error:
             raise BuildError(str(error)) from None
 
     def environment(self, home: Path) -> dict[str, str]:
-        """All that uv gets to see. A proxy's password too, which it takes from nowhere else, but no index's."""
+        """The environment of uv, including a proxy's password, which has no other place, but not an index's."""
         values = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(home),
@@ -71,12 +71,12 @@ class Toolbox:
             "NO_COLOR": "1",
         }
         if self.who():
-            # Links that root can make its own; the account may not give other names to files that are root's by now.
+            # Symlinks, which root resolves later; the account cannot hard-link files that belong to root.
             values["UV_LINK_MODE"] = "symlink"
         return values | proxy_environment(self.http_proxy, self.no_proxy)
 
     def run(self, arguments: Sequence[str], home: Path) -> str:
-        """Run uv; an error becomes a :class:`BuildError` that says where to look.
+        """Run uv; an error becomes a :class:`BuildError` with a remedy.
 
         :param home: a folder of its own, to work in
         """
@@ -101,9 +101,9 @@ class Toolbox:
 
 @contextlib.contextmanager
 def workplace(tools: Toolbox, release: Path) -> Iterator[Path]:
-    """A folder of uv's own in a release in the making: its home, and what it reads. It may hold an index's login.
+    """A private folder for uv in an incomplete release: its home and its input. It may contain an index's login.
 
-    What is cut off leaves it in a half-built release, which the next run removes.
+    An interruption leaves it in an incomplete release, which the next run removes.
     """
     folder = release / ".build"
     folder.mkdir(mode=0o700)
@@ -123,7 +123,7 @@ def last_lines(text: str, count: int = 15) -> str:
 
 
 def explain(stderr: str, folder: Path = Path("/")) -> str:
-    """Turn what uv said into what an operator can do about it.
+    """Convert uv's errors to a message with a remedy.
 
     :param folder: where it ran
     """
@@ -133,7 +133,7 @@ def explain(stderr: str, folder: Path = Path("/")) -> str:
         lock = folder / found[1]
         return (
             f"uv waited {LOCK_PATIENCE} s for the lock {lock}, which {build_account.holder(lock)} holds. "
-            f"Let that end, or end it, then run again. uv says:\n{said}"
+            f"Wait for its end, or end it, then run again. uv says:\n{said}"
         )
     if "no space left on device" in low or "quota exceeded" in low:
         return f"the disk is full. Free some space for releases and /var/cache/uv, then run again. uv says:\n{said}"
@@ -151,12 +151,12 @@ def explain(stderr: str, folder: Path = Path("/")) -> str:
         return f"a package is not the one that was locked. Compile the lock file again. uv says:\n{said}"
     if "was not found in the provided package locations" in low:
         return (
-            "a package is not among the wheels that came along. Lock again, so that the lock file names every package "
+            "a package is not among the payload's wheels. Lock again, so that the lock file names every package "
             f"that others need. uv says:\n{said}"
         )
     if "--require-hashes" in low or "to be pinned" in low:
         return (
-            "the lock file is not whole: it must pin every package with its hashes, also those that others need. "
+            "the lock file is incomplete: it must pin every package with its hashes, including dependencies. "
             f"Compile it again: {lockfile.COMPILE} requirements.in -o requirements.txt. uv says:\n{said}"
         )
     if "no usable wheels" in low or "building from source is disabled" in low or "no wheels with a matching" in low:
@@ -168,5 +168,5 @@ def explain(stderr: str, folder: Path = Path("/")) -> str:
 
 
 def forget_packages(tools: Toolbox) -> None:
-    """Empty uv's cache: its files and those of every venv are the same through hard links, changed ones too."""
+    """Empty uv's cache: it shares its files with every venv by hard links, so files changed in a venv are in it too."""
     tools.run(["cache", "clean"], Path("/"))

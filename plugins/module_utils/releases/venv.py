@@ -1,4 +1,4 @@
-"""The venv of a release: built by uv from hashed locks alone, and with the server that it needs."""
+"""Builds the venv of a release by uv, from hashed locks, including the server."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import Toolbox
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import write_file
 
-# What a worker class needs besides gunicorn: the package, and gunicorn's extra that names it.
+# The package that a worker class needs, and gunicorn's extra for it.
 EXTRAS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "tornado": "tornado"}
 
 
 def lock_of(tools: Toolbox, app: Path, requirements: str, work: Path) -> Lock:
     """The site's lock.
 
-    uv.lock is exported here, by the same uv that installs: the controller then needs no uv of its own, and no site can
-    be locked by one version and read by another. With ``--frozen`` nothing is resolved, fetched or run; and uv gets a
-    copy of the lock and of each pyproject.toml, so that it finds nothing else.
+    uv.lock is exported on the host by the uv that installs, so the controller needs no uv, and export and installation
+    use one version. With ``--frozen`` nothing is resolved, fetched or run. uv gets a copy of the lock and of each
+    pyproject.toml, so that it reads nothing else.
     """
     try:
         found = lockfile.load(app, requirements)
@@ -58,16 +58,16 @@ def build(
     complete: bool,
     wheels: Path | None = None,
 ) -> None:
-    """Make ``venv`` where it will stay (its scripts name it in their first line) and install the locks into it.
+    """Create ``venv`` in its final place (the shebangs of its scripts contain the path) and install the locks.
 
-    Packages that a lock forgot are an error, hence no ``--no-deps`` for requirements files, which may be written by
-    hand. uv.lock is ``complete`` by its making and may override what packages say they need: there it is the truth.
+    A missing package is an error, hence no ``--no-deps`` for requirements files, which may be written by hand. uv.lock
+    is always ``complete`` and may override the packages' declared dependencies.
 
     :param work: see :func:`workplace`
-    :param wheels: a folder with every wheel, which are then checked against the same hashes, and no index is asked
+    :param wheels: a folder with all wheels, checked against the same hashes; then no index is used
     """
     who = tools.who()
-    # Until it is complete, no other user may enter: every user could hold uv's lock in it.
+    # No other user may enter before it is complete, since any user could hold uv's lock in it.
     venv.mkdir(mode=0o700)
     build_account.give(venv, who)
     tools.run(["venv", "--no-project", "--python", str(tools.python), str(venv)], work)
@@ -79,14 +79,14 @@ def build(
         options += ["--offline", "--no-index", "--find-links", str(wheels)]
     for number, lock in enumerate(locks):
         file = work / f"{number}.txt"
-        # Where packages are is said in the first one, for all. The index is there and not in the environment, since
-        # its URL may hold a login.
+        # The first file has the index options for all. The index is not in the environment, since its URL may contain a
+        # login.
         where = lock.index_options(tools.package_index) if number == 0 and not wheels else []
         write_file(file, lock.text(where), 0o600)
         build_account.give(file, who)
         options += ["-r", str(file)]
     tools.run(["pip", "install", "--python", str(venv / "bin" / "python"), *options], work)
-    # uv leaves its lock behind, for all the world to write: a place to fill the disk, and nothing needs it any more.
+    # Remove uv's lock file, which every user could write to, and fill the disk.
     (venv / ".lock").unlink(missing_ok=True)
     venv.chmod(0o755)
     if who:
@@ -102,7 +102,7 @@ WORKER_CLASSES = (
 
 
 def check_worker_class(answer: str, worker_class: str) -> None:
-    """Refuse a class that this gunicorn does not have; ``answer`` is what :data:`WORKER_CLASSES` printed."""
+    """Refuse a class that this gunicorn does not have; ``answer`` is the output of :data:`WORKER_CLASSES`."""
     known = json.loads(answer)
     if worker_class not in known:
         raise BuildError(f"worker_class {worker_class!r}: this gunicorn has {', '.join(known)}. Name one of them.")

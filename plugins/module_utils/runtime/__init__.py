@@ -1,1 +1,1 @@
-"""What runs: supervisor's programs, processes, jobs, locks and the history of runs."""
+"""Running sites: supervisor programs, processes, jobs, locks, and the history of runs."""

@@ -1,4 +1,4 @@
-"""What was done to a site on this host, when and by whom: one line a change, for people and for grep."""
+"""The history of a site on this host: one line per change with time, action and author."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible, visible_all
 
-# About a thousand lines; the older half goes when there are more.
+# About a thousand lines; then the older half is removed.
 LIMIT = 256 * 1024
 MODE = 0o640
 PLAIN = re.compile(r"[A-Za-z0-9._:@/+-]+\Z")
@@ -21,7 +21,7 @@ REASON_LENGTH = 200
 
 
 def path(site: Layout) -> Path:
-    """The site's own file."""
+    """The site's history file."""
     return site.root / "releases.log"
 
 
@@ -29,7 +29,7 @@ def append(
     site: Layout, action: str, result: str, *, by: str = "", release: str = "", previous: str = "",
     seconds: float | None = None, away: float = 0, reason: str = "",
 ) -> None:  # fmt: skip
-    """Add a line to the file and to the host's journal. Best effort: no deploy fails for want of its record."""
+    """Add a line to the file and to the host's journal. Best effort: a deploy never fails because of its history."""
     fields = {
         "result": result,
         "by": by,
@@ -37,7 +37,7 @@ def append(
         "previous": previous,
         "seconds": "" if seconds is None else f"{seconds:.1f}",
         "away": f"{away:.1f}" if away else "",
-        # The first line only: what follows are quotations from logs.
+        # The first line only; the others quote logs.
         "reason": visible((reason.strip().splitlines() or [""])[0][:REASON_LENGTH]),
     }
     words = " ".join(f"{name}={quote(value)}" for name, value in fields.items() if value)
@@ -54,7 +54,7 @@ def append(
 
 
 def journal(site: Layout, words: str, *, well: bool) -> None:
-    """Tell the host's journal, or its syslog. Best effort."""
+    """Log to the host's journal or syslog. Best effort."""
     with contextlib.suppress(OSError, ValueError):
         syslog.openlog(f"{site.name}-ctl", 0, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_NOTICE if well else syslog.LOG_WARNING, f"{site.name}: {words}".replace("\0", ""))
@@ -62,7 +62,7 @@ def journal(site: Layout, words: str, *, well: bool) -> None:
 
 
 def _group(site: Layout) -> int:
-    """Who may read it besides root: the site, as its logs."""
+    """The group that can read it: the site's, as for its logs."""
     try:
         return site.logs.stat().st_gid
     except OSError:
@@ -78,12 +78,12 @@ def _shorten(site: Layout, file: Path) -> None:
 
 
 def quote(value: str) -> str:
-    """As it is if it is one plain word, else as a JSON string: never more than one line."""
+    """A plain word unchanged, anything else as a JSON string, so that it is always one line."""
     return value if PLAIN.match(value) else json.dumps(value)
 
 
 def parse(line: str) -> dict[str, str]:
-    """One line as fields, with ``time`` and ``action``; empty if it is none of ours."""
+    """Parse one line to fields, with ``time`` and ``action``; empty if it has another format."""
     match = re.match(r"(\S+) (\S+) (.*)", line.strip())
     if not match:
         return {}
@@ -98,7 +98,7 @@ def parse(line: str) -> dict[str, str]:
 
 
 def read(site: Layout, count: int = 0) -> list[dict[str, str]]:
-    """The last lines, oldest first; all of them if no count is given."""
+    """The last ``count`` lines, oldest first; without a count all lines."""
     try:
         lines = path(site).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""One run of a site's job: cron says when, supervisor runs it, and this waits for its end and tells how it went."""
+"""Runs a site's job: called by cron, starts the job under supervisor, waits for its end, and reports the result."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history,
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor import Supervisor, SupervisorError
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
-# Seconds that a job waits while a deploy changes its program over, or for a supervisord that comes at boot.
+# Seconds that a job waits while a deploy replaces its program, or for supervisord at boot.
 PATIENCE = 90
-# supervisor's word for the exit code of a process that a signal ended.
+# supervisor's exit code of a process that was ended by a signal.
 BY_SIGNAL = -1
 AT_WORK = ("STARTING", "RUNNING", "STOPPING")
 
 
 class JobError(Exception):
-    """Why a job did not run, or how it failed."""
+    """A job could not run, or failed; the text has the reason."""
 
 
 def run(site: Layout, name: str) -> str:
-    """Start a job and wait until it has ended; what became of it, in words.
+    """Start a job and wait for its end; returns the result as text.
 
     :raises JobError: if it cannot run, or failed
     """
     try:
         return _run(site, name)
     except (JobError, SupervisorError) as error:
-        # cron mails what this says, where there is mail; the journal has it anyway.
+        # cron mails this output, where there is mail; the journal has it anyway.
         history.journal(site, f"job {name}: {error}", well=False)
         raise JobError(f"{site.name}: job {name}: {error}") from error
 
@@ -39,15 +39,15 @@ def _run(site: Layout, name: str) -> str:
         raise JobError(f"the live release has no such job; there are: {', '.join(jobs) or 'none'}")
     program = processes.program(site, name)
     if _known(site, name)["statename"] in AT_WORK:
-        history.journal(site, f"job {name}: its last run is still at work, so it was not started again", well=True)
-        return "its last run is still at work, so it was not started again"
+        history.journal(site, f"job {name}: its last run has not ended, so it was not started again", well=True)
+        return "its last run has not ended, so it was not started again"
     Supervisor().start(program)
     pause = 0.1
     while (info := _info(program)) and info["statename"] in AT_WORK:
         time.sleep(pause)
         pause = min(pause * 1.5, 2)
     if not info or info["statename"] != "EXITED":
-        raise JobError("it was stopped, by a deploy or by somebody on the host, before it had ended")
+        raise JobError("it was stopped before its end, by a deploy or manually on the host")
     if info["exitstatus"] == 0:
         return "it ended well"
     how = "was ended by a signal" if info["exitstatus"] == BY_SIGNAL else f"failed with exit code {info['exitstatus']}"
@@ -60,7 +60,7 @@ def _known(site: Layout, name: str) -> dict:
         try:
             if info := _info(processes.program(site, name)):
                 return info
-            why = "supervisord does not know it; deploy again"
+            why = "supervisord has no program for it; deploy again"
         except SupervisorError as error:
             why = str(error)
         time.sleep(0.5)

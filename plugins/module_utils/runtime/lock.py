@@ -1,7 +1,7 @@
-"""One run a site at a time, and one step at a time.
+"""Locks of a site: one run at a time, and one step of it at a time.
 
-Two locks make that: the kernel's, which a step holds while it is at work and loses when it ends, however it ends; and a
-note of the run that the steps belong to, which stays from the run's first step on a site to its last.
+There are two locks: a kernel lock, which a step holds until it ends, however it ends; and a record of the run that the
+steps belong to, from the run's first step on a site to its last.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout, write_file
 from ansible_collections.wsgi.sites.plugins.module_utils.system import runtime
 
-# As many runs are remembered as having been taken over.
+# Number of remembered runs whose lock was taken over.
 REMEMBERED = 20
-# What stays in the note of a run, besides since when it holds the site and its last sign of life.
+# Keys of a run in its record, besides the time of the lock and the last sign of life.
 KEPT = ("id", "action", "who", "controller", "machine", "process", "silence", "step")
 VERBS = {"deploy": "deploying", "rollback": "rolling back", "restart": "restarting"}
 
 
 class Busy(Exception):
-    """Another run holds the site."""
+    """Another run has locked the site."""
 
 
 class Held:
-    """A site that a step holds."""
+    """A site that a step has locked."""
 
     def __init__(self, site: Layout, me: Run | None) -> None:
         self.site, self.run = site, me
-        # What an operator should hear, such as whose lock was taken over.
+        # Messages for the operator, such as a lock that was taken over.
         self.remark = ""
         self.since = time.time()
 
     @property
     def seconds(self) -> float:
-        """How long the run has held the site."""
+        """Seconds since the run locked the site."""
         return max(0.0, time.time() - self.since)
 
     def note(self, result: str, **fields: Any) -> None:
-        """Write down how the run went."""
+        """Record the result of the run."""
         action = self.run.action if self.run else "deploy"
         by = self.run.author if self.run else ""
         history.append(self.site, action, result, by=by, seconds=self.seconds, **fields)
 
     def let_go(self) -> None:
-        """End the run's hold: its last step on this site is done."""
+        """Release the run's lock after its last step on this site."""
         if self.run is not None:
             _write(self.site, {"ousted": read(self.site)["ousted"]})
 
 
 def read(site: Layout) -> dict:
-    """The note: ``holder`` if there is one, and ``ousted``, the runs that were taken over."""
+    """Read the record: ``holder`` if there is one, and ``ousted``, the runs whose lock was taken over."""
     try:
         found = json.loads(site.run_note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -85,9 +85,9 @@ def describe(holder: dict, now: float) -> str:
 
 
 def is_dead(holder: dict, me: Run | None, now: float) -> str:
-    """Why the run that holds the site does not go on any more, as far as this one can tell; empty if it may.
+    """Why the run that holds the lock counts as dead; empty if it may still be alive.
 
-    To be called with the kernel's lock in hand, which a run of one step would still have.
+    Requires the kernel lock, which a run of one step would still hold.
     """
     known = me is not None and holder["machine"] == me.machine != "" and holder["process"]
     if holder.get("step") or (known and holder["process"] not in me.alive):
@@ -99,15 +99,15 @@ def is_dead(holder: dict, me: Run | None, now: float) -> str:
 
 
 def claim(site: Layout, me: Run | None) -> Held:
-    """Take the site for this run, or go on holding it. To be called with the kernel's lock in hand.
+    """Lock the site for this run, or keep its lock. Requires the kernel lock.
 
-    :raises Busy: with who holds it, since when, and what to do
+    :raises Busy: with holder, time and remedy
     """
     held, note, now = Held(site, me), read(site), time.time()
     holder = note.get("holder")
     if me and me.id in note["ousted"]:
         by = f"; {describe(holder, now)}" if holder else ""
-        raise Busy(f"{site.name}: another run has taken this site over from this one{by}. This one stops here")
+        raise Busy(f"{site.name}: another run has taken over the lock of this site{by}. This run stops here")
     if holder and (me is None or holder["id"] != me.id):
         why = is_dead(holder, me, now)
         if not why:
@@ -133,12 +133,12 @@ def claim(site: Layout, me: Run | None) -> Held:
 def site_lock(
     site: Layout, enabled: bool = True, *, last: bool = False, first: bool = False, me: Run | None = None
 ) -> Iterator[Held]:
-    """Hold the site for one step.
+    """Lock the site for one step.
 
-    :param enabled: False in check mode, which writes nothing, not even a lock's file
-    :param last: whether the run is done with this site after this step, be it well or not
-    :param first: whether nothing comes after this step if it fails
-    :param me: the run, if the environment does not say it
+    :param enabled: False in check mode, which writes nothing, not even a lock file
+    :param last: whether this is the run's last step on this site, whatever its result
+    :param first: whether no step follows if this one fails
+    :param me: the run, if it is not in the environment
     """
     if not enabled:
         yield Held(site, None)
@@ -151,9 +151,9 @@ def site_lock(
         except BlockingIOError:
             pid = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
             holder = read(site).get("holder")
-            who = describe(holder, time.time()) if holder else "another run is at work on this site"
+            who = describe(holder, time.time()) if holder else "another run is working on this site"
             raise Busy(
-                f"{site.name}: {who}, and a step of it is at work just now (PID {pid} on the host holds {site.lock}); "
+                f"{site.name}: {who}, and one of its steps is running now (PID {pid} on the host holds {site.lock}); "
                 "wait until it ends, then run again"
             ) from None
         os.ftruncate(descriptor, 0)
@@ -168,7 +168,7 @@ def site_lock(
         if last:
             held.let_go()
         elif held.run is not None and (note := read(site)).get("holder"):
-            # A step may be long: its end is a sign of life as well.
+            # The end of a long step is a sign of life too.
             _write(site, {**note, "holder": {**note["holder"], "seen": time.time()}})
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What a supervisord that was killed leaves behind: processes without a parent, known by the launcher's notes."""
+"""Orphaned processes of a killed supervisord, found by the launcher's records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
 
 def owner(manifest: dict) -> int | None:
-    """Whom a release runs as, if there is such a user."""
+    """The ID of the user that a release runs as, or None if it does not exist."""
     try:
         return pwd.getpwnam(manifest["user"]).pw_uid
     except KeyError:
@@ -20,7 +20,7 @@ def owner(manifest: dict) -> int | None:
 
 
 def note(site: Layout, key: str) -> dict:
-    """What the launcher noted of the process that it became, for a slot or for ``NAME-NUMBER``."""
+    """The launcher's record of the process of a slot or of ``NAME-NUMBER``."""
     try:
         found = json.loads(site.pid(key).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -29,7 +29,7 @@ def note(site: Layout, key: str) -> dict:
 
 
 def noted(site: Layout, key: str) -> process.Process | None:
-    """The process that the launcher noted, whether it still runs or not."""
+    """The recorded process, whether it still runs or not."""
     try:
         found = note(site, key)
         return process.Process(found["pid"], found["start"])
@@ -38,13 +38,13 @@ def noted(site: Layout, key: str) -> process.Process | None:
 
 
 def orphan(site: Layout, key: str) -> int | None:
-    """The PID that the launcher noted, if that very process still runs."""
+    """The recorded PID, if exactly that process still runs."""
     server = noted(site, key)
     return server.pid if server and server.alive else None
 
 
 def end_orphan(site: Layout, key: str, patience: float = 30, sign: int = signal.SIGTERM) -> None:
-    """End a process that no supervisord looks after any more (it was killed, and its children were not)."""
+    """End a process whose supervisord was killed."""
     left = noted(site, key)
     if left is not None and left.send(sign) and not left.ended(patience):
         left.send(signal.SIGKILL)
@@ -52,13 +52,13 @@ def end_orphan(site: Layout, key: str, patience: float = 30, sign: int = signal.
 
 
 def end_group(uid: int | None, server: int | None, patience: float = 3) -> None:
-    """End what a stopped server's code has started and left running: nothing of a release outlives its slot.
+    """End background processes of a stopped server: no process of a release outlives its slot.
 
-    supervisor made the server the head of a process group; its number is nobody else's as long as one of them runs.
-    Whatever left the group (`setsid`) is found by its control group, where there are any.
+    supervisor made the server a process group leader; the group's number is not reused while a member runs. Processes
+    that left the group (`setsid`) are found by their control group, where there is one.
 
-    :param uid: whose processes are meant; without one, nobody's
-    :param server: PID that the server had
+    :param uid: the user of the processes; without one nothing is ended
+    :param server: PID of the stopped server
     """
     if uid is None or server is None or not process.is_gone(server):
         return

@@ -1,7 +1,7 @@
-"""A site's work in the background: its processes, and the jobs that cron starts. Both are programs of supervisor.
+"""A site's background processes and cron jobs, which are supervisor programs.
 
-What belongs there is what the live release brings, and nothing here needs to know how far another run came: it looks at
-what there is, and makes that right. A process tells by the launcher's note from which slot and release it was started.
+The live release defines them. The functions compare the host's state with that and correct it, whatever an interrupted
+run has left. The launcher's record of a process has the slot and release that it was started from.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import SLOTS
 
 CRON = Path("/usr/sbin/cron")
 CRONTAB = "crontab"
-# Far more than supervisor takes to call a process up or not (`startsecs`).
+# Far longer than supervisor needs to decide whether a process is up (`startsecs`).
 PATIENCE = 120
-# When the launcher's note does not say it.
+# Default if the launcher's record has none.
 STOP_PATIENCE = 30
 
 
 @dataclass
-class Brought:
-    """What was changed, in words, and what is wrong all the same."""
+class Report:
+    """The changes as text, and remaining problems."""
 
     changes: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
 
 def program(site: Layout, name: str) -> str:
-    """What supervisor calls a process or a job."""
+    """The supervisor program of a process or job."""
     return f"{site.name}-{name}"
 
 
 def file_in(release: Path, name: str) -> Path:
-    """The program file that a release brings."""
+    """The program file in a release."""
     return release / f"program-{name}.conf"
 
 
@@ -63,48 +63,48 @@ def wanted_by(manifest: dict) -> dict[str, dict]:
 
 
 def present(site: Layout) -> set[str]:
-    """The names of the processes and jobs that this host has anything of."""
+    """The names of processes and jobs with any file or program on this host."""
     files = {path.stem.removeprefix(f"{site.name}-") for path in paths.PROGRAMS.glob(f"{site.name}-*.conf")}
     ours = {name for name in files if name not in SLOTS and _is_ours(site.program(name))}
     return ours | {key.rpartition("-")[0] for key in _keys(site)}
 
 
 def check(site: Layout, release_id: str, supervisord: int | None = None) -> None:
-    """Refuse a release whose processes could not take their place, as long as nothing has changed.
+    """Refuse a release whose processes could not be started, before anything is changed.
 
-    :raises SupervisorError: with what is in the way
+    :raises SupervisorError: with the problem
     """
     release, wanted = site.release(release_id), wanted_by(site.manifest(release_id))
     places = [site.program(name) for name in wanted]
     if (release / CRONTAB).exists():
         places.append(site.crontab)
         if not CRON.exists():
-            raise SupervisorError("it has jobs for cron, and this host has no cron; run the whole site.yml once")
+            raise SupervisorError("it has cron jobs, and this host has no cron; run the whole site.yml once")
     for name, process in wanted.items():
         file = Path(process["command"][0])
-        if file.parent == paths.LIBRARY and not file.exists():  # a bundle that is newer than what this host got
-            raise SupervisorError(f"its {name} needs {file}, which is not here; run the whole site.yml once")
+        if file.parent == paths.LIBRARY and not file.exists():  # the collection is newer than the host's files
+            raise SupervisorError(f"its {name} needs {file}, which is missing; run the whole site.yml once")
     for path in places:
         if path.exists() and not _is_ours(path):
             raise SupervisorError(
-                f"{path} is there, and not from this bundle; move it away, or give the process another name"
+                f"{path} exists and was not made by this collection; move it away, or give the process another name"
             )
     check_programs({program(site, name): (file_in(release, name), site.program(name)) for name in wanted}, supervisord)
 
 
 def ask_to_stop(site: Layout) -> None:
-    """Send the stop signal to what is not of the live release, so that it ends while the old server does."""
+    """Send the stop signal to processes of other releases, so that they end together with the old server."""
     with contextlib.suppress(SupervisorError, OSError):
         for name in _stale(site, Supervisor().infos() if present(site) else []):
             Supervisor().ask_to_stop(program(site, name))
 
 
-def bring(site: Layout, check_mode: bool = False) -> Brought:
-    """Let the live release's processes run, and no other ones. What is as it should be is not touched.
+def bring(site: Layout, check_mode: bool = False) -> Report:
+    """Start the live release's processes and stop all others. Processes in the right state are not touched.
 
-    The site is live whatever happens here, so what goes wrong is a complaint and no failure.
+    The site is live already, so a problem is reported and does not fail the run.
     """
-    brought, release_id = Brought(), site.live_release()
+    brought, release_id = Report(), site.live_release()
     if release_id is None or not (wanted_by(site.manifest(release_id)) or present(site) or _is_ours(site.crontab)):
         return brought
     try:
@@ -116,18 +116,18 @@ def bring(site: Layout, check_mode: bool = False) -> Brought:
     return brought
 
 
-def _bring(site: Layout, release_id: str, brought: Brought, check_mode: bool) -> None:
+def _bring(site: Layout, release_id: str, brought: Report, check_mode: bool) -> None:
     supervisor, release = Supervisor(), site.release(release_id)
     wanted = wanted_by(site.manifest(release_id))
     stale = _stale(site, _settled(site, wanted))
     crontab = _read(release / CRONTAB)
     other_times = _read(site.crontab) != crontab and (crontab is not None or _is_ours(site.crontab))
     brought.changes += [f"{program(site, name)} {why}" for name, why in stale.items()]
-    brought.changes += [f"{site.crontab} is not the live release's"] if other_times else []
+    brought.changes += [f"{site.crontab} differs from that of the live release"] if other_times else []
     if check_mode or not brought.changes:
         return
     if other_times:
-        site.crontab.unlink(missing_ok=True)  # until the new jobs are there, nothing starts
+        site.crontab.unlink(missing_ok=True)  # no job starts until the new ones are installed
     _take_away(site, stale)
     new = {name: logs.position(_log(site, name)) for name in stale if name in wanted}
     for name in new:
@@ -146,13 +146,13 @@ def _bring(site: Layout, release_id: str, brought: Brought, check_mode: bool) ->
     for name, since in new.items():
         if words := refused.get(name) or _not_up(site, name, wanted[name], infos):
             brought.complaints.append(
-                f"{site.name}: {words}, with release {release_id}, which is live all the same. Correct its command or "
+                f"{site.name}: {words}, with release {release_id}, which is live nevertheless. Correct its command or "
                 f"what it needs, and deploy again.{logs.last_words(_log(site, name), since, release / 'environment')}"
             )
 
 
 def remove(site: Layout, check_mode: bool = False) -> list[str]:
-    """Take all of it off the host; what was (or would be) changed."""
+    """Remove all processes and jobs from the host; returns what was (or would be) changed."""
     names = sorted(present(site))
     changes = [f"stop {program(site, name)}" for name in names]
     if _is_ours(site.crontab):
@@ -165,7 +165,7 @@ def remove(site: Layout, check_mode: bool = False) -> list[str]:
 
 
 def status(site: Layout, manifest: dict) -> dict[str, str]:
-    """How many run of how many, and what is wrong in a few words."""
+    """The number of running and wanted processes, and a short text of the problems."""
     wanted = wanted_by(manifest)
     if not wanted:
         return {"processes": "", "troubles": ""}
@@ -183,7 +183,7 @@ def status(site: Layout, manifest: dict) -> dict[str, str]:
 
 
 def _stale(site: Layout, infos: list[dict]) -> dict[str, str]:
-    """The names of all that is not as the live release wants it, and why."""
+    """The processes and jobs that differ from the live release, each with the reason."""
     found = {}
     wanted = wanted_by(site.manifest(site.live_release() or ""))
     for name in sorted({*wanted, *present(site)}):
@@ -213,21 +213,21 @@ def _why_stale(site: Layout, name: str, it: dict | None, infos: list[dict]) -> s
 
 
 def _not_up(site: Layout, name: str, it: dict, infos: list[dict]) -> str:
-    """What is wrong with a process that should run, or with a job's last run; empty if nothing is."""
+    """The problem of a process that should run, or of a job's last run; empty if there is none."""
     own = _of(site, name, infos)
     if not own:
-        return f"{name} is not known to supervisord"
+        return f"supervisord has no program {name}"
     if it["kind"] == "job":
         code = own[0]["exitstatus"] if own[0]["statename"] == "EXITED" else 0
         return f"the last run of the job {name} failed with exit code {code}" if code else ""
     down = [info for info in own if info["statename"] != "RUNNING"]
     said = ", ".join(sorted({f"{info['statename']} ({info['description']})" for info in down}))
     many = f" ({len(down)} of {len(own)})" if len(own) > 1 else ""
-    return f"the process {name} does not stay up{many}: supervisor says {said}" if down else ""
+    return f"the process {name} does not stay up{many}: supervisor reports {said}" if down else ""
 
 
 def _settled(site: Layout, names: Iterable[str]) -> list[dict]:
-    """What supervisord says once it has made up its mind about these."""
+    """Their states once supervisord has decided whether they are up."""
     deadline, groups = time.monotonic() + PATIENCE, {program(site, name) for name in names}
     while True:
         infos = Supervisor().infos()
@@ -238,7 +238,7 @@ def _settled(site: Layout, names: Iterable[str]) -> list[dict]:
 
 
 def _take_away(site: Layout, names: Iterable[str]) -> None:
-    """Stop these side by side, each with its own signal and patience, and leave nothing that would start them again."""
+    """Stop these in parallel, each with its own signal and timeout, and remove everything that would start them."""
     supervisor, names = Supervisor(), list(names)
     alive = supervisor.running()
     for name in names:
@@ -249,9 +249,9 @@ def _take_away(site: Layout, names: Iterable[str]) -> None:
         notes = {key: (note(site, key), noted(site, key)) for key in keys}
         patience = max((said.get("patience", STOP_PATIENCE) for said, _ in notes.values()), default=STOP_PATIENCE)
         if alive:
-            # supervisord itself kills what outlasts its patience.
+            # supervisord itself kills a process after its stop timeout.
             supervisor.remove(program(site, name), patience=patience + 60)
-        # Before the rest: a supervisord that starts meanwhile must not start it.
+        # First, so that a supervisord that starts meanwhile does not start it.
         site.program(name).unlink(missing_ok=True)
         for key, (said, process) in notes.items():
             end_orphan(site, key, said.get("patience", STOP_PATIENCE), said.get("signal", signal.SIGTERM))
@@ -262,7 +262,7 @@ def _take_away(site: Layout, names: Iterable[str]) -> None:
 
 
 def _keys(site: Layout, name: str = "") -> list[str]:
-    """What the launcher's notes of processes are called: ``NAME-NUMBER``."""
+    """The names of the launcher's process records: ``NAME-NUMBER``."""
     found = (path.stem.removeprefix(f"{site.name}-") for path in paths.RUN.glob(f"{site.name}-*-*.pid"))
     return sorted(key for key in found if not name or key.rpartition("-")[0] == name)
 

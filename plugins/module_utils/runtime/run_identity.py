@@ -1,4 +1,4 @@
-"""Who is at work: the run of a playbook (or of SITE-ctl) that a step belongs to."""
+"""The identity of the run (of a playbook or of SITE-ctl) that a step belongs to."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-# Not a module's parameter: one keyword of a block reaches every step below it, whatever module that is.
+# Not a module parameter: one `environment` keyword of a block reaches all its steps, whatever the module.
 VARIABLE = "SITES_RUN"
-# Seconds without a sign of life after which nobody believes any more that a run on another machine goes on.
+# Seconds without a sign of life after which a run of another machine counts as dead.
 PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, told from every other one.
+    """The identity of one run.
 
-    :param machine: names the controller, its boot and its process namespace: only there do process IDs mean anything
-    :param process: the controller's process, ``PID:START``; empty where its like cannot be listed
-    :param alive: the processes on the controller that a run could be, when this run's step was sent
-    :param patience: seconds of silence after which this run takes another one for dead
-    :param silence: seconds that this run itself may be silent on one host, while it waits for another one
-    :param step: whether the run is one single step, which has the kernel's lock for as long as it lives
+    :param machine: identifies the controller, its boot and its PID namespace, where process IDs are comparable
+    :param process: the controller's process, ``PID:START``; empty where processes cannot be listed
+    :param alive: the controller's processes that may be runs, at the time of this step
+    :param patience: seconds of silence after which this run regards another one as dead
+    :param silence: seconds that this run may be silent on a host while it waits for another host
+    :param step: whether the run is a single step, which holds the kernel lock until its end
     """
 
     id: str
@@ -45,12 +45,12 @@ class Run:
 
     @property
     def moment(self) -> datetime:
-        """When it began: the same on every host, whatever their clocks say."""
+        """Its start time: the same on every host, whatever their clocks show."""
         return datetime.fromtimestamp(int(self.began), tz=UTC)
 
 
 def current() -> Run | None:
-    """The run that this process belongs to, or None for a step that somebody calls by itself."""
+    """The run that this process belongs to, or None for a step outside a run."""
     text = os.environ.get(VARIABLE, "")
     if not text:
         return None
@@ -59,12 +59,12 @@ def current() -> Run | None:
 
 
 def author() -> str:
-    """Who deploys, for a release's ``release.json``."""
+    """The author of a deploy, for ``release.json``."""
     run = current()
     return run.author if run else ""
 
 
 def moment() -> datetime:
-    """The time that a new release's ID begins with: one and the same on all hosts of a run."""
+    """The time in a new release's ID: the same on all hosts of a run."""
     run = current()
     return run.moment if run else datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""A site's control groups as the modules use them: end one, and run a command in one of its own."""
+"""A site's control groups for modules: end all processes of one, and run a command in a new one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.control_groups i
 
 
 def top() -> Path | None:
-    """The group of this host's sites, as the launcher has noted it, or where it would create it."""
+    """The group of this host's sites: the recorded one, or the one that the launcher would create."""
     if noted := control_groups.noted_top():
         return noted
     try:
@@ -26,15 +26,15 @@ def top() -> Path | None:
 
 
 def end(site: str, key: str = "") -> bool:
-    """Kill all that runs for a site under one name, or all of the site; whether it has gone."""
+    """Kill the processes in one group of a site, or in all; returns whether they have ended."""
     place = top()
     return place is None or control_groups.end_group(place / site / key)
 
 
 class CommandGroup:
-    """The group of one command of a site, and its limits; all that the command leaves there is ended with it.
+    """The control group of one command of a site, with its limits; background processes of the command end with it.
 
-    :param site: without a name there is no group, and none of the limits
+    :param site: the site's name; without one there is no group and no limit
     """
 
     def __init__(self, site: str, resources: Mapping[str, object]) -> None:
@@ -48,29 +48,29 @@ class CommandGroup:
                 group = place / site / f"run.{os.getpid()}.{time.monotonic_ns()}"
                 group.mkdir(mode=0o755, parents=True)
                 self.group = group
-                # The kernel checks the opener, not the writer, which is the site's user by then.
+                # The kernel checks the rights of the opener; the writer is the site's user by then.
                 self.entrance = os.open(group / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
                 control_groups.write_limit(group / "pids.max", tasks)
                 self.limits[resource.RLIMIT_NPROC] = None
 
     def enter(self) -> None:
-        """Move this process there, a child of ours; it may be the site's user already."""
+        """Move this process, a child of the module, into the group; it may run as the site's user already."""
         if self.entrance is not None:
             try:
                 os.write(self.entrance, b"0")
-            except OSError:  # nothing is counted there then
+            except OSError:  # then the group has no limits
                 self.limits[resource.RLIMIT_NPROC] = self.tasks
         control_groups.lower_limits(self.limits)
 
     def began(self, pid: int) -> None:
-        """Let the kernel take this process first when the host has no memory left."""
+        """Make this process the first one to be killed when the host runs out of memory."""
         with contextlib.suppress(OSError):
             if os.geteuid() == 0:
                 score = str(control_groups.OOM_SCORE)
                 Path(f"/proc/{pid}/oom_score_adj").write_text(score, encoding="ascii")
 
     def end(self) -> None:
-        """End what is still there."""
+        """End the processes that are still in the group."""
         if self.entrance is not None:
             os.close(self.entrance)
             self.entrance = None

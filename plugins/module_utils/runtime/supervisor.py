@@ -1,4 +1,4 @@
-"""Talk to the host's supervisord about one program, and never touch another one."""
+"""Control of single supervisor programs, and tests of program files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible, visible_all
 
 CONFIG = Path("/etc/supervisor/supervisord.conf")
-# supervisor is the distribution's package: only the system's Python can import it.
+# supervisor is a package of the distribution, which only the system's Python can import.
 PYTHON = "/usr/bin/python3"
 
 CANT_REREAD = 92
@@ -25,8 +25,8 @@ NOT_RUNNING = 70
 ALREADY_ADDED = 90
 STILL_RUNNING = 91
 
-# Runs in the system's Python. Reads the main configuration with chosen program files in its [include], exactly as
-# supervisord reads them, and prints the error of each set (null: it reads well) and the names of its programs.
+# Runs in the system's Python. Reads the main configuration with the given program files in its [include], exactly as
+# supervisord does, and prints for each set the error (null: none) and the names of its programs.
 READER = r"""
 import io, json, os, sys
 from supervisor.options import ServerOptions, UnhosedConfigParser
@@ -61,13 +61,13 @@ json.dump([read(files) for files in sets], sys.stdout)
 
 
 class Supervisor(Supervisord):
-    """The running supervisord, with what a release needs of it."""
+    """The running supervisord, with the operations on single programs."""
 
     def __init__(self) -> None:
         super().__init__(SOCKET)
 
     def info(self, program: str) -> dict | None:
-        """State of a program (supervisor's getProcessInfo), or None if supervisord does not know it."""
+        """State of a program (supervisor's getProcessInfo), or None if supervisord has no such program."""
         try:
             return self.call("getProcessInfo", program)
         except xmlrpc.client.Fault as fault:
@@ -76,11 +76,11 @@ class Supervisor(Supervisord):
             raise
 
     def infos(self) -> list[dict]:
-        """State of every process; those of one program have its name as their `group`."""
+        """State of every process; its `group` is the name of its program."""
         return self.call("getAllProcessInfo")
 
     def ask_to_stop(self, program: str) -> None:
-        """Send a program its stop signal, and do not wait for its end."""
+        """Send a program its stop signal without waiting for its end."""
         try:
             self.call("stopProcessGroup", program, False)
         except xmlrpc.client.Fault as fault:
@@ -88,16 +88,16 @@ class Supervisor(Supervisord):
                 raise SupervisorError(f"supervisord does not stop {program}: {fault.faultString}") from fault
 
     def start(self, program: str) -> None:
-        """Start a program that supervisord knows, and do not wait for it."""
+        """Start a loaded program without waiting for it."""
         try:
             self.call("startProcess", program, False)
         except xmlrpc.client.Fault as fault:
             raise SupervisorError(f"supervisord does not start {program}: {fault.faultString}") from fault
 
     def add(self, program: str) -> None:
-        """Read the program files again and start this one program.
+        """Reread the program files and start this one program.
 
-        A reread changes nothing that runs; only `add` and `remove` do, and they name one program.
+        A reread affects no running program; only `add` and `remove` do, for the program that they name.
         """
         try:
             self.call("reloadConfig")
@@ -110,21 +110,21 @@ class Supervisor(Supervisord):
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == BAD_NAME:
                 raise SupervisorError(
-                    f"supervisord does not see {program} in its program files; does [include] in {CONFIG} "
+                    f"supervisord does not find {program} in its program files; does [include] in {CONFIG} "
                     "still name conf.d/*.conf?"
                 ) from fault
-            # Somebody's `supervisorctl update` may have been quicker with the same file.
+            # A concurrent `supervisorctl update` may have added the same file.
             if fault.faultCode != ALREADY_ADDED:
-                raise SupervisorError(f"supervisord does not take {program}: {fault.faultString}") from fault
+                raise SupervisorError(f"supervisord rejects {program}: {fault.faultString}") from fault
 
     def remove(self, program: str, patience: float = 60) -> bool:
-        """Stop one program and forget it; True if there was one.
+        """Stop one program and unload it; returns whether there was one.
 
-        supervisord is not asked to wait: it would notice the end at its next look, once a second, and tell us at the
-        one after that. Each question makes it look.
+        Polls instead of letting supervisord wait: that checks only once a second and answers one check later. Each call
+        triggers a check.
 
-        :param patience: how much longer to wait for a program that is not ending: one that is, supervisord itself
-            kills after its stopwaitsecs
+        :param patience: seconds to wait for a program that is not stopping; one that is stopping is killed by
+        supervisord after its stopwaitsecs
         """
         deadline = time.monotonic() + patience
         while True:
@@ -137,7 +137,7 @@ class Supervisor(Supervisord):
                 if any(map(_ends, self._of(program))):
                     deadline = time.monotonic() + patience
                 if fault.faultCode not in (STILL_RUNNING, NOT_RUNNING) or time.monotonic() > deadline:
-                    raise SupervisorError(f"supervisord does not let go of {program}: {fault.faultString}") from fault
+                    raise SupervisorError(f"supervisord does not unload {program}: {fault.faultString}") from fault
                 time.sleep(0.05)
                 continue
             return True
@@ -146,19 +146,19 @@ class Supervisor(Supervisord):
         return [info for info in self.call("getAllProcessInfo") if info["group"] == program]
 
     def stop(self, program: str, patience: float = 60) -> None:
-        """Stop one program that supervisord goes on knowing, so that the next boot, or `resume`, starts it again."""
+        """Stop one program without unloading it, so that the next boot or `resume` starts it again."""
         deadline, exited = time.monotonic() + patience, 0
         while (info := self.info(program)) is not None and info["statename"] not in ("STOPPED", "FATAL", "UNKNOWN"):
             if info["statename"] == "STOPPING":
-                # As in `remove`: to be asked again is what makes supervisord look.
+                # As in `remove`: each call makes supervisord check.
                 if _ends(info):
                     deadline = time.monotonic() + patience
                 if time.monotonic() > deadline:
-                    raise SupervisorError(f"supervisord does not see the end of {program}")
+                    raise SupervisorError(f"supervisord does not notice the end of {program}")
                 time.sleep(0.05)
                 continue
             if info["statename"] == "EXITED":
-                # For a second supervisord may still think of starting it again.
+                # For one second supervisord may still restart it.
                 exited += 1
                 if exited > 15:
                     return
@@ -170,7 +170,7 @@ class Supervisor(Supervisord):
                 time.sleep(0.1)
 
     def resume(self, program: str, patience: float = 60) -> None:
-        """Start a program that was stopped; one that runs goes on."""
+        """Start a stopped program; a running one is not affected."""
         deadline = time.monotonic() + patience
         while (info := self.info(program)) is not None and info["statename"] == "STOPPING":
             if time.monotonic() > deadline:
@@ -186,7 +186,7 @@ class Supervisor(Supervisord):
                 raise SupervisorError(f"supervisord does not start {program}: {fault.faultString}") from fault
 
     def reread(self) -> None:
-        """Make supervisord forget what is no longer on disk. A neighbour's broken file is no reason to fail here."""
+        """Reread, so that removed files are unloaded. A broken file of another program is no error here."""
         try:
             self.call("reloadConfig")
         except xmlrpc.client.Fault as fault:
@@ -197,19 +197,19 @@ class Supervisor(Supervisord):
         culprits = broken_files(program_files(), self.pid())
         if not culprits:
             return f"supervisord cannot read its configuration: {words}"
-        return neighbours_message(culprits)
+        return broken_files_message(culprits)
 
 
 def _ends(info: dict) -> bool:
-    """Whether a program is ending and may still be: its user can keep its end from supervisord (by ptrace)."""
+    """Whether a program is stopping within its timeout; its user can hide its end from supervisord (by ptrace)."""
     return info["statename"] == "STOPPING" and not process.is_gone(info["pid"])
 
 
-def neighbours_message(culprits: dict[Path, str]) -> str:
-    """Names the files that keep supervisord from reading any program."""
+def broken_files_message(culprits: dict[Path, str]) -> str:
+    """The error for files that prevent supervisord from reading any program file."""
     listed = "; ".join(f"{path}: {' '.join(error.split())}" for path, error in culprits.items())
     return (
-        f"supervisord reads all its program files or none, and cannot read this one: {listed}. "
+        f"supervisord reads all its program files or none, and cannot read: {listed}. "
         "Correct it or move it away, and run again; nothing was changed"
     )
 
@@ -220,9 +220,9 @@ def program_files() -> list[Path]:
 
 
 def read_sets(sets: list[list[Path]], supervisord: int | None = None) -> list[dict]:
-    """Read the main configuration with each of these sets of program files, by supervisor's own parser.
+    """Parse the main configuration with each of these sets of program files, by supervisor's own parser.
 
-    :param supervisord: its PID; its environment is what `%(ENV_X)s` in a file stands for
+    :param supervisord: its PID; `%(ENV_X)s` in a file is expanded from its environment
     :returns: a dict ``{"error": str | None, "programs": [name…]}`` for each set
     """
     environment = process.environment(supervisord) if supervisord else {}
@@ -245,11 +245,11 @@ def read_sets(sets: list[list[Path]], supervisord: int | None = None) -> list[di
 
 
 def broken_files(files: list[Path], supervisord: int | None = None) -> dict[Path, str]:
-    """Which of these program files keep the whole from being read, each with the parser's words."""
+    """The program files that make the whole unreadable, each with the parser's error."""
     whole, *alone = read_sets([files, *([path] for path in files)], supervisord)
     if whole["error"] is None:
         return {}
-    # Alone broken may also mean: a [group:] whose programs stand in another file. So ask again without each.
+    # A file that fails alone may be a [group:] whose programs are in another file, so the set is tested without each.
     suspects = {path: result["error"] for path, result in zip(files, alone, strict=True) if result["error"]}
     without = read_sets([[other for other in files if other != path] for path in suspects], supervisord)
     sure = {path: error for (path, error), rest in zip(suspects.items(), without, strict=True) if not rest["error"]}
@@ -257,11 +257,11 @@ def broken_files(files: list[Path], supervisord: int | None = None) -> dict[Path
 
 
 def check_program(program: str, candidate: Path, replaces: Path, supervisord: int | None = None) -> None:
-    """Refuse a program file before it is placed: broken by itself, or shut out by a neighbour's broken file.
+    """Refuse a program file before it is installed if it is broken, or if a broken file of others blocks it.
 
     :param program: the one program that the file must define
-    :param candidate: the file as it lies in the release
-    :param replaces: where it is going to be; what is there now does not count
+    :param candidate: the file in the release
+    :param replaces: its target path, whose present content is ignored
     """
     check_programs({program: (candidate, replaces)}, supervisord)
 
@@ -269,7 +269,7 @@ def check_program(program: str, candidate: Path, replaces: Path, supervisord: in
 def check_programs(programs: Mapping[str, tuple[Path, Path]], supervisord: int | None = None) -> None:
     """The same for several at once.
 
-    :param programs: program → the file as it lies in the release, and where it is going to be
+    :param programs: program → the file in the release, and its target path
     """
     if not programs:
         return
@@ -291,6 +291,6 @@ def check_programs(programs: Mapping[str, tuple[Path, Path]], supervisord: int |
     if whole["error"]:
         culprits = broken_files(others, supervisord)
         if culprits:
-            raise SupervisorError(neighbours_message(culprits))
+            raise SupervisorError(broken_files_message(culprits))
         names = ", ".join(map(str, candidates))
         raise SupervisorError(f"supervisor cannot read {names} beside the other program files: {whole['error']}")

@@ -7,12 +7,12 @@ from typing import Any
 
 
 def environment(settings: Mapping[str, Any], cpus: int, running: int = 0) -> dict[str, str]:
-    """The variables by which the launcher tells the server, and the autoscaler, how many there are to be.
+    """The environment variables with the number of workers, for the server and the autoscaler.
 
-    :param settings: `workers`, `workers_max`, `workers_min` and `threads` of a release; empty for an old one of
-        gunicorn's, which counts by itself
-    :param cpus: the CPUs that the server may really use
-    :param running: workers of the live slot; where their number follows the load, the next slot begins with as many
+    :param settings: `workers`, `workers_max`, `workers_min` and `threads` of a release; empty for an old release with
+    gunicorn, which computes them itself
+    :param cpus: the number of usable CPUs
+    :param running: workers of the live slot; with autoscaling the next slot starts with the same number
     """
     if "workers" not in settings:
         return {}

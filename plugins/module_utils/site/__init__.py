@@ -1,1 +1,1 @@
-"""A site on its host: paths, users, maintenance, SITE-ctl."""
+"""A site on its host: paths, user, maintenance, SITE-ctl, setup and removal."""

@@ -1,4 +1,4 @@
-"""The system's users and groups, those of a directory service included."""
+"""Lookup of the system's users and groups, including those of a directory service."""
 
 from __future__ import annotations
 

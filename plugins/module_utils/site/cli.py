@@ -1,7 +1,7 @@
 """SITE-ctl: the commands for one site on its host.
 
-It is called by the site's name (``shop-ctl``), lies on the host as one file with the Python of the steps in it, and so
-restarts a site the way a playbook does, through the other slot.
+Its name has the site's name (``shop-ctl``). It is installed as one file that contains the code of the playbooks' steps,
+so it restarts a site as a playbook does, through the other slot.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL
 USAGE = """usage: {name} COMMAND
 
   status           what is live, since when, whether it answers, and what was done last
-  restart          new processes of the live release; no request is lost, unless the site is one that
-                   may not run twice at once (going_live: replace)
-  shut [REASON]    everybody gets a page that says it is being worked on, but who may see it all
-                   the same (maintenance.allow); nothing is reloaded or stopped
-  open             as before
+  restart          new processes of the live release; no request is lost, unless the site
+                   has going_live: replace
+  shut [REASON]    maintenance on: clients get a maintenance page, except those of
+                   maintenance.allow; nothing is reloaded or stopped
+  open             maintenance off
   logs [-f]        the last lines of its logs; -f follows them
   shell            a shell as the site, in app/, with its environment
   flask ...        the site's flask command
   run COMMAND...   any command as the site
   job NAME         one run of a job of the site, as cron starts it; waits for its end
   db               the shell of the database that DATABASE_URL names
-  bans             whom fail2ban keeps from the site; unban ADDRESS lets one in again
-  renewed          nginx takes the certificate that certbot has got; certbot calls this by itself
+  bans             the addresses that fail2ban has banned; unban ADDRESS removes one
+  renewed          install certbot's new certificate; certbot calls this itself
 
-To deploy or to go back, run the playbooks: they see to all hosts at once.
+To deploy or to roll back, run the playbooks, which handle all hosts at once.
 """
 
 # Of each log.
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
             raise CommandError(f"there is no site {site_name} on this host")
         if PROXY_ONLY in record and command not in PROXY_ONLY_COMMANDS:
             where = ", ".join(record[PROXY_ONLY]["servers"])
-            raise CommandError(f"this host has its nginx alone; {command} is for where its server is: {where}")
+            raise CommandError(f"this host has only the site's nginx; run {command} on its servers' hosts: {where}")
         return COMMANDS[command](Layout(site_name, Path(record.get("root", "/nonexistent"))), arguments)
     except (CommandError, jobs.JobError, deployment.StepError, Refused, Busy) as error:
         print(f"{name}: {visible(str(error))}", file=sys.stderr)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def status(site: Layout, _arguments: list[str]) -> int:
-    """Show what is live; the exit code tells whether it is well."""
+    """Show what is live; the exit code is 0 if the site is healthy."""
     if found := recorded(site.name).get(PROXY_ONLY):
         told = remote_upstream.status(site.name, found)
         for title, value in (
@@ -114,7 +114,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         *([("processes", found["processes"])] if found["processes"] else []),
         *([("trouble", found["troubles"])] if found["troubles"] else []),
         *([("maintenance", found["shut"])] if found["shut"] else []),
-        *([("at work", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
+        *([("running", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
         print(visible(f"{title:<12}{value}"))
@@ -124,7 +124,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
 
 
 def restart(site: Layout, _arguments: list[str]) -> int:
-    """New processes of the live release in the other slot, then the switch: the same path as a deploy's."""
+    """Start the live release in the other slot and switch, as a deploy does."""
     me = Run(uuid.uuid4().hex[:16], "restart", *whoami(), time.time(), step=True)
     with site_lock(site, last=True, me=me) as held:
         if held.remark:
@@ -139,18 +139,18 @@ def restart(site: Layout, _arguments: list[str]) -> int:
 
 def _restart(site: Layout, release_id: str, held: Held) -> int:
     print(f"{site.name}: starting {release_id} in slot {site.idle_slot()}", flush=True)
-    # A terminal that closes in the middle leaves nothing half done, and who ends this has it undone.
+    # Finish even if the terminal closes; undo if terminated.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     try:
         slot = deployment.start(site, release_id, needs_room=False)["slot"]
         done = deployment.switch(site, slot, release_id)
-    except BaseException:  # no run comes after this one that would take the started slot away
+    except BaseException:  # no later run would clear the started slot
         with contextlib.suppress(deployment.StepError, SupervisorError):
             deployment.abort(site)
         raise
     held.note("ok", release=release_id, previous=release_id, away=done["away"])
-    cost = f"; nobody answered for {done['away']:.1f} s (going_live: replace)" if done["away"] else ""
+    cost = f"; downtime: {done['away']:.1f} s (going_live: replace)" if done["away"] else ""
     print(f"{site.name}: live in slot {slot}, with new processes{cost}")
     for words in done["complaints"]:
         held.note("process-failed", release=release_id, reason=words)
@@ -159,29 +159,29 @@ def _restart(site: Layout, release_id: str, held: Held) -> int:
 
 
 def whoami() -> tuple[str, str]:
-    """Who sits here, and where that is."""
+    """The user's name, before sudo, and the host's name."""
     who = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
     return who, socket.gethostname().split(".")[0]
 
 
 def shut(site: Layout, arguments: list[str]) -> int:
-    """Shut it for maintenance, or say why it is."""
-    maintenance.shut(site, "@".join(whoami()), " ".join(arguments))
-    print(f"{site.name}: {maintenance.words(maintenance.note(site))}")
+    """Turn maintenance on, or change its reason."""
+    maintenance.turn_on(site, "@".join(whoami()), " ".join(arguments))
+    print(f"{site.name}: maintenance {maintenance.describe(maintenance.read(site))}")
     return 0
 
 
 def reopen(site: Layout, arguments: list[str]) -> int:
-    """Open it again."""
+    """Turn maintenance off."""
     if arguments:
         raise CommandError("open takes no arguments")
-    done = maintenance.reopen(site, "@".join(whoami()))
-    print(f"{site.name}: open{'' if done else ', as it was'}")
+    done = maintenance.turn_off(site, "@".join(whoami()))
+    print(f"{site.name}: maintenance {'off' if done else 'was off'}")
     return 0
 
 
 def show_logs(site: Layout, arguments: list[str]) -> int:
-    """Show the last lines, or follow them; nothing in them reaches a terminal as anything but text."""
+    """Show the last lines, or follow them, with control characters made visible."""
     if arguments not in ([], ["-f"]):
         raise CommandError("logs takes nothing but -f")
     if not arguments:
@@ -199,7 +199,7 @@ def show_logs(site: Layout, arguments: list[str]) -> int:
 
 
 def job(site: Layout, arguments: list[str]) -> int:
-    """One run of a job, to its end."""
+    """Run a job and wait for its end."""
     if len(arguments) != 1:
         raise CommandError("job takes the name of one job")
     said = jobs.run(site, arguments[0])
@@ -209,12 +209,12 @@ def job(site: Layout, arguments: list[str]) -> int:
 
 
 def shell(site: Layout, arguments: list[str]) -> NoReturn:
-    """A shell as the site."""
+    """Run a shell as the site's user."""
     as_site(site, [shutil.which("bash", path="/bin:/usr/bin") or "/bin/sh", *arguments])
 
 
 def flask(site: Layout, arguments: list[str]) -> NoReturn:
-    """The site's flask, told where the app is unless its environment says it."""
+    """Run the site's flask, with --app unless FLASK_APP is set."""
     manifest = site.manifest(site.live_release() or "")
     told = any(word in ("-A", "--app") or word.startswith("--app=") for word in arguments)
     if not told and "FLASK_APP=" not in _environment(site):
@@ -230,21 +230,21 @@ def _environment(site: Layout) -> str:
 
 
 def command(site: Layout, arguments: list[str]) -> NoReturn:
-    """Any command as the site."""
+    """Run any command as the site's user."""
     if not arguments:
-        raise CommandError("run what? For example: run env")
+        raise CommandError("run needs a command, such as: run env")
     as_site(site, arguments)
 
 
 def bans(site: Layout, arguments: list[str]) -> NoReturn:
-    """Show whom fail2ban keeps away."""
+    """Show the banned addresses."""
     if arguments:
         raise CommandError("bans takes no arguments")
     execute(["/usr/bin/fail2ban-client", "status", _jail(site)], os.environ)
 
 
 def unban(site: Layout, arguments: list[str]) -> NoReturn:
-    """Let one in again."""
+    """Unban an address."""
     if len(arguments) != 1:
         raise CommandError("unban takes one address")
     execute(["/usr/bin/fail2ban-client", "set", _jail(site), "unbanip", *arguments], os.environ)
@@ -253,12 +253,12 @@ def unban(site: Layout, arguments: list[str]) -> NoReturn:
 def _jail(site: Layout) -> str:
     file = site.jail
     if not file.exists():
-        raise CommandError("the site bans nobody (its key `ban`)")
+        raise CommandError("the site has no jail (its key `ban`)")
     return file.stem
 
 
 def renewed(site: Layout, _arguments: list[str]) -> int:
-    """What certbot calls after each success, on its own or in a run."""
+    """Install certbot's new certificate; certbot calls this after each success."""
 
     def say(words: str) -> bool:
         print(f"{site.name}: {words}")
@@ -268,7 +268,7 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
     return 0
 
 
-# What there is to do where a site has its nginx alone.
+# The commands on a host that has only nginx of the site.
 PROXY_ONLY_COMMANDS = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,

@@ -1,4 +1,4 @@
-"""The shell of the database that DATABASE_URL names. No output shows the URL or the password."""
+"""SITE-ctl's command `db`: the shell of the database in DATABASE_URL. No output shows the URL or the password."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.cli_process import CommandError, as_site, execute
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
-# The second half of `db`: it runs as the site, where the password is, and hands it on in the environment.
+# The argument of the second half of `db`, which runs as the site's user with access to the password.
 AS_SITE = "--database-shell"
 
 
 def database(site: Layout, arguments: list[str]) -> NoReturn:
-    """The database's shell: as the site, who has the password, by the second half below."""
+    """Start the second half of `db` as the site's user, in whose environment the password is."""
     if arguments:
         raise CommandError("db takes no arguments")
     as_site(site, ["/usr/bin/python3", "-I", str(paths.LIBRARY / "console"), AS_SITE])
 
 
 def database_shell(environment: Mapping[str, str]) -> NoReturn:
-    """Become sqlite3, psql or mariadb; the password goes by the environment, which no other user can read."""
+    """Exec sqlite3, psql or mariadb, with the password in the environment, which no other user can read."""
     words, more = database_command(environment.get("DATABASE_URL", ""))
     program = words[0]
     if shutil.which(program, path=environment.get("PATH")) is None:
@@ -32,12 +32,12 @@ def database_shell(environment: Mapping[str, str]) -> NoReturn:
             words = ["/usr/bin/python3", "-I", "-m", "sqlite3", *words[1:]]
         else:
             package = {"psql": "postgresql-client", "mariadb": "mariadb-client"}.get(program, program)
-            raise CommandError(f"{program} is not on this host: apt install {package}")
+            raise CommandError(f"{program} is not installed on this host: apt install {package}")
     execute(words, {**environment, **more})
 
 
 def database_command(url: str) -> tuple[list[str], dict[str, str]]:
-    """The command for a database's URL, and what it needs in its environment. No message shows the URL."""
+    """The command for a database's URL, and its additional environment. No message shows the URL."""
     if not url:
         raise CommandError("the site has no DATABASE_URL in its environment")
     try:
@@ -50,7 +50,7 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
     options = dict(parse_qsl(parts.query))
     if kind == "sqlite":
         if not name:
-            raise CommandError("DATABASE_URL names a database in memory, which nobody else can reach")
+            raise CommandError("DATABASE_URL names a database in memory, which other processes cannot reach")
         return ["sqlite3", name], {}
     if kind in ("postgresql", "postgres"):
         given = {
@@ -63,4 +63,4 @@ def database_command(url: str) -> tuple[list[str], dict[str, str]]:
             ("host", host), ("port", port), ("user", user), ("socket", options.get("unix_socket", "")),
         ) if value)]  # fmt: skip
         return [*words, *([name] if name else [])], {"MYSQL_PWD": password} if password else {}
-    raise CommandError("DATABASE_URL is of a kind that this command has no shell for")
+    raise CommandError("DATABASE_URL has a scheme that this command has no shell for")

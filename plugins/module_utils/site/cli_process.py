@@ -1,4 +1,4 @@
-"""Become another program: as the site, through the launcher, or as root."""
+"""Exec another program, as root or through the launcher as the site's user."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 
 
 class CommandError(Exception):
-    """What is wrong and what to do."""
+    """An error with its remedy."""
 
 
 def as_site(site: Layout, words: list[str]) -> NoReturn:
-    """Become a command of the live release's, through the launcher, which gives up root."""
+    """Exec a command of the live release by the launcher, which drops root."""
     if site.live_release() is None:
         raise CommandError("nothing is live yet; deploy it first")
     execute([str(paths.LIBRARY / "launcher"), str(site.root), "run", "--", *words], os.environ)

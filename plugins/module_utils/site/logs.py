@@ -13,30 +13,30 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL
 OF_NGINX = ("access.log", "error.log")
 NAMES = ("server.log", *OF_NGINX)
 LAST = 20
-# An exception's own line: what came of it may fill the last lines.
+# An exception's line, which later lines may push out of the end.
 RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Halt\w*)\b")
-# How far back from its end a log is searched, and how much of it is shown.
+# Bytes from the end of a log that are searched, and that are shown.
 SEARCHED, SHOWN = 256 << 20, 1 << 20
 MOST = 10_000
 
 
 def names(folder: Path) -> list[str]:
-    """The site's logs: those that every site has, then those of its processes. Its server may be on another host."""
+    """The names of the site's logs: those of every site, then those of its processes."""
     own = sorted(path.name for path in folder.glob("*.log") if path.name not in NAMES)
     return [*(NAMES if (folder / "server.log").exists() else OF_NGINX), *own]
 
 
 def last(path: Path, count: int, containing: str = "", room: int = SHOWN) -> list[str]:
-    """The last lines of a file, perhaps only those that hold a text; none if there is no file.
+    """The last lines of a file, or those that contain a text; none if there is no file.
 
-    :param room: bytes that they may have together
+    :param room: maximum number of bytes in all
     """
     count = max(count, 0)
     try:
         with path.open("rb") as stream:
             length = stream.seek(0, os.SEEK_END)
-            # A log may be of any size, with holes, and a site's line of any length: a text is looked for in the newest
-            # part of it, piece by piece, and without one only its end is read.
+            # Logs and their lines may have any length, and holes: a text is searched in pieces of the newest part;
+            # without one only the end is read.
             stream.seek(max(0, length - (SEARCHED if containing else min(room, TAIL * max(1, count)))))
             wanted, left = containing.encode(), SEARCHED
             found: deque[bytes] = deque(maxlen=min(count, MOST))
@@ -62,22 +62,22 @@ def show(folder: Path, count: int, containing: str = "") -> str:
         room = SHOWN // len(logs)
         lines = last(folder / name, count, containing, room)
         if containing:
-            # What was asked for may have happened before the last rotation.
+            # The lines may be from before the last rotation.
             lines = [*last(folder / f"{name}.1", count, containing, room), *lines][-count:]
-        missing = "(no line with that)" if containing else "(empty)"
+        missing = "(no matching line)" if containing else "(empty)"
         parts.append("\n".join([f"--- {folder / name}", *(lines or [missing])]))
     return "\n".join(parts) + "\n"
 
 
 def make(path: Path, gid: int | None) -> None:
-    """Make a log beforehand, so that it is root's whoever is the first to write into it."""
+    """Create a log in advance, so that root owns it whichever process first writes to it."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     os.chown(path, 0, -1 if gid is None else gid)
     path.chmod(0o640)
 
 
 def position(path: Path) -> tuple[int, int]:
-    """Where a log ends now, for `last_words`."""
+    """The present end of a log, for `last_words`."""
     try:
         info = path.stat()
     except OSError:
@@ -86,7 +86,7 @@ def position(path: Path) -> tuple[int, int]:
 
 
 def last_words(path: Path, since: tuple[int, int], environment: Path) -> str:
-    """The last lines that were logged since, without the values of the release's environment."""
+    """The last lines since that position, without the values of the release's environment."""
     inode, offset = since
     try:
         with path.open("rb") as stream:
@@ -98,11 +98,11 @@ def last_words(path: Path, since: tuple[int, int], environment: Path) -> str:
         values = parse_environment(environment.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f" (Its log {path} cannot be read: {error})"
-    # Masked before it is cut into lines: a value may have several.
+    # Masked before splitting, since a value may have several lines.
     text = re.sub(r"[^\S\n]+\n", "\n", mask(text, values))
     lines = [visible(line) for line in text.splitlines() if line]
     if not lines:
-        return f" It logged nothing to {path}."
+        return f" It has logged nothing to {path}."
     raised = dict.fromkeys(line for line in lines[:-LAST] if RAISED.match(line) and line not in lines[-LAST:])
     lines = [*list(raised)[-3:], *lines[-LAST:]]
     return f" Its last lines in {path}:\n" + "\n".join(f"  | {line}" for line in lines)

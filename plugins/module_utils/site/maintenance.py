@@ -1,4 +1,4 @@
-"""A site that is shut for maintenance: a file on the host, which nginx looks for at each request."""
+"""Maintenance of a site: turned on by a file on the host, which nginx checks for at each request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 NGINX = Path("/etc/nginx")
-# What a server block says that looks for it.
-LOOKS = "/shut/$sites_shut"
+# The text in a server block that checks for the file.
+CHECK = "/shut/$sites_shut"
 
 
-def note(site: Layout) -> dict[str, str]:
-    """Since when a site is shut, by whom and why; empty if it is open. Somebody's bare `touch` shuts it as well."""
+def read(site: Layout) -> dict[str, str]:
+    """Read since, by and reason of maintenance; empty if it is off. A bare `touch` of the file turns it on too."""
     try:
         time = datetime.fromtimestamp(site.shut.stat().st_mtime, tz=UTC)
         text = site.shut.read_text(encoding="utf-8", errors="replace")
@@ -33,42 +33,42 @@ def note(site: Layout) -> dict[str, str]:
     return found | {key: str(said[key]) for key in found if key in said} if isinstance(said, dict) else found
 
 
-def words(found: dict[str, str]) -> str:
-    """The same for a table; empty if it is open."""
+def describe(found: dict[str, str]) -> str:
+    """The same as text for a table; empty if maintenance is off."""
     if not found:
         return ""
     by, why = (f" by {found['by']}" if found["by"] else ""), (f": {found['reason']}" if found["reason"] else "")
-    return f"shut since {found['since'][:16].replace('T', ' ')} UTC{by}{why}"
+    return f"on since {found['since'][:16].replace('T', ' ')} UTC{by}{why}"
 
 
-def shut(site: Layout, by: str, reason: str, check_mode: bool = False) -> bool:
-    """Shut it, or give another reason; whether that changes anything.
+def turn_on(site: Layout, by: str, reason: str, check_mode: bool = False) -> bool:
+    """Turn maintenance on, or change its reason; returns whether anything changed.
 
-    :raises StepError: where nginx would not look, so that the site would stay open
+    :raises StepError: if nginx does not check for the file, so that it would have no effect
     """
-    before = note(site)
+    before = read(site)
     if before and reason in ("", before["reason"]):
         return False
-    if not looked_for(site):
+    if not is_checked(site):
         raise StepError(
-            f"{site.name}: nginx does not look whether it is shut; nothing was changed. Its files on this host are of "
-            "an older bundle, or an override leaves out the blocks `shut` or `shut_out`: run playbooks/deploy.yml, or "
-            "mend the override"
+            f"{site.name}: nginx does not check for maintenance; nothing was changed. Its files on this host are of an "
+            "older version of the collection, or an override omits the blocks `shut` or `shut_out`: run "
+            "playbooks/deploy.yml, or correct the override"
         )
     if not check_mode:
         after = {"since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": by} | before
         trees.make_folder(site.shut.parent)
-        # Whatever the umask of who calls: nginx's workers would take what they may not look into for empty.
+        # Despite the caller's umask: nginx's workers treat a folder without access as empty.
         for folder in (site.shut.parent, site.shut.parent.parent):
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
-        # nginx only looks whether it is there; why is for who runs the site.
+        # nginx only checks that it exists; only root can read the reason.
         write_file(site.shut, json.dumps({**after, "reason": reason}) + "\n", 0o600)
         history.append(site, "shut", "ok", by=by, reason=reason)
     return True
 
 
-def reopen(site: Layout, by: str, check_mode: bool = False) -> bool:
-    """Open it again; whether that changes anything."""
+def turn_off(site: Layout, by: str, check_mode: bool = False) -> bool:
+    """Turn maintenance off; returns whether anything changed."""
     if not os.path.lexists(site.shut):
         return False
     if not check_mode:
@@ -77,13 +77,13 @@ def reopen(site: Layout, by: str, check_mode: bool = False) -> bool:
     return True
 
 
-def looked_for(site: Layout) -> bool:
-    """Whether nginx's files for the site, and for the one whose server block it stands in, look for the file."""
+def is_checked(site: Layout) -> bool:
+    """Whether nginx's files for the site, and for the site whose server block includes it, check for the file."""
     below = list(NGINX.glob(f"sites-below/*/{site.name}.conf"))
     own = below or [NGINX / f"sites-available/{site.name}.conf"]
     servers = [NGINX / f"sites-available/{each.parent.name}.conf" for each in below] or own
     return all(f"$sites_shut__{site.name};" in _text(file) for file in own) and all(
-        LOOKS in _text(file) for file in servers
+        CHECK in _text(file) for file in servers
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a site's things lie on a host. Every path that a module or the launcher uses is named here, once."""
+"""All paths of a site on a host, defined once for modules and launcher."""
 
 from __future__ import annotations
 
@@ -40,38 +40,38 @@ class Layout(NamedTuple):
         return self.root / "slots" / slot
 
     def socket(self, slot: str) -> Path:
-        """What each release answers by http."""
+        """The slot's socket for HTTP."""
         return self.slot(slot) / "sock"
 
     def sockets(self, slot: str) -> list[Path]:
-        """All that a server may listen on; `uwsgi.sock` is there where nginx may speak the uwsgi protocol."""
+        """All sockets of a slot; `uwsgi.sock` exists where nginx can speak the uwsgi protocol."""
         return [self.socket(slot), self.slot(slot) / "uwsgi.sock"]
 
     def public(self, slot: str) -> Path:
-        """What nginx serves of a slot's release, and of the release before it (`releases/public_files.py`)."""
+        """The files of a slot's release, and of the previous one, that nginx serves (`releases/public_files.py`)."""
         return self.slot(slot) / "public"
 
     def pending_hooks(self, slot: str) -> Path:
-        """Tells that the hooks that come after this slot went live have not run yet."""
+        """Marks that the after_live hooks of this slot have not run yet."""
         return self.slot(slot) / "after_live"
 
     def has_pending_hooks(self) -> bool:
-        """Whether a run was cut off between the switch and the hooks that come after it."""
+        """Whether a run was interrupted between the switch and the after_live hooks."""
         slot = self.live_slot()
         return slot is not None and self.pending_hooks(slot).exists()
 
     @property
     def live(self) -> Path:
-        """The only pointer that says what is live: a link to one of the slots."""
+        """The link to the live slot, the only record of what is live."""
         return self.root / "live"
 
     @property
     def previous(self) -> Path:
-        """A record (a release's ID), for rollback; nothing serves from it."""
+        """The record of the previous release's ID, for rollback."""
         return self.root / "previous"
 
     def previous_release(self) -> str:
-        """What the record says; empty if there is none."""
+        """The previous release's ID, or an empty text."""
         try:
             return self.previous.read_text(encoding="utf-8").strip()
         except OSError:
@@ -82,35 +82,35 @@ class Layout(NamedTuple):
         return self.root / "shared"
 
     def program(self, name: str) -> Path:
-        """Of a slot, or of one of the site's processes: none is called as a slot is."""
+        """The program file of a slot or a process, whose names differ from those of slots."""
         return PROGRAMS / f"{self.name}-{name}.conf"
 
     @property
     def crontab(self) -> Path:
-        """Tells cron when which of the site's jobs starts."""
+        """The schedule of the site's jobs for cron."""
         return CONFIG / "cron.d" / self.name
 
     def token(self, slot: str) -> Path:
-        """Tells the launcher that a deploy is starting this slot, although it is not live."""
+        """Permits the launcher to start this slot although it is not live, during a deploy."""
         return RUN / f"{self.name}-{slot}.token"
 
     def pid(self, key: str) -> Path:
-        """The launcher's note of a slot's server, or of ``NAME-NUMBER``: a supervisord that was killed forgets them."""
+        """The launcher's record of the process of a slot or of ``NAME-NUMBER``, which outlives a killed supervisord."""
         return RUN / f"{self.name}-{key}.pid"
 
     @property
     def lock(self) -> Path:
-        """Held by a step while it is at work."""
+        """The lock file that a running step holds."""
         return RUN / f"{self.name}.lock"
 
     @property
     def run_note(self) -> Path:
-        """Which run holds the site, from its first step to its last."""
+        """The record of the run that has locked the site, from its first step to its last."""
         return RUN / f"{self.name}.run"
 
     @property
     def stopped(self) -> Path:
-        """Which slot was stopped so that another one can start, where a site may not run twice at once."""
+        """The record of a slot that was stopped so that another can start (`going_live: replace`)."""
         return RUN / f"{self.name}.stopped"
 
     @property
@@ -123,41 +123,41 @@ class Layout(NamedTuple):
 
     @property
     def config(self) -> Path:
-        """Holds the link to the live release's environment."""
+        """The site's folder in /etc, with the link to the live release's environment."""
         return CONFIG / self.name
 
     @property
     def rotation(self) -> Path:
-        """The site's file for logrotate."""
+        """The site's configuration for logrotate."""
         return CONFIG / "logrotate.d" / self.name
 
     @property
     def command(self) -> Path:
-        """The site's command on the host."""
+        """SITE-ctl, the site's command on the host."""
         return COMMANDS / f"{self.name}-ctl"
 
     @property
     def jail(self) -> Path:
-        """The site's file for fail2ban, which role ban writes."""
+        """The site's jail for fail2ban, written by role ban."""
         return CONFIG / "fail2ban/jail.d" / f"site-{self.name}.conf"
 
     @property
     def named_paths(self) -> list[Path]:
-        """What every site has outside of its own directory."""
+        """The paths of every site outside its own directory."""
         return [self.config, self.logs, self.rotation, self.command]
 
     @property
     def record(self) -> Path:
-        """The record that the collection has set up the site on this host."""
+        """The host's record of the site, which marks it as set up by the collection."""
         return REGISTRY / f"{self.name}.json"
 
     @property
     def shut(self) -> Path:
-        """Shuts the site while it is there; only root writes there, and no reboot takes it away."""
+        """The file that turns maintenance on; only root can write it, and it survives reboots."""
         return REGISTRY / "shut" / self.name
 
     def live_slot(self) -> str | None:
-        """The slot that nginx reaches, or None before the first release is live."""
+        """The slot that nginx uses, or None before the first release is live."""
         try:
             slot = os.path.basename(os.readlink(self.live))
         except OSError:
@@ -168,11 +168,11 @@ class Layout(NamedTuple):
         return "green" if self.live_slot() == "blue" else "blue"
 
     def release_in(self, slot: str | None) -> str | None:
-        """The ID of the release that lies in a slot, or None."""
+        """The ID of the release in a slot, or None."""
         return self._linked(slot, "release")
 
     def before_in(self, slot: str | None) -> str | None:
-        """The ID of the release whose hashed files nginx looks for as well until it is configured by 1.0.0, or None."""
+        """The ID of the release whose hashed files nginx also serves, configured by a version before 1.0.0; or None."""
         return self._linked(slot, "before")
 
     def _linked(self, slot: str | None, name: str) -> str | None:
@@ -187,7 +187,7 @@ class Layout(NamedTuple):
         return self.release_in(self.live_slot())
 
     def manifest(self, release_id: str) -> dict:
-        """What ``release.json`` of a release says; an empty dict if it is not there or not whole."""
+        """Read a release's ``release.json``; an empty dict if it is missing or damaged."""
         try:
             return json.loads((self.release(release_id) / "release.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -195,7 +195,7 @@ class Layout(NamedTuple):
 
 
 def replace_link(link: Path, target: str) -> None:
-    """Point ``link`` at ``target`` with one rename, so that no reader ever finds it missing."""
+    """Atomically point ``link`` at ``target`` by a rename."""
     temporary = link.with_name(f".{link.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)

@@ -1,4 +1,4 @@
-"""Set up a site on a host, besides its releases: user, directories, logs, and the record that they are its own."""
+"""Sets up a site on a host without its releases: user, directories, logs, and the host's record of them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 
 def refuse(name: str, reasons: list[str]) -> None:
-    """Change nothing where the host has the site's names for something else."""
+    """Fail before any change if the site's names are in use for something else."""
     if reasons:
         lines = "".join(f"\n- {reason}" for reason in reasons)
-        raise StepError(f"{name}: this host has no place for the site. Nothing was changed.{lines}")
+        raise StepError(f"{name}: the site conflicts with what is on this host. Nothing was changed.{lines}")
 
 
 @dataclass
@@ -45,7 +45,7 @@ class SiteSetup:
     files: dict[str, str] = field(default_factory=dict)
     check_mode: bool = False
     changes: list[str] = field(default_factory=list)
-    # Names of further logs.
+    # Names of additional logs.
     further_logs: tuple[str, ...] = ()
 
     def apply(self) -> list[str]:
@@ -53,7 +53,7 @@ class SiteSetup:
         site = self.site
         refuse(site.name, site_names.taken(Host(), site.name, str(site.root), self.user))
         if not recorded(site.name):
-            # First of all: after an interrupted run, the next one knows that the rest is the site's own.
+            # First, so that after an interrupted run the next one knows that the rest belongs to the site.
             self._record({"name": site.name, "root": str(site.root), "user": self.user})
         uid, gid = self._user()
         web = accounts.find_group(WEB_GROUP)
@@ -67,7 +67,7 @@ class SiteSetup:
         self._releases(gid)
         self._directory(site.config, 0o755, 0, 0)
         self._link(site.config / "environment", str(site.live / "release" / "environment"))
-        # Its own user may list it, others only pass through: nginx's workers reopen their logs themselves.
+        # The site's user can list it; others pass through, since nginx's workers reopen their logs themselves.
         self._directory(site.logs, 0o751, 0, gid)
         for path in (*(site.logs / name for name in (*logs.NAMES, *self.further_logs)), history.path(site)):
             self._log(path, gid)
@@ -75,13 +75,13 @@ class SiteSetup:
         return self.changes
 
     def _shared_files(self) -> None:
-        """Files of the operator's, and the site's command."""
+        """Install the operator's additional files and SITE-ctl."""
         for path, content in self.files.items():
             self._file(Path(path), content)
         self._command()
 
     def _note(self, words: str) -> bool:
-        """Note a change; whether to do it now."""
+        """Record a change; returns whether to apply it (not in check mode)."""
         self.changes.append(words)
         return not self.check_mode
 
@@ -112,20 +112,20 @@ class SiteSetup:
         return (account.pw_uid, account.pw_gid) if account else (None, None)
 
     def _directory(self, path: Path, mode: int, uid: int | None, gid: int | None) -> None:
-        """A directory as it should be. Numbers that are not known yet (check mode) are not compared."""
+        """Ensure a directory with owner and mode. IDs that do not exist yet (check mode) are not compared."""
         if path.is_symlink() and path in (self.site.root, self.site.shared):
-            return  # an operator may put it on another disk
+            return  # the operator may have put it on another disk
         try:
             info = path.lstat()
         except FileNotFoundError:
             if self._note(f"create {path}"):
                 trees.make_folder(path.parent)
-                with contextlib.suppress(FileExistsError):  # another site's step may make the same one
+                with contextlib.suppress(FileExistsError):  # another site's step may create the same one
                     path.mkdir(mode=0o700)
                 trees.own(path, uid, gid, mode)
             return
         if not stat.S_ISDIR(info.st_mode):
-            raise StepError(f"{self.site.name}: {path} should be a directory and is not; move it away and run again")
+            raise StepError(f"{self.site.name}: {path} must be a directory and is not; move it away and run again")
         self._owner(path, info, mode, uid, gid)
 
     def _owner(self, path: Path, info: os.stat_result, mode: int, uid: int | None, gid: int | None) -> None:
@@ -134,7 +134,7 @@ class SiteSetup:
             trees.own(path, uid, gid, mode)
 
     def _releases(self, gid: int | None) -> None:
-        """Older versions of this collection built releases that others could read more of."""
+        """Correct releases of older versions of the collection, whose modes were too permissive."""
         if gid is None:
             return
         for name in store.correct_modes(self.site, gid, self.check_mode):
@@ -154,9 +154,9 @@ class SiteSetup:
             write_file(path, content, 0o644)
 
     def _command(self) -> None:
-        """One program for all sites; the name that it is started by tells the site."""
+        """Install SITE-ctl: one program for all sites, which finds its site by the name of its link."""
         program, content = paths.LIBRARY / "console", packed("site.cli")
-        # Sites run the launcher from there, whatever umask created it.
+        # Sites' users run the launcher from there, whatever umask created it.
         self._directory(paths.LIBRARY, 0o755, 0, None)
         try:
             same = program.read_bytes() == content
@@ -168,7 +168,7 @@ class SiteSetup:
         path = self.site.command
         if path.exists() and not path.is_symlink():
             raise StepError(
-                f"{self.site.name}: {path} is there, and not from this collection; move it away and run again"
+                f"{self.site.name}: {path} exists and was not made by this collection; move it away and run again"
             )
         self._link(path, str(program))
 
@@ -180,14 +180,14 @@ class SiteSetup:
                 logs.make(path, gid)
             return
         if not stat.S_ISREG(info.st_mode):
-            raise StepError(f"{self.site.name}: {path} should be a file and is not; move it away and run again")
-        # The owner is left alone: nginx gives its logs to its workers when it reopens them.
+            raise StepError(f"{self.site.name}: {path} must be a file and is not; move it away and run again")
+        # The owner is not changed: nginx gives its logs to its workers when it reopens them.
         self._owner(path, info, 0o640, None, gid)
 
 
 @dataclass
 class ProxyOnlySetup(SiteSetup):
-    """The same for a site whose servers are on other hosts: no user, and no directories for releases."""
+    """The setup of a site whose servers are on other hosts: no user, and no directories for releases."""
 
     upstream: dict = field(default_factory=dict)
 

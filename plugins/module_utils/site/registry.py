@@ -10,12 +10,12 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
-# The key of a record with the servers of a site that has nginx alone on this host.
+# The key of a record with the servers of a site that has only nginx on this host.
 PROXY_ONLY = "front"
 
 
 def recorded(name: str) -> dict:
-    """What the host's record says of a site; empty if there is none."""
+    """The host's record of a site; empty if there is none."""
     try:
         return json.loads((paths.REGISTRY / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -23,10 +23,10 @@ def recorded(name: str) -> dict:
 
 
 def recorded_accounts() -> dict[int, tuple[str, pwd.struct_passwd]]:
-    """The users of all sites whose server runs on this host: number → the site's name, the account."""
+    """The users of all sites whose server runs on this host: user ID → the site's name, the account."""
     found = {}
     for path in sorted(paths.REGISTRY.glob("*.json")):
-        with contextlib.suppress(KeyError):  # none yet, or not any more
+        with contextlib.suppress(KeyError):  # not created yet, or removed
             account = pwd.getpwnam(recorded(path.stem).get("user", ""))
             found[account.pw_uid] = (path.stem, account)
     return {uid: its for uid, its in found.items() if uid != 0}

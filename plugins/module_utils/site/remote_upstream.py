@@ -1,4 +1,4 @@
-"""A site of which this host has nginx alone: whether its servers, on other hosts, answer."""
+"""Health checks of a site's servers on other hosts, for a host that has only nginx."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 
 
 class _Server(http.client.HTTPConnection):
-    """HTTP to an address, over TLS to who can prove its name, as nginx does it."""
+    """HTTP to an address, over TLS with verification of the name, as in nginx."""
 
     def __init__(self, address: str, upstream: dict[str, Any], timeout: float) -> None:
         super().__init__(address, timeout=timeout)
         self._upstream = upstream
-        # A socket's timeout starts anew with every byte; this one is for the whole answer, however it drips in.
+        # A socket's timeout restarts with every byte; this one limits the whole answer.
         self._raw: socket.socket | None = None
         self._timer = threading.Timer(timeout, self._cut)
         self._timer.daemon = True
@@ -42,19 +42,19 @@ class _Server(http.client.HTTPConnection):
             self._raw = None
 
     def connect(self) -> None:
-        """Connect, and have a look at the certificate."""
+        """Connect, and verify the certificate."""
         super().connect()
         self._raw = self.sock.dup()
         self._timer.start()
         if self._upstream["ca"]:
             context = ssl.create_default_context(cafile=self._upstream["ca"])
-            # Python 3.13 wants more of a certificate than nginx does.
+            # Python 3.13 checks certificates more strictly than nginx does.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             self.sock = context.wrap_socket(self.sock, server_hostname=self._upstream["name"])
 
 
 def ask(address: str, upstream: dict[str, Any], timeout: float) -> str:
-    """What is wrong with one of the servers; empty if it answers its health page as expected."""
+    """The problem of a server, or an empty text if it passes its health check."""
     health = upstream["health"]
     host = health["host"]
     headers = {"Host": host, "X-Forwarded-Host": host, "X-Forwarded-Proto": health.get("scheme", "http")}
@@ -66,19 +66,19 @@ def ask(address: str, upstream: dict[str, Any], timeout: float) -> str:
     except ssl.SSLCertVerificationError as error:
         return visible(f"its certificate is refused: {error.verify_message}")
     except (OSError, http.client.HTTPException) as error:
-        # What came instead of HTTP is another host's to say.
+        # Unlike a local server's, the invalid answer is quoted.
         return visible(f"no answer: {type(error).__name__}: {error}"[:300])
     finally:
         connection.end()
     if answer.status != health["status"]:
         return f"{health['path']} answered {answer.status} instead of {health['status']}"
     if health["body"] not in body:
-        return f"{health['path']} answered without the text that is expected"
+        return f"{health['path']} answered without the expected text"
     return ""
 
 
 def status(name: str, upstream: dict[str, Any], timeout: float = 3) -> dict[str, Any]:
-    """As the status of a site that has its server here, as far as there is anything to say."""
+    """The status in the form of `status.status`, with the keys that apply."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = dict(
             zip(
@@ -92,7 +92,7 @@ def status(name: str, upstream: dict[str, Any], timeout: float = 3) -> dict[str,
     return {
         "site": name, "root": "", "slot": "front", "release": "", "version": "", "since": "", "previous": "",
         "state": "", "managed": True, "healthy": well, "processes": "", "unfinished": {},
-        "shut": maintenance.words(maintenance.note(Layout(name, Path("/nonexistent")))),
+        "shut": maintenance.describe(maintenance.read(Layout(name, Path("/nonexistent")))),
         "detail": f"passed on to {', '.join(upstream['servers'])}" if well else wrong,
         "troubles": wrong if well else "",
     }  # fmt: skip

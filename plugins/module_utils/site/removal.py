@@ -1,4 +1,4 @@
-"""Take a site off a host: its processes, files and user. What outlives releases is archived, or purged."""
+"""Removes a site from a host: processes, files and user. Shared files are archived, or purged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import PR
 from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 from ansible_collections.wsgi.sites.plugins.module_utils.system.termination import StillRunningError, end_processes
 
-# What the collection makes in a folder that an operator may put on another disk and link to.
+# The collection's entries in folders that an operator can put on another disk and link to.
 OF_ROOT = ("releases", "slots", "previous", "releases.log", "shared")
 OF_SHARED = ("data", "media")
 # Owner and mode of these in an archive.
@@ -38,7 +38,7 @@ def _exists(path: Path) -> bool:
 
 @dataclass
 class Removal:
-    """Takes a site off a host; what outlives releases is archived, or deleted when asked for."""
+    """Removes a site from a host; shared files are archived, or deleted on request."""
 
     name: str
     run: Run
@@ -50,11 +50,11 @@ class Removal:
 
     @property
     def register(self) -> Path:
-        """Where this site's archives are: the record of the site itself goes with the site."""
+        """The list of this site's archives, which outlives the site's record."""
         return paths.REGISTRY / f"{self.name}.archives"
 
     def remove(self) -> list[str]:
-        """Do all of it; the list of what was changed (or would be). Only what the host's record calls ours."""
+        """Remove everything in the host's record; returns the changes (in check mode, the pending ones)."""
         record = recorded(self.name)
         if record.get(PROXY_ONLY):
             site = Layout(self.name, Path("/nonexistent"))
@@ -63,7 +63,7 @@ class Removal:
             site = Layout(self.name, Path(record["root"]))
             account = accounts.find_user(record.get("user", ""))
             self._stop_all(site, account)
-            # Before anything is moved or deleted: what still ran could write into it meanwhile.
+            # Before anything is moved or deleted, since running processes could still write to it.
             self._end(account)
             uid = account.pw_uid if account else None
             if self.purge:
@@ -78,10 +78,10 @@ class Removal:
                     path.unlink(missing_ok=True)
         if self.purge:
             self._purge_archives()
-        # Last of all: a run that is cut off before this one starts over.
+        # Last, so that an interrupted removal starts over.
         if record and self._note(f"forget the site in {paths.REGISTRY / f'{self.name}.json'}"):
             (paths.REGISTRY / f"{self.name}.json").unlink(missing_ok=True)
-            site.lock.unlink(missing_ok=True)  # without its file it keeps nobody out any more
+            site.lock.unlink(missing_ok=True)  # without the site it has no effect
         return self.changes
 
     def _note(self, words: str) -> bool:
@@ -101,13 +101,13 @@ class Removal:
         except SupervisorError:
             if self.check_mode:
                 raise
-            # A user can keep the end of its processes from supervisord (by ptrace): end all of them, and try again.
+            # A user can hide the end of its processes from supervisord (by ptrace): end all of them, and try again.
             self._end(account)
             del self.changes[before:]
             self._stop(site)
 
     def _stop(self, site: Layout) -> None:
-        # First, so that nothing that is stopped here can start again.
+        # First, so that nothing that is stopped here starts again.
         if site.live.is_symlink() and self._note(f"take {site.live} away"):
             site.live.unlink()
         for slot in SLOTS:
@@ -126,31 +126,31 @@ class Removal:
                 raise StepError(f"{self.name}: {error}") from error
 
     def _shared(self, shared: Path, uid: int | None) -> None:
-        # Together with ROOT, later; but said aloud.
+        # Deleted later, together with ROOT, but reported here.
         if _exists(shared):
             self._note(f"delete {shared}")
         self._behind(shared, OF_SHARED, uid)
 
     def _behind(self, link: Path, names: Iterable[str], uid: int | None, mode: int | None = None) -> None:
-        """Delete what is ours behind a link of the operator's, where `delete` would take the link alone.
+        """Delete the collection's entries behind an operator's link, since `delete` removes only the link.
 
-        Its owner tells what is ours. Nobody knows whose the rest is: it stays, and the operator is told.
+        They are recognized by owner. All other entries stay and are reported.
         """
         if not link.is_symlink():
             return
         folder = Path(os.path.realpath(link))
         if not folder.is_dir():
-            self.left.append(f"{link} leads to {folder}, which is not there now; what it holds elsewhere stays")
+            self.left.append(f"{link} leads to {folder}, which does not exist now; its content stays")
             return
         ours = [folder / name for name in names if _is(folder / name, uid, mode)]
         for path in ours:
             if self._note(f"delete {path}"):
                 delete(path)
         gone = {path.name for path in ours}
-        if self.check_mode:  # the steps before this one took nothing away
+        if self.check_mode:  # in check mode nothing was removed before
             gone |= {"live", "shared"} if self.archive else {"live"}
         if rest := sorted(set(os.listdir(folder)) - gone):
-            self.left.append(f"{folder}, where {link} led, stays with what is not ours: {_few(rest)}")
+            self.left.append(f"{folder}, the target of {link}, stays, since it has other content: {_few(rest)}")
         elif not os.path.ismount(folder) and self._note(f"delete {folder}"):
             folder.rmdir()
 
@@ -162,14 +162,14 @@ class Removal:
         target = next(path for path in _names(folder / base) if not _exists(path))
         self.archive = str(target)
         if site.shared.is_symlink():
-            # The site may have laid a link of its own there, which leads to what is somebody else's.
+            # The site may have created a link there that leads to files of others.
             odd = [
                 path for path in (site.shared / name for name in OF_SHARED) if _is(path, uid) and not _is_folder(path)
             ]
-            self.left += [f"{path} should be a folder and is not; it stays as it is" for path in odd]
+            self.left += [f"{path} must be a folder and is not; it was not changed" for path in odd]
         if not self._note(f"move {site.shared} to {target}"):
             return
-        # Root only: the user's number may be another account's one day.
+        # Root only, since another account may get the user's ID later.
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
         folder.chmod(0o700)
@@ -183,11 +183,11 @@ class Removal:
         target.chmod(0o700)
 
     def _archive_link(self, shared: Path, target: Path, uid: int | None) -> None:
-        """What an operator has put on another disk stays there, as closed as in any archive."""
+        """Shared files on another disk stay there, closed like an archive."""
         for path in (shared / name for name in OF_SHARED):
             if uid is not None and _is(path, uid):
                 trees.close(path, uid, CLOSED[1])
-        # Not moved as it is: a relative link may lead elsewhere from there.
+        # Not moved unchanged, since a relative link may lead elsewhere from there.
         target.symlink_to(os.path.realpath(shared))
         shared.unlink()
 
@@ -200,7 +200,7 @@ class Removal:
     def _purge_archives(self) -> None:
         pattern = re.compile(rf"{re.escape(self.name)}-\d{{8}}T\d{{6}}Z(-\d+)?")
         for path in map(Path, self._archives()):
-            # The register is root's, but nothing but an archive's name is ever deleted for it.
+            # The list is root's; still only paths with an archive's name are deleted.
             if _exists(path) and path.parent.name == ".archive" and pattern.fullmatch(path.name):
                 self._behind(path, OF_SHARED, *CLOSED)
                 if self._note(f"delete {path}"):
@@ -221,7 +221,7 @@ class Removal:
 
 
 def _is(path: Path, uid: int | None, mode: int | None = None) -> bool:
-    """Whether there is something of this owner, and if that is asked for of this mode."""
+    """Whether the path has this owner and, if given, this mode."""
     try:
         info = path.lstat()
     except FileNotFoundError:
@@ -245,7 +245,7 @@ def _names(path: Path) -> Iterator[Path]:
 
 
 def delete(path: Path) -> None:
-    """Remove a file, a link (not what it leads to), or a directory with all in it; of a mount, what is in it."""
+    """Remove a file, a link (not its target), a directory with its content, or the content of a mount point."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     elif os.path.ismount(path):

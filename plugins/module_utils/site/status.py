@@ -1,4 +1,4 @@
-"""What is live now, since when, and whether it is well."""
+"""The status of a site: the live release, since when, and its health."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.supervisor impo
 from ansible_collections.wsgi.sites.plugins.module_utils.site import maintenance
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
-# Of a branch's name in a table.
+# Maximum length of a branch's name in a table.
 NAME_LENGTH = 14
 
 
 def version(manifest: dict) -> str:
-    """What a release was made from, in a word or two, such as ``v1.4 3f2a9c1``, ``archive 8d1f2c0`` or ``folder``."""
+    """A short text of a release's source, such as ``v1.4 3f2a9c1``, ``archive 8d1f2c0`` or ``folder``."""
     source = manifest.get("source", "")
     found = re.match(r"(?:git \S+(?: (\S+))?|(archive) .*) \((?:sha256 )?([0-9a-f]{40,64})\)", source)
     if not found:
         return source.partition(" ")[0]
     name, hashed = found[1] or found[2] or "", found[3]
-    if hashed.startswith(name):  # a commit may be named by its first digits
+    if hashed.startswith(name):  # a commit may be named by an abbreviated hash
         name = ""
     return f"{name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + '…'} {hashed[:7]}".strip()
 
@@ -48,7 +48,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "processes": "",
         "troubles": "",
         "unfinished": {},
-        "shut": maintenance.words(maintenance.note(site)),
+        "shut": maintenance.describe(maintenance.read(site)),
     }
     if slot is None:
         return report | {"detail": "nothing is live yet", "unfinished": abort(site, check_mode=True)["removed"]}
@@ -56,7 +56,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
     report["since"] = changed.strftime("%Y-%m-%dT%H:%M:%SZ")
     manifest = site.manifest(release_id or "")
     if not manifest:
-        return report | {"detail": f"slot {slot} holds no whole release"}
+        return report | {"detail": f"slot {slot} has no complete release"}
     report["version"] = version(manifest)
     try:
         info = Supervisor().info(f"{site.name}-{slot}")

@@ -1,1 +1,1 @@
-"""What a host's kernel and processes say: processes, control groups, ports, memory, users."""
+"""The host's kernel interfaces: processes, control groups, ports, memory and privileges."""

@@ -1,4 +1,4 @@
-"""Sockets that hold a TCP port without listening: no table of the kernel's shows one that is bound and nothing else."""
+"""Sockets that are bound to a TCP port without listening, which no kernel table lists."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from collections.abc import Callable, Collection, Iterator
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
-# The system call's number, alike on x86_64 and aarch64; since Linux 5.6.
+# The number of pidfd_getfd, the same on x86_64 and aarch64; since Linux 5.6.
 PIDFD_GETFD = 438
-# Seconds for one look: a process may hold very many sockets.
+# Maximum seconds of one search, since a process may hold very many sockets.
 PATIENCE = 5.0
-# With it a connection ends at once when its last descriptor closes, and holds its port no longer.
+# With it, closing the last descriptor resets a connection at once and frees its port.
 AT_ONCE = struct.pack("@ii", 1, 0)
 
 
 def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address, as IPv4 where it is that in IPv6's clothes (`::ffff:127.0.0.1`)."""
+    """Parse an address; an IPv4-mapped one (`::ffff:127.0.0.1`) becomes IPv4."""
     found = ipaddress.ip_address(address.partition("%")[0])
     return getattr(found, "ipv4_mapped", None) or found
 
 
 def holders(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> Iterator[tuple[int, int, str]]:
-    """The processes of these users that hold a TCP port: their user, PID and the address.
+    """The processes of these users that are bound to a TCP port: user, PID and address.
 
-    None where the kernel lets nobody look (before Linux 5.6, a container without SYS_PTRACE).
+    Empty where the kernel does not permit it (before Linux 5.6, or in a container without SYS_PTRACE).
 
-    :param is_it: whether an address is one that counts
+    :param is_it: the filter for addresses
     """
     for uid, _, pid, held in _each(port, users, is_it):
         for name, _ in held:
@@ -42,15 +42,15 @@ def holders(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> 
 
 
 def end(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> set[tuple[int, int]]:
-    """Kill them, and cut their connections, which would keep the port for minutes; the users and PIDs."""
+    """Kill them and reset their connections, which would block the port for minutes; returns users and PIDs."""
     found = set()
     for uid, handle, pid, held in _each(port, users, is_it):
         its = False
         for _, copy in held:
             its = True
             found.add((uid, pid))
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                signal.pidfd_send_signal(handle, signal.SIGSTOP)  # so that it sets nothing back
+            with contextlib.suppress(OSError):  # ended meanwhile
+                signal.pidfd_send_signal(handle, signal.SIGSTOP)  # so that it cannot undo the next step
                 copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         with contextlib.suppress(OSError):
             if its:
@@ -61,9 +61,9 @@ def end(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> set[
 def _each(
     port: int, users: Collection[int], is_it: Callable[[str], bool]
 ) -> Iterator[tuple[int, int, int, Iterator[tuple[str, socket.socket]]]]:
-    """Each process of these users: the user, a descriptor of the process, its PID, its sockets on the port."""
+    """Each process of these users: user, pidfd, PID, and its sockets on the port."""
     deadline = time.monotonic() + PATIENCE
-    for pid in process.everybody():
+    for pid in process.all_pids():
         with contextlib.suppress(OSError), process.handle(pid) as handle:
             uid = process.user(pid)
             if handle is not None and uid in users:
@@ -72,11 +72,11 @@ def _each(
 
 
 def _sockets(handle: int, pid: int, deadline: float) -> Iterator[socket.socket]:
-    """A copy of each socket of a process, for a moment; none where that may not be had."""
+    """A temporary duplicate of each socket of a process; none without permission."""
     call = ctypes.CDLL(None).syscall
     try:
         links = list(os.scandir(f"/proc/{pid}/fd"))
-    except OSError:  # it has ended, or nobody may look
+    except OSError:  # ended, or no permission
         return
     for link in links:
         if time.monotonic() > deadline:
@@ -91,10 +91,10 @@ def _sockets(handle: int, pid: int, deadline: float) -> Iterator[socket.socket]:
 
 
 def address(copy: socket.socket, port: int) -> str:
-    """Where a socket is bound to a TCP port; empty if it is none that is."""
+    """The address at which a socket is bound to the TCP port; empty if it is not."""
     with contextlib.suppress(OSError, ValueError):
         name = copy.getsockname()
-        # Other families have other names; UDP has ports of its own.
+        # Other families have other address formats; UDP ports are separate.
         if copy.type == socket.SOCK_STREAM and isinstance(name, tuple) and name[1] == port:
             return str(plain(name[0])) if isinstance(name[0], str) else ""
     return ""

@@ -1,8 +1,8 @@
-"""The control groups (version 2) of sites: all processes of a slot, of a process or of a command are ended as one.
+"""Control groups (version 2) of sites, for limits and for ending all processes of a slot, process or command.
 
-The launcher creates them below supervisord's own group, as TOP/SITE/KEY, where the host allows it. Only root can move a
-process out of its group, so neither `setsid` nor a double fork leads out. Where there are none, nothing here has an
-effect, and processes are found by their parents, process groups and users.
+The launcher creates them below supervisord's group, as TOP/SITE/KEY, where the host allows it. Only root can move a
+process out of its group, so neither `setsid` nor a double fork escapes. Without control groups the functions have no
+effect, and processes are found by parent, process group and user.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
 CGROUPS = Path("/sys/fs/cgroup")
-# supervisord's own group, once the launcher has moved it: a group that limits its members may hold no process itself.
+# supervisord's group after the launcher has moved it: a group that limits subgroups must have no processes itself.
 DAEMON = "daemon"
-# When the host has no memory left, the kernel takes a site's process before nginx, supervisord or a database.
+# When the host runs out of memory, the kernel kills a site's process before nginx, supervisord or a database.
 OOM_SCORE = 300
-# Seconds until what was killed has ended.
+# Seconds until killed processes have ended.
 PATIENCE = 5.0
 
 
 def noted_top() -> Path | None:
-    """The group of this host's sites, as a launcher under supervisord has noted it."""
+    """The group of this host's sites, as recorded by a launcher under supervisord."""
     try:
         noted = Path((paths.RUN / "groups").read_text(encoding="utf-8"))
     except OSError:
@@ -37,11 +37,11 @@ def noted_top() -> Path | None:
 
 
 def top_beside(daemon: int) -> Path | None:
-    """The group of this host's sites beside a supervisord, or below it as long as that has not made way.
+    """The group of this host's sites: beside supervisord's, or below it before the launcher has moved supervisord.
 
-    Its name is unique to this host: containers may share one group, and have sites of the same name.
+    Its name is unique to this host, since containers may share one group and have sites of the same name.
 
-    :raises OSError: where it cannot be known
+    :raises OSError: if it cannot be determined
     """
     base = group_of(daemon)
     if base is None:
@@ -51,7 +51,7 @@ def top_beside(daemon: int) -> Path | None:
 
 
 def group_of(pid: int) -> Path | None:
-    """A process's group, if it really is the one at its path: a container may show another's."""
+    """A process's group, verified by its members, since a container may show another group at that path."""
     own = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     path = next((line[3:] for line in own if line.startswith("0::")), None)
     for mount in (CGROUPS, CGROUPS / "unified") if path else ():
@@ -63,25 +63,25 @@ def group_of(pid: int) -> Path | None:
 
 
 def around(cgroups: Path, own: str, controller: str) -> Iterator[Path]:
-    """The groups around a process that a controller of version 1 or 2 may limit, from the innermost on.
+    """The groups around a process with this controller, version 1 or 2, innermost first.
 
     :param cgroups: where control groups are mounted
     :param own: the content of /proc/PID/cgroup
     """
     for line in own.splitlines():
         _number, controllers, path = line.split(":", 2)
-        # A line that names no controllers is version 2's, alone or beside version 1.
+        # A line without controllers is version 2's, alone or beside version 1.
         mounts = [] if controllers else [cgroups, cgroups / "unified"]
         if controller in controllers.split(","):
             mounts = [cgroups / controllers, cgroups / controller]
         for mount in dict.fromkeys(mounts):
-            # In a container the mount itself is its group, and the path leads nowhere: look all the way up.
+            # In a container the mount is the group itself and the path does not exist, so all parents are tried.
             group = mount / path.strip("/")
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(mount))
 
 
 def direct_members(group: Path) -> list[int]:
-    """PIDs in a group itself.
+    """The PIDs directly in a group.
 
     :raises OSError: if there is no such group
     """
@@ -89,7 +89,7 @@ def direct_members(group: Path) -> list[int]:
 
 
 def members(group: Path) -> list[int]:
-    """PIDs in a group and in those below it; none if there is no such group."""
+    """The PIDs in a group and its subgroups; none if there is no such group."""
     found: list[int] = []
     for folder, _, _ in os.walk(group):
         with contextlib.suppress(OSError):
@@ -98,7 +98,7 @@ def members(group: Path) -> list[int]:
 
 
 def end_group(group: Path | None) -> bool:
-    """Kill all in a group and those below it in one stroke, and remove it; whether it has gone."""
+    """Kill all processes of a group and its subgroups at once, and remove it; returns whether that succeeded."""
     if group is None or not group.is_dir():
         return True
     deadline = time.monotonic() + PATIENCE
@@ -116,7 +116,7 @@ def end_group(group: Path | None) -> bool:
 
 
 def amount(text: object, whole: int | None = None) -> int | None:
-    """A number as systemd writes it: 500M, 4096, 90% of the whole; None for `infinity`, and for a share of nothing."""
+    """Parse a size in systemd's notation: 500M, 4096, 90%; None for `infinity`, and for a share of an unknown whole."""
     text = str(text)
     if text == "infinity" or (text.endswith("%") and whole is None):
         return None
@@ -127,14 +127,14 @@ def amount(text: object, whole: int | None = None) -> int | None:
 
 
 def write_limit(file: Path, limit: int | None) -> None:
-    """Set a limit of a group; None is no limit."""
+    """Set a limit of a group; None for no limit."""
     file.write_text("max" if limit is None else str(limit), encoding="ascii")
 
 
 def lower_limits(limits: Mapping[int, int | None]) -> None:
-    """Set the resource limits of this process, and of all that it starts, where they are lower than the present ones.
+    """Set the rlimits of this process and its children where they are lower than the present ones.
 
-    :param limits: by RLIMIT_…; None leaves one alone
+    :param limits: by RLIMIT_…; None keeps the present one
     """
     for kind, limit in limits.items():
         before = resource.getrlimit(kind)[1]

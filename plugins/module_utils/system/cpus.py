@@ -1,4 +1,4 @@
-"""The CPUs that a process may really use."""
+"""The number of CPUs that a process can use."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import control_g
 
 
 def usable() -> int:
-    """How many CPUs the affinity mask and the control groups leave this process; a quota is rounded up."""
+    """The CPUs of this process by affinity mask and control groups; a quota is rounded up."""
     own = Path("/proc/self/cgroup").read_text(encoding="utf-8")
     return max(1, math.ceil(min([len(os.sched_getaffinity(0)), *quotas(control_groups.CGROUPS, own)])))
 
 
 def quotas(cgroups: Path, own: str) -> Iterator[float]:
-    """The CPUs that each control group around a process leaves it: version 2's cpu.max, version 1's cfs quota.
+    """The CPU quota of each control group around a process: version 2's cpu.max, version 1's cfs quota.
 
     :param cgroups: where control groups are mounted
     :param own: the content of /proc/PID/cgroup
@@ -30,7 +30,7 @@ def quotas(cgroups: Path, own: str) -> Iterator[float]:
                 quota = (group / "cpu.cfs_quota_us").read_text(encoding="ascii")
                 period = (group / "cpu.cfs_period_us").read_text(encoding="ascii")
             allowed = int(quota) / int(period)
-        except (OSError, ValueError):  # not there, or "max"
+        except (OSError, ValueError):  # missing, or "max"
             continue
         if allowed > 0:
             yield allowed

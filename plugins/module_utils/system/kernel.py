@@ -1,4 +1,4 @@
-"""What nginx's files depend on and only the host knows."""
+"""Host facts that nginx's files depend on: IPv6 and nginx's version."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NGINX = Path("/usr/sbin/nginx")
 
 
 def has_ipv6(root: Path = Path("/")) -> bool:
-    """Whether the kernel has IPv6; without it nginx could not listen on [::], and would not start."""
+    """Whether the kernel has IPv6; without it nginx cannot listen on [::] and does not start."""
     return (root / "proc/net/if_inet6").exists()
 
 
 def nginx_version(binary: Path = NGINX) -> str:
-    """The version of nginx, such as 1.22.1; empty where there is none yet."""
+    """The version of nginx, such as 1.22.1; empty if it is not installed."""
     try:
         done = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False, timeout=30)
     except OSError:
@@ -26,6 +26,6 @@ def nginx_version(binary: Path = NGINX) -> str:
 
 
 def facts() -> dict[str, Any]:
-    """As Ansible's facts of this host; without nginx its version is left to the role's default."""
+    """The facts in Ansible's form; without nginx its version is omitted, so that the role's default applies."""
     version = nginx_version()
     return {"ansible_sites_ipv6": has_ipv6(), **({"ansible_sites_nginx": version} if version else {})}

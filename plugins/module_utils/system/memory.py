@@ -1,4 +1,4 @@
-"""Whether there is memory for a second server beside the one that runs."""
+"""Whether the host has memory for a second server beside the running one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import control_g
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 MB = 1 << 20
-# Of what a control group has taken, what the kernel gives back before anybody goes short.
+# The part of a control group's memory that the kernel reclaims first.
 CACHES = ("inactive_file", "active_file", "slab_reclaimable")
 
 
 def tree(root: int) -> list[int]:
-    """A process and all that it has started, as far as they still run."""
+    """A process and its running descendants."""
     children: dict[int | None, list[int]] = {}
     for folder in PROC.iterdir():
         if folder.name.isdigit():
@@ -30,12 +30,12 @@ def tree(root: int) -> list[int]:
 
 
 def used(root: int) -> int:
-    """Bytes that a process and all that it has started take; what several of them share counts once."""
+    """The memory of a process and its descendants in bytes; shared memory counts once."""
     return sum(_used_by(pid) for pid in tree(root))
 
 
 def _used_by(pid: int) -> int:
-    # In a container without SYS_PTRACE nobody may look at another user's map; then what is shared counts several times.
+    # In a container without SYS_PTRACE other users' maps are not readable; then shared memory counts repeatedly.
     for file, field in (("smaps_rollup", "Pss"), ("status", "VmRSS")):
         try:
             return _fields(PROC / str(pid) / file)[field]
@@ -45,15 +45,15 @@ def _used_by(pid: int) -> int:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """`NAME:  NUMBER kB`, line by line, in bytes."""
+    """Parse lines of `NAME:  NUMBER kB` to bytes."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return {name: int(number) << 10 for name, number in re.findall(r"(?m)^(\w+):\s+(\d+) kB$", text)}
 
 
 def available(daemon: int, cgroups: Path | None = None, beside: int | None = None) -> int:
-    """Bytes that a program of this daemon may still take: what the machine has, and what its control groups leave.
+    """The memory available to a program of this daemon in bytes, by the machine and the daemon's control groups.
 
-    :param beside: PID of a process whose site the program is of, and shares that one's limit
+    :param beside: PID of a process of the same site, whose limit the program shares
     """
     pids = [daemon] if beside is None else [daemon, beside]
     own = "".join((PROC / str(pid) / "cgroup").read_text(encoding="utf-8") for pid in pids)
@@ -61,17 +61,17 @@ def available(daemon: int, cgroups: Path | None = None, beside: int | None = Non
 
 
 def left(cgroups: Path, own: str) -> Iterator[int]:
-    """What each control group around a process leaves it.
+    """The remaining memory of each control group around a process.
 
     :param cgroups: where control groups are mounted
-    :param own: what /proc/PID/cgroup says
+    :param own: the content of /proc/PID/cgroup
     """
     for group in control_groups.around(cgroups, own, "memory"):
         yield from _left_by(group)
 
 
 def _left_by(group: Path) -> Iterator[int]:
-    """The limit of one control group less what is taken, but for the cache of files, which the kernel gives back."""
+    """The limit of one control group minus its usage without the file cache, which the kernel reclaims."""
     for limit, current, prefix in (
         ("memory.max", "memory.current", ""),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
@@ -85,10 +85,10 @@ def _left_by(group: Path) -> Iterator[int]:
 
 
 def shortage(server: int, daemon: int) -> str:
-    """Why no second one should start beside a server; empty if there is room, or nobody can tell.
+    """Why a second server must not start beside one; empty if there is memory, or it is unknown.
 
-    :param server: PID of the one that runs
-    :param daemon: PID of the supervisord that would start the other one
+    :param server: PID of the running server
+    :param daemon: PID of the supervisord that would start the second one
     """
     try:
         needed, free = used(server), available(daemon, beside=server)
@@ -97,7 +97,7 @@ def shortage(server: int, daemon: int) -> str:
     if needed <= free:
         return ""
     return (
-        f"what is live uses {needed // MB} MB, and only {free // MB} MB are available for a second one beside it. Give "
+        f"the live server uses {needed // MB} MB, and only {free // MB} MB are available for a second one. Give "
         "the site fewer workers (`workers`, or `workers_max` with `auto`), the host more memory, or set `going_live: "
         "replace`, which stops the live release before it starts the new one"
     )

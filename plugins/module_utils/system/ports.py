@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this host."""
+"""Listeners on TCP ports of this host, and conflicts between them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTENING = "0A"
 
 
 class Listener(NamedTuple):
-    """One socket that the kernel's tables show, mostly one that listens."""
+    """One socket of the kernel's tables, usually a listening one."""
 
     address: str
     port: int
@@ -31,22 +31,22 @@ class Listener(NamedTuple):
 
 
 def split(address: str) -> tuple[str, int]:
-    """ADDR:PORT, an IPv6 address in brackets or not."""
+    """Split ADDR:PORT; an IPv6 address may be in brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
 def _address(text: str) -> str:
-    """The kernel's notation: words of four bytes in the machine's byte order."""
+    """Parse the kernel's notation: words of four bytes in the machine's byte order."""
     words = [text[i : i + 8] for i in range(0, len(text), 8)]
     raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
     return str(ipaddress.ip_address(raw))
 
 
 def listeners(port: int, proc: Path = Path("/proc"), connected: bool = False) -> list[Listener]:
-    """Every socket that listens on this port.
+    """Every socket that listens on a port.
 
-    :param connected: those that do not listen instead: connections from or to it
+    :param connected: return connections from or to the port instead
     """
     found = []
     for table in ("tcp", "tcp6"):
@@ -63,7 +63,7 @@ def listeners(port: int, proc: Path = Path("/proc"), connected: bool = False) ->
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two listeners on one port would get in each other's way. `::` may take IPv4 as well, so it counts."""
+    """Whether two listeners on one port conflict. `::` may accept IPv4 too, so it counts as overlapping."""
     first, second = bound_ports.plain(one), bound_ports.plain(other)
     if first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified)):
         return True
@@ -73,21 +73,21 @@ def overlap(one: str, other: str) -> bool:
 def holders(listener: Listener) -> list[int]:
     """PIDs that hold a socket."""
     wanted, found = f"socket:[{listener.inode}]", []
-    for pid in process.everybody():
+    for pid in process.all_pids():
         try:
             if any(os.readlink(link) == wanted for link in os.scandir(f"/proc/{pid}/fd")):
                 found.append(pid)
-        except OSError:  # it ended meanwhile
+        except OSError:  # ended meanwhile
             continue
     return sorted(found)
 
 
 def _seen_by(uid: int, gid: int, listener: Listener) -> list[int]:
-    """PIDs that hold a socket, also in a container where root without SYS_PTRACE sees no other user's."""
+    """PIDs that hold a socket, also in a container where root without SYS_PTRACE cannot see other users' sockets."""
     pids = holders(listener)
     if pids or os.geteuid() != 0:
         return pids
-    # The user itself sees its own. Our real user stays root, so it can do nothing to us meanwhile.
+    # The user sees its own sockets. The real user stays root, so the user cannot signal us meanwhile.
     os.setegid(gid)
     os.seteuid(uid)
     try:
@@ -98,12 +98,12 @@ def _seen_by(uid: int, gid: int, listener: Listener) -> list[int]:
 
 
 def leftovers(addresses: Iterable[str], account: pwd.struct_passwd, server: int | None) -> list[int]:
-    """Processes of a user that listen on one of these addresses with a socket that is not the live server's.
+    """Processes of a user that listen on one of these addresses with a socket that the live server does not hold.
 
-    What a site's code has forked keeps the listeners of its slot, wherever it goes (`setsid`), and as the oldest they
-    would be given every client of the port, past any release that goes live later.
+    A forked process keeps the listeners of its slot, even after `setsid`, and as the oldest ones they would receive all
+    connections of the port instead of later releases.
 
-    :param server: PID of the live slot's server, which holds each of its sockets itself
+    :param server: PID of the live slot's server, which holds all its sockets itself
     """
     found: set[int] = set()
     for host, port in map(split, addresses):
@@ -117,16 +117,16 @@ def leftovers(addresses: Iterable[str], account: pwd.struct_passwd, server: int 
 
 
 def take_back(addresses: Iterable[str], own: int | None = None, patience: float = 5) -> set[tuple[int, int]]:
-    """Kill what the code of a site, this one's or another's, has put on addresses that are this site's.
+    """Kill processes of any site's user that hold addresses of this site.
 
-    The launcher binds as root, and as long as a server runs nobody else gets its port (SO_REUSEPORT wants the same
-    user). While it is down a site that was taken over could, and would have its neighbour's clients. A socket that is
-    a site user's was made by that site's own code; one that the launcher has bound is root's.
+    The launcher binds as root, and while a server runs, no other user can bind its port (SO_REUSEPORT requires the same
+    user). While it is down, a compromised site could, and would receive the other site's clients. A socket owned by a
+    site's user was created by that site's code; the launcher's sockets are root's.
 
-    A port that cannot be had may also be held by a socket that does not listen, of another site.
+    A port may also be blocked by a bound socket of another site that does not listen.
 
     :param own: the site's user
-    :returns: the users and PIDs of what was killed
+    :returns: the users and PIDs of the killed processes
     """
     killed: set[tuple[int, int]] = set()
     deadline = time.monotonic() + patience
@@ -142,10 +142,10 @@ def take_back(addresses: Iterable[str], own: int | None = None, patience: float 
 
 
 def _free(host: str, port: int, others: Collection[int], deadline: float) -> set[tuple[int, int]]:
-    """Kill what holds a port without listening; the users and PIDs."""
+    """Kill processes that hold a port without listening; returns users and PIDs."""
     killed: set[tuple[int, int]] = set()
     while _taken(host, port) and time.monotonic() < deadline:
-        # First with the connections cut, then what this host lets nobody look into.
+        # First by resetting connections, then the processes whose sockets cannot be inspected on this host.
         killed |= bound_ports.end(port, others, lambda name: overlap(host, name))
         for uid, pid, _ in _silent(host, port, others):
             if process.signal_if(pid, signal.SIGKILL, lambda pid, uid=uid: process.user(pid) == uid):
@@ -157,12 +157,12 @@ def _free(host: str, port: int, others: Collection[int], deadline: float) -> set
 
 
 def _taken(host: str, port: int) -> bool:
-    """Whether not even the launcher could listen there."""
+    """Whether the launcher could not listen there."""
     return _binds(host, port, reuse=True) == os.strerror(errno.EADDRINUSE)
 
 
 def _silent(host: str, port: int, users: Collection[int]) -> list[tuple[int, int, str]]:
-    """What holds a port with a socket that does not listen: the user, the PID, the address."""
+    """Sockets that hold a port without listening: user, PID and address."""
     found = list(bound_ports.holders(port, users, lambda name: overlap(host, name)))
     accounts = recorded_accounts()
     for its in listeners(port, connected=True):
@@ -173,7 +173,7 @@ def _silent(host: str, port: int, users: Collection[int]) -> list[tuple[int, int
 
 
 def _strange(addresses: Iterable[str]) -> dict[int, list[int]]:
-    """What listens there with a socket of a site's user: the user and the processes that hold it."""
+    """Listeners there that a site's user owns: the user and the processes that hold them."""
     accounts, found = recorded_accounts(), {}
     for host, port in map(split, addresses):
         for listener in listeners(port):
@@ -185,7 +185,7 @@ def _strange(addresses: Iterable[str]) -> dict[int, list[int]]:
 
 def _describe(pids: list[int]) -> str:
     if not pids:
-        return "a process that cannot be seen from here"
+        return "a process that this host does not show"
     return f"{visible(process.name(pids[0])) or 'a process'} (PID {pids[0]})"
 
 
@@ -196,17 +196,17 @@ def _uids(pids: list[int]) -> set[int]:
 def problem(address: str, uid: int | None, live: Iterable[str] = ()) -> str:
     """Why a site cannot listen on ADDR:PORT; empty if it can.
 
-    The site's own servers (they run as ``uid``) may hold it: the launcher binds with SO_REUSEPORT, so both slots
-    serve it during a switch. Only looking at the sockets tells: SO_REUSEPORT would let two sites share a port as well,
-    and each would get half of the other's clients.
+    The site's own servers (they run as ``uid``) may hold it: the launcher binds with SO_REUSEPORT, so both slots listen
+    during a switch. The sockets' owners are checked, since SO_REUSEPORT would also let two sites share a port, and
+    each would receive half of the other's clients.
 
-    :param live: what the site's live release listens on: in a container without SYS_PTRACE nobody may look whose
-        another user's socket is
+    :param live: the addresses of the site's live release, since the holders of other users' sockets are unknown in a
+    container without SYS_PTRACE
     """
     host, port = split(address)
     ours = [split(other) for other in live]
     for listener in listeners(port):
-        # nginx's `[::]:80 ipv6only=on` beside our `0.0.0.0:80`: the trial below settles that.
+        # nginx's `[::]:80 ipv6only=on` beside our `0.0.0.0:80`: decided by the trial below.
         if not overlap(host, listener.address):
             continue
         pids = holders(listener)
@@ -234,16 +234,16 @@ def problem(address: str, uid: int | None, live: Iterable[str] = ()) -> str:
 
 
 def _neighbour(other: str, account: pwd.struct_passwd, pids: list[int], does: str, address: str) -> str:
-    """Why a site cannot have an address that another site's code has."""
+    """The message for an address that another site's code holds."""
     return (
         f"{_describe(pids)} of the site {other} (user {account.pw_name}) {does}, so the site cannot listen on "
-        f"{address}. If {other} has no business there, its code may have been taken over: stop it (`{other}-ctl "
+        f"{address}. If {other} is not meant to, its code may be compromised: stop it (`{other}-ctl "
         "restart`, or `state: absent`) and run again; otherwise choose another port in the site's `bind`"
     )
 
 
 def _binds(host: str, port: int, reuse: bool) -> str:
-    """Bind for a moment without listening, so no client ever lands here; the error's words, or empty."""
+    """Bind briefly without listening, so that no client connects; returns the error, or an empty text."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as trial:

@@ -1,4 +1,4 @@
-"""Run a program as a site's user: whatever imports a site's code must never do so as root."""
+"""Runs a program as a site's user, since a site's code must never run as root."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime.site_groups imp
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL
 
 PR_SET_NO_NEW_PRIVS = 38
-# Seconds until a command that was killed has ended.
+# Seconds until a killed command has ended.
 KILLED = 10
-# Bytes that are read at once.
+# Bytes per read.
 CHUNK = 64 * 1024
 
 
@@ -39,18 +39,18 @@ def run_as(
     resources: Mapping[str, object] | None = None,
     limit: int = TAIL,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` as ``user`` and nothing more.
+    """Run ``command`` with only the rights of ``user``.
 
-    With its own group alone, no new privileges, no core dump, no file or variable of ours. What it leaves in the
-    background is ended with it; where there are no control groups, unless it made a process group of its own.
+    With only its own group, no new privileges, no core dump, and none of our files and variables. Background processes
+    end with it; without control groups only those in its process group.
 
-    :param site: whose control group it belongs to
+    :param site: the site in whose control group it runs
     :param resources: the site's limits
-    :param limit: of what it prints on each of its two outputs, so many bytes are kept, from the end
-    :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not go when it is killed
+    :param limit: the last bytes of stdout and of stderr that are kept
+    :raises subprocess.TimeoutExpired: after ``timeout`` seconds, or if it does not end when killed
     """
     place, account = CommandGroup(site, resources or {}), _switch_to(pwd.getpwnam(user))
-    # Pipes, not files: those could fill root's disk.
+    # Pipes, since files could fill root's disk.
     with _Output(limit) as out, _Output(limit) as err, contextlib.ExitStack() as stack:
         stack.callback(place.end)
         process = subprocess.Popen(
@@ -69,11 +69,11 @@ def run_as(
         out.close_write_end()
         err.close_write_end()
         try:
-            # Not waited for yet, so that the number of its process group stays its own.
+            # Not reaped yet, so that its process group's number is not reused.
             if not _ends(process.pid, timeout, [out, err]):
                 raise subprocess.TimeoutExpired(process.args, timeout)
         finally:
-            # The whole group, also what the site's import may have left in the background.
+            # The whole group, including background processes of the app's import.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             place.end()
@@ -82,7 +82,7 @@ def run_as(
 
 
 def _switch_to(account: pwd.struct_passwd) -> dict[str, Any]:
-    """The options by which Popen starts a program as this account, with its own group alone."""
+    """The options of Popen to start a program as this account, with only its own group."""
     if os.geteuid() == 0:
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [account.pw_gid]}
     if os.geteuid() != account.pw_uid:
@@ -91,8 +91,8 @@ def _switch_to(account: pwd.struct_passwd) -> dict[str, Any]:
 
 
 def _confinement(place: CommandGroup) -> Callable[[], None]:
-    """What the child does between fork and exec."""
-    # Loaded here, since the child may import nothing.
+    """The function that the child runs between fork and exec."""
+    # Loaded here, since the child must not import.
     libc = ctypes.CDLL(None, use_errno=True)
 
     def confine() -> None:
@@ -105,13 +105,13 @@ def _confinement(place: CommandGroup) -> Callable[[], None]:
 
 
 class _Output:
-    """A pipe that a command prints into; its end is kept, however much that is."""
+    """A pipe for a command's output, of which the end is kept."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.kept = bytearray()
         self.handle, write_end = os.pipe2(os.O_CLOEXEC)
-        # Of this end alone: the command's waits for us, as programs expect.
+        # Only this end is non-blocking; the command's end blocks, as programs expect.
         os.set_blocking(self.handle, False)
         self.write_end: int | None = write_end
 
@@ -123,17 +123,17 @@ class _Output:
         os.close(self.handle)
 
     def fileno(self) -> int:
-        """Where it is read from."""
+        """The read end."""
         return self.handle
 
     def close_write_end(self) -> None:
-        """Close the end that the command has by now."""
+        """Close the write end, which the command has inherited."""
         if self.write_end is not None:
             os.close(self.write_end)
             self.write_end = None
 
     def read(self, most: int = CHUNK) -> int:
-        """Take in some of what is there, without waiting; how many bytes, 0 if nobody holds it open any more."""
+        """Read available bytes without blocking; returns their number, or 0 at the end of file."""
         try:
             piece = os.read(self.handle, most)
         except BlockingIOError:
@@ -144,7 +144,7 @@ class _Output:
         return len(piece)
 
     def rest(self) -> str:
-        """What was kept, with what is there now: what is left in the background may hold it open, and print more."""
+        """The kept output including available bytes; background processes may still hold the pipe open."""
         left = int.from_bytes(fcntl.ioctl(self.handle, termios.FIONREAD, bytes(4)), sys.byteorder)
         while left > 0 and (count := self.read(min(left, CHUNK))) > 0:
             left -= count
@@ -152,7 +152,7 @@ class _Output:
 
 
 def _ends(pid: int, timeout: float, outputs: list[_Output]) -> bool:
-    """Read what a child of ours prints until it ends; whether it did in time."""
+    """Read a child's output until it ends; returns whether it ended in time."""
     deadline = time.monotonic() + timeout
     handle = os.pidfd_open(pid)
     open_ones = list(outputs)

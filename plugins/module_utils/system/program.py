@@ -1,7 +1,7 @@
-"""A program of the engine as one file: the modules that it needs, zipped behind a first line that starts Python.
+"""Builds single-file programs (zipapps) from the collection's modules.
 
-They are the very ones that the present step runs with. Ansible has sent them along, so nothing else needs to be
-transferred, and what lies on the host does things as the playbooks do them.
+The modules are those of the current step, which Ansible has sent already. So nothing else is transferred, and programs
+on the host run the same code as the playbooks.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ sys.exit(main(sys.argv))
 
 
 def packed(module: str) -> bytes:
-    """The file that runs a module's `main` with the words of the command line; the same sources make the same bytes.
+    """Build a program that runs a module's `main` with the command line; the same sources give the same bytes.
 
-    :param module: below the engine, such as `site.cli`; whoever asks for it has to import it, so that Ansible sends it
+    :param module: below module_utils, such as `site.cli`; the caller must import it, so that Ansible sends it
     """
     main = MAIN.format(path=module.replace(".", "/"), engine=ENGINE, module=module)
     contents = {"__main__.py": main.encode()}
@@ -45,7 +45,7 @@ def packed(module: str) -> bytes:
 def install(path: Path, content: bytes, owner: str = "") -> None:
     """Write a program under a temporary name and rename it into place.
 
-    :param owner: part of the temporary name, where several steps may install the same program side by side
+    :param owner: part of the temporary name, for steps that may install the same program concurrently
     """
     temporary = path.with_name(f".{path.name}.{owner}new")
     temporary.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def install(path: Path, content: bytes, owner: str = "") -> None:
 
 
 def needed(start: str) -> list[str]:
-    """The modules that one needs, itself included, by its import lines."""
+    """The modules that one needs, including itself, from its import statements."""
     found: set[str] = set()
     todo = {start}
     while todo:
@@ -82,6 +82,6 @@ def packages(modules: list[str]) -> set[str]:
 
 
 def source(name: str) -> bytes:
-    """A module's source, whether it lies in a folder or in Ansible's own archive."""
+    """A module's source, from a folder or from Ansible's archive."""
     spec = importlib.util.find_spec(name)
     return spec.loader.get_data(spec.origin)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""What this bundle notes on a host until its next boot: its folder, one run at a time, and what a daemon has read."""
+"""State in /run/sites until the next boot: the folder, locks, and the configuration that a daemon has loaded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.system.process import Process
 
 RUN = Path("/run/sites")
-# Everybody may see who is at work; what is secret in it is a file that only root may read.
+# Readable by all, so that runs are visible; files with secrets are readable by root only.
 MODE = 0o755
 
 
 def make_folder(folder: Path = RUN) -> None:
-    """Make sure that the folder is there; whoever comes first makes it, and all make it alike."""
+    """Create the folder if it is missing, with the same mode in every caller."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o7777 != MODE:
         folder.chmod(MODE)
@@ -26,10 +26,10 @@ def make_folder(folder: Path = RUN) -> None:
 
 @contextmanager
 def alone(folder: Path, name: str, enabled: bool = True, patience: float | None = None) -> Iterator[None]:
-    """Let one at a time work on a daemon, or on the groups of sites.
+    """Hold a lock for changes of a daemon or of the sites' control groups.
 
-    :param enabled: False in check mode, which writes nothing, not even a lock's file
-    :param patience: seconds after which it goes on without the lock; None waits
+    :param enabled: False in check mode, which writes nothing, not even a lock file
+    :param patience: seconds after which it continues without the lock; None waits
     """
     if not enabled:
         yield
@@ -37,7 +37,7 @@ def alone(folder: Path, name: str, enabled: bool = True, patience: float | None 
     make_folder(folder)
     descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        # Whoever may read a file may lock it, and any site's user would hold up every run.
+        # Not readable by others: any reader could lock it and block every run.
         os.fchmod(descriptor, 0o600)
         _lock(descriptor, patience)
         yield
@@ -58,13 +58,13 @@ def _lock(descriptor: int, patience: float | None) -> None:
 
 
 class Stamp:
-    """The digest of what a daemon has read last, good for this very process only."""
+    """The digest of the configuration that a daemon has loaded, valid for exactly this process."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.json"
 
     def loaded(self, daemon: Process) -> str | None:
-        """The digest, or None where nothing is known of this process."""
+        """The digest, or None if nothing is recorded for this process."""
         with suppress(OSError, ValueError):
             note = json.loads(self.path.read_text(encoding="utf-8"))
             if (note.get("pid"), note.get("start")) == (daemon.pid, daemon.start):
@@ -72,7 +72,7 @@ class Stamp:
         return None
 
     def write(self, daemon: Process, digest: str) -> None:
-        """Note what this process has read."""
+        """Record the digest that this process has loaded."""
         make_folder(self.path.parent)
         temporary = self.path.with_name(f".{self.path.name}.new")
         note = {"pid": daemon.pid, "start": daemon.start, "loaded": digest}

@@ -1,4 +1,4 @@
-"""End every process of a user, whatever it does against that."""
+"""Ends all processes of a user, even if they resist."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import time
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
 
-# The real and the saved user of the process that kills: 16 bits of "no user" (chown's -1 of old), so no account has it.
+# Real and saved user of the killing process: 65535, the 16-bit "no user", which no account has.
 KILLER = 65535
-# Seconds for one stroke, which takes milliseconds: a site may have slowed the killer down.
+# Timeout of one kill, which takes milliseconds, since a site may slow it down.
 STROKE = 5.0
 
 
 class StillRunningError(Exception):
-    """What is left of a user, and what to do about it."""
+    """Processes of a user do not end; the text names them and the remedy."""
 
 
 def end_processes(uid: int, patience: float = 10) -> None:
-    """End what still runs as a user that is about to go.
+    """End the processes of a user that is to be removed.
 
-    :param patience: seconds after which those that were asked to end are killed, and after which the rest is reported
+    :param patience: seconds from SIGTERM to SIGKILL, and from there to the error
     :raises StillRunningError: with the processes that are left
     """
     for pid in running(uid):
@@ -30,7 +30,7 @@ def end_processes(uid: int, patience: float = 10) -> None:
     deadline = time.monotonic() + patience
     while running(uid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    kill_all(uid)  # also when nobody is seen: what always forks is easily missed while one looks
+    kill_all(uid)  # also if none is listed: a process that keeps forking is easily missed
     deadline = time.monotonic() + patience
     while running(uid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -38,16 +38,16 @@ def end_processes(uid: int, patience: float = 10) -> None:
     if left := running(uid):
         raise StillRunningError(
             f"{_listed(left)} of user {uid} still run, although they were killed: the kernel keeps a process that "
-            "waits for a disk or a network file system. Bring that back, or restart the host, and run again"
+            "waits for a disk or a network file system. Restore that, or restart the host, and run again"
         )
 
 
 def kill_all(uid: int) -> None:
-    """Kill every process of a user in one stroke: one by one, what forks quickly enough is always somewhere else.
+    """Kill all processes of a user at once, since processes that keep forking escape a kill one by one.
 
-    A process may be signalled by those whose real or effective user is its real or saved one. So the killer has the
-    user as its effective one alone: it reaches all of the user's processes, and none of them reaches it. Root is
-    neither of the three, or the stroke would hit root's processes as well.
+    A process can be signalled by processes whose real or effective user is its real or saved one. So the killer has the
+    user only as its effective one: it reaches all of the user's processes, and none of them reaches it. None of its
+    three users is root, or the kill would hit root's processes too.
     """
     child = os.fork()
     if child == 0:
@@ -56,21 +56,21 @@ def kill_all(uid: int) -> None:
             os.kill(-1, signal.SIGKILL)
             os._exit(0)
         except ProcessLookupError:
-            os._exit(0)  # there was nobody
+            os._exit(0)  # there were none
         finally:
-            os._exit(1)  # after an error, which must not come out here, in a copy of the caller
+            os._exit(1)  # after an error, which must not propagate in this copy of the caller
     if not _reap(child):
-        # A container that knows no such user, or a stroke that was held up: one by one, as root.
+        # In a container without such a user, or after a timeout: one by one, as root.
         for pid in running(uid):
             process.signal_if(pid, signal.SIGKILL, lambda pid: process.user(pid) == uid)
 
 
 def _reap(child: int) -> bool:
-    """Wait for a child of ours for a while, and no longer; whether it has done its work."""
+    """Wait for a child up to a timeout; returns whether it succeeded."""
     handle = os.pidfd_open(child)
     try:
         if not select.select([handle], [], [], STROKE)[0]:
-            os.kill(child, signal.SIGKILL)  # not waited for yet, so the number is still its own
+            os.kill(child, signal.SIGKILL)  # not reaped yet, so the PID is not reused
             select.select([handle], [], [], STROKE)
     finally:
         os.close(handle)
@@ -79,8 +79,8 @@ def _reap(child: int) -> bool:
 
 
 def running(uid: int) -> list[int]:
-    """PIDs of what runs as a user."""
-    return [pid for pid in process.everybody() if process.user(pid) == uid and not process.is_gone(pid)]
+    """The PIDs of a user's processes."""
+    return [pid for pid in process.all_pids() if process.user(pid) == uid and not process.is_gone(pid)]
 
 
 def _listed(pids: list[int]) -> str:

@@ -1,6 +1,6 @@
-"""Text that a site, a host or another program wrote, made fit for a person's terminal, and bounded.
+"""Makes untrusted text safe for a terminal: control characters visible, and length bounded.
 
-Standard library only, and nothing of Ansible's: it is used on hosts and on the controller alike.
+Uses only the standard library, since it is used on hosts and on the controller.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-# Far more than is ever shown, and little enough to read at once.
+# Far more than is ever shown, and small enough to read at once.
 TAIL = 64 * 1024
-# C0 but tab and line feed, DEL, C1; marks, embeddings, overrides and isolates of direction; what Unicode takes for the
-# end of a line; what has no width; halves of a pair, which no terminal and no file can take.
+# C0 except tab and line feed, DEL, C1; direction marks, embeddings, overrides and isolates; Unicode line ends;
+# characters without width; lone surrogates.
 HIDDEN = (
     *(set(range(0x20)) - {0x09, 0x0A}), *range(0x7F, 0xA0), 0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F),
     *range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080),
@@ -26,12 +26,12 @@ _VISIBLE = {code: _escape(code) for code in HIDDEN}
 
 
 def visible(text: str) -> str:
-    """The text with what would steer a terminal, or hide something in it, spelled out."""
+    """The text with control and invisible characters escaped."""
     return text.replace("\r\n", "\n").translate(_VISIBLE)
 
 
 def visible_all(value: Any) -> Any:
-    """The same for every text in a result of lists and dicts."""
+    """The same for every text in nested lists and dicts."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
@@ -42,6 +42,6 @@ def visible_all(value: Any) -> Any:
 
 
 def bounded(path: Path, limit: int = TAIL) -> str:
-    """What a small file says; its beginning, if somebody has made it large."""
+    """The content of a small file; only the beginning of a large one."""
     with path.open("rb") as stream:
         return stream.read(limit).decode("utf-8", "replace")

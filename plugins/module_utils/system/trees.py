@@ -1,4 +1,4 @@
-"""Folder trees of any depth, walked and removed without recursion and without following a link."""
+"""Walks and removes folder trees of any depth, without recursion and without following links."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RM = "/bin/rm"
-# Of what `rm` says; the names in it are somebody else's.
+# Maximum length of quoted output of `rm`, whose file names are untrusted.
 WORDS = 300
 
 
 def walk(top: Path | str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As ``os.walk``, whose recursion ends at a thousand folders inside of each other."""
+    """Like ``os.walk``, but without its limit of a thousand nested folders."""
     todo = [os.fspath(top)]
     while todo:
         folder = todo.pop()
@@ -32,12 +32,12 @@ def walk(top: Path | str) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def remove(path: Path) -> None:
-    """Remove a path with all in it; of a link, the link.
+    """Remove a path with its content; for a link, only the link.
 
-    By ``rm``, which goes by descriptors: a path may be longer than the system's longest, and a folder that somebody
-    exchanges for a link meanwhile leads nowhere.
+    By ``rm``, which works with descriptors, so that paths may exceed the system's limit, and a folder replaced by
+    a link meanwhile is not followed.
 
-    :raises OSError: with what is in the way
+    :raises OSError: with the output of ``rm``
     """
     with tempfile.TemporaryFile() as said:
         done = subprocess.run(
@@ -52,13 +52,13 @@ def remove(path: Path) -> None:
         if done.returncode != 0:
             said.seek(0)
             words = (said.read(WORDS).decode("ascii", "replace").strip().splitlines() or ["no words"])[0]
-            raise OSError(0, f"not all of it can be removed ({words})", str(path))
+            raise OSError(0, f"cannot be removed completely ({words})", str(path))
 
 
 def own(path: Path, uid: int | None, gid: int | None, mode: int) -> None:
-    """Set owner and mode of a folder or a file itself; None leaves the owner.
+    """Set owner and mode of a folder or file, not following links; None keeps the owner.
 
-    :raises OSError: if a link or anything else lies there
+    :raises OSError: if it is a link or anything else
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags)
@@ -67,13 +67,13 @@ def own(path: Path, uid: int | None, gid: int | None, mode: int) -> None:
         if not (stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode)):
             raise OSError(0, "is neither a folder nor a file", str(path))
         os.fchown(descriptor, -1 if uid is None else uid, -1 if gid is None else gid)
-        os.fchmod(descriptor, mode)  # after chown, which takes setgid away
+        os.fchmod(descriptor, mode)  # after chown, which clears setgid
     finally:
         os.close(descriptor)
 
 
 def close(path: Path, uid: int, mode: int) -> bool:
-    """Give a folder of this owner to root alone; whether there was one."""
+    """Give a folder of this owner to root only; returns whether there was one."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -89,7 +89,7 @@ def close(path: Path, uid: int, mode: int) -> bool:
 
 
 def make_folder(path: Path, mode: int = 0o755) -> None:
-    """Make a folder, and with 0755 those above it that are missing, whatever the umask of who calls."""
+    """Create a folder, and missing parents with mode 0755, whatever the caller's umask is."""
     for folder in (*reversed(path.parents), path):
         try:
             folder.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""A certificate that the operator brings, with its chain and key: read on the controller, and judged before its use."""
+"""Reads and checks the operator's certificate, chain and key on the controller."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT
 
 PARTS = ("certificate", "chain", "key")
 BLOCK = re.compile(r"-----BEGIN (?P<kind>[A-Z0-9 ]+)-----.*?-----END (?P=kind)-----", re.DOTALL)
-# An SSH host or a toy may have less; browsers and authorities do not take it.
+# Browsers and CAs reject smaller keys.
 RSA_BITS = 2048
 ALGORITHMS = (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)
 
@@ -30,7 +30,7 @@ Load = Callable[[str], str]
 
 
 class PairError(Exception):
-    """One part cannot be read; ``key`` names it, the text says why and what to do, and quotes nothing of it."""
+    """One part cannot be read; ``key`` names it, and the text has the reason and remedy without quoting it."""
 
     def __init__(self, key: str, words: str) -> None:
         super().__init__(f"tls.{key}: {words}")
@@ -38,13 +38,13 @@ class PairError(Exception):
 
 
 def text_of(key: str, value: str, load: Load) -> str:
-    """The PEM of the site config, or of the file that it names.
+    """The PEM text in the site config, or in the file that it names.
 
     :param load: reads a file of the controller, vaulted or not
     """
     if "-----BEGIN" in value:
         return value
-    # A key in the wrong place must not be taken for a path, and an error of the system's would quote it.
+    # A key must not be used as a path, since the system's error would quote it.
     path = PROJECT / Path(value).expanduser() if "\n" not in value else None
     if path is None or not path.is_file():
         raise PairError(key, "is no file on this machine; it is relative to the project's root")
@@ -57,7 +57,7 @@ def text_of(key: str, value: str, load: Load) -> str:
 
 
 def blocks(text: str, kind: str) -> list[bytes]:
-    """The PEM blocks whose kind ends like this, each for itself: files often hold more than what they are for."""
+    """The PEM blocks of this kind; files often contain others too."""
     return [found[0].encode() + b"\n" for found in BLOCK.finditer(text) if found["kind"].endswith(kind)]
 
 
@@ -86,7 +86,7 @@ class Pair:
 
     @property
     def fullchain(self) -> str:
-        """The certificate and those of its chain, and nothing else that the files may hold."""
+        """The certificate and its chain, without other content of the files."""
         return pem(self.chain)
 
 
@@ -109,7 +109,7 @@ def read(tls: Mapping[str, Any], load: Load) -> Pair:
 def problems(
     tls: Mapping[str, Any], names: Iterable[str], load: Load, now: datetime | None = None
 ) -> Iterator[Problem]:
-    """What is wrong with them, each with the key of ``tls`` that it is about."""
+    """The problems of the pair, each with its key of ``tls``."""
     now = now or datetime.now(UTC)
     try:
         pair = read(tls, load)
@@ -185,7 +185,7 @@ def _of_names(certificate: x509.Certificate, names: Iterable[str]) -> Iterator[P
 
 
 def fits(name: str, covered: Iterable[str], addresses: Iterable[object]) -> bool:
-    """Whether a certificate for these is one for that name; a star stands for one label."""
+    """Whether a certificate for these names covers that name; a star matches one label."""
     try:
         return ipaddress.ip_address(name) in addresses
     except ValueError:

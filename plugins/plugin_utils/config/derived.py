@@ -1,4 +1,4 @@
-"""What follows from a site's keys, derived once, when the site config is merged.
+"""Values derived from a site's keys when the site config is merged.
 
 ======== ==== ==================================================================================================
 key      type value

@@ -1,4 +1,4 @@
-"""The environment that the site config gives a site: the operator's values over the secrets made for the site."""
+"""The environment of a site: the operator's values over the generated secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the site config of one host: evaluate its templates, and check every key by its spec."""
+"""Reads the site config of one host: evaluates its templates, and checks every key by its spec."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.names impo
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.paths import PATH
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.table import RULES
 
-# Keys that hold entries by name, and what each entry must say.
+# Keys that contain named entries, and the required keys of each entry.
 NEEDED = {"processes": ("command",), "cron": ("command", "schedule")}
 
-# What `locations` may say of a path: keys of the site, for this path alone, and some of its own.
+# Keys of a path in `locations`: keys of the site for this path only, and some of its own.
 LOCATION_KEYS = ("client_max_body_size", "proxy_timeout", "allow", "deny", "basic_auth", "limits", "micro_cache")
 LOCATION_ONLY = {"stream": {"type": "bool"}, "client_verify": {"type": "str", "choices": ["required", "optional"]}}
 
-# Strict on purpose: templates get these values, and `"no"` is true in Jinja, and a string joins letter by letter.
+# Strict, since templates get these values: `"no"` is true in Jinja, and a string joins by letters.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (
         lambda v: isinstance(v, str | int | float) and not isinstance(v, bool),
@@ -41,11 +41,11 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "raw": (lambda v: True, ""),
 }
 
-BROKEN: Any = object()  # stands for a value that could not be worked out, so that nothing else complains of it
+BROKEN: Any = object()  # stands for a value that could not be evaluated, so that it causes no further errors
 
 
 class Reading:
-    """The site config of one host, as far as it can be read, and its errors."""
+    """The readable part of one host's site config, and its errors."""
 
     def __init__(
         self, variables: Mapping[str, Any], loader: DataLoader, spec: Mapping[str, Any], keys: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Reading:
         return {name: with_derived(readable(site)) for name, site in self.sites.items()}
 
     def report(self, place: str, text: str) -> None:
-        """Keep one line of what is wrong."""
+        """Add one error."""
         self.errors[f"{place}: {text}"] = None
 
     def _read(self) -> None:
@@ -101,7 +101,7 @@ class Reading:
         return value
 
     def _part(self, place: str, name: object, value: object, *, optional_part: bool = False) -> dict[str, Any] | None:
-        """What was written for one site, or in `site_defaults`: worked out, and every key of it checked."""
+        """The settings of one site, or of `site_defaults`, evaluated and with every key checked."""
         if value is None and optional_part:
             return {}
         if value is None:
@@ -117,7 +117,7 @@ class Reading:
         return value
 
     def _resolve(self, value: object, place: str, templar: Templar) -> object:
-        """Work out every template in a value. One that cannot be evaluated is reported and becomes BROKEN."""
+        """Evaluate every template in a value. One that fails is reported and becomes BROKEN."""
         if isinstance(value, Mapping):
             return {key: self._resolve(item, f"{place}.{key}", templar) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -204,11 +204,11 @@ class Reading:
             self.report(place, problem)
 
     def _check_whole(self, name: str, site: dict[str, Any]) -> None:
-        """What only the merged entry can tell; nothing, for who only reads."""
+        """Hook for checks of the merged entry; does nothing here."""
 
 
 def readable(value: Any) -> Any:
-    """A value without the parts that could not be worked out: who uses one of them is told which."""
+    """A value without BROKEN parts; using one of these raises an error that names it."""
     if isinstance(value, Mapping):
         return {key: readable(item) for key, item in value.items() if item is not BROKEN}
     if isinstance(value, list | tuple):
@@ -226,7 +226,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why(error: BaseException) -> str:
-    """Why a template could not be worked out: names of variables, never what they hold."""
+    """Why a template failed: names of variables, never their values."""
     chain: list[BaseException] = []
     step: BaseException | None = error
     while step is not None:
@@ -250,7 +250,7 @@ def why(error: BaseException) -> str:
 
 
 def suggest(key: str, prefix: str, spec: Mapping[str, Any]) -> str:
-    """The likeliest key that was meant."""
+    """The most similar valid key, as a hint."""
     every = list(dotted_keys(spec))
     level = [name for name in every if name.startswith(prefix) and "." not in name[len(prefix) :]]
     if close := difflib.get_close_matches(prefix + key, level, n=1, cutoff=0.7):

@@ -1,8 +1,8 @@
-"""The site config as the inventory gives it: read once, before any host has answered, and used from that copy.
+"""The site config from the inventory: read once, before any host has answered, and then used from that copy.
 
-Where Ansible is set to ``inject_facts_as_vars`` (its default), the facts in a host's answers become variables that beat
-the inventory's. A host could so change what the controller reads, fetches and sends. Nothing here is read twice, and a
-variable that has changed since is an error.
+With Ansible's default ``inject_facts_as_vars``, facts in a host's answers become variables that override the
+inventory's. So a host could change what the controller reads, fetches and sends. Therefore nothing is read twice, and
+a variable that has changed since is an error.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
 
 # The registered result of the tasks that read it.
 VARIABLE = "preflight_config"
-# What the roles go by besides their own defaults and variables.
+# Variables that the roles use besides their own defaults and variables.
 READ = frozenset({VARIABLE, "sites", "site_defaults", "site", "site_name", "operator_templates", "render_secrets"})
 
 
 class Shadowed(AnsibleError):
-    """A host's answers have changed a variable."""
+    """A host's facts have changed a variable."""
 
 
 def of_host(variables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,12 +95,12 @@ def injected(variables: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 
 
 def refuse(host: str, names: Iterable[str]) -> None:
-    """Say which variables a host has changed, if there are any."""
+    """Raise an error that names the variables that a host has changed, if any."""
     if changed := list(names):
         raise Shadowed(
             f"{host}: its answers have changed {', '.join(f'`{name}`' for name in changed)}, which is the inventory's "
-            "to say. Nothing was done with it. Look at that host: somebody else may rule it. Where a module of yours "
-            "means to set it, rename one of them, or set `inject_facts_as_vars = false` in ansible.cfg."
+            "to set. Nothing was done with it. Check that host: it may be compromised. If one of your modules sets "
+            "it intentionally, rename one of them, or set `inject_facts_as_vars = false` in ansible.cfg."
         )
 
 
@@ -112,12 +112,12 @@ def own_names() -> frozenset[str]:
 
 
 def digests(variables: Mapping[str, Any]) -> dict[str, str]:
-    """What each variable was when it was read, told by a digest."""
+    """A digest of each variable at the time of reading."""
     return {name: digest(value) for name, value in variables.items() if name != "ansible_facts"}
 
 
 def digest(value: object) -> str:
-    """A short text for a value; templates and vaulted texts are not worked out for it."""
+    """The digest of a value, without evaluating templates and decrypting vaulted texts."""
     text = json.dumps(plain(value), sort_keys=True, default=lambda one: type(one).__name__)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

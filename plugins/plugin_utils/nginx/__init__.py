@@ -1,1 +1,1 @@
-"""What nginx's templates print of a site, worked out from its merged entry; one module a part of the server block."""
+"""The values of nginx's templates, computed from a site's merged entry; one module per part of the server block."""

@@ -1,4 +1,4 @@
-"""Who may come and how often: allow, deny, basic_auth, limits and `locations`."""
+"""Access control and rate limits, from allow, deny, basic_auth, limits and `locations`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESTRICTIONS = {"allow", "deny", "basic_auth", "limits", "client_verify"}
 
 
 def access(site: Site, client_connections: int) -> dict[str, Any]:
-    """What restricts access to the whole site.
+    """The access restrictions of the whole site.
 
     ``access`` are directives of its server block; ``limit_zones`` those outside of it, and ``unlimited`` the patterns
     of paths that do not count, or nothing if the site has no limits. ``traversal`` is the variable set for requests
@@ -46,14 +46,14 @@ def restrictions(site: Site, keys: Mapping[str, Any], client_connections: int, p
         pairs.append(("limit_req", f"zone=requests_{zone(site, path)}" + (f" burst={burst} nodelay" if burst else "")))
     if limits.get("connections"):
         pairs.append(("limit_conn", f"connections_{zone(site, path)} {limits['connections']}"))
-        # Repeated, since a limit of its own takes that of the host away.
+        # Repeated, since the path's own limit replaces that of the host.
         if client_connections:
             pairs.append(("limit_conn", f"clients {client_connections}"))
     return pairs
 
 
 def limit_zones(site: Site) -> Iterator[Pair]:
-    """Where nginx counts for these limits."""
+    """The shared memory zones of these limits."""
     counted = [("", site["limits"], f"$sites_counted__{site['name']}")]
     counted += [(path, keys.get("limits", {}), "$sites_client") for path, keys in by_name(site["locations"])]
     for path, limits, client in counted:
@@ -64,7 +64,7 @@ def limit_zones(site: Site) -> Iterator[Pair]:
 
 
 def unlimited(site: Site) -> list[str] | None:
-    """Patterns of what the site's limits do not count: files, and paths with empty limits. None without limits."""
+    """Patterns that the site's limits do not count: files, and paths with empty limits. None without limits."""
     if not (site["limits"]["requests"] or site["limits"]["connections"]):
         return None
     free = [f"{prefix.rstrip('/')}/" for prefix in sorted(site["aliases"])]

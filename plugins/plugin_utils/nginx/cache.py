@@ -1,4 +1,4 @@
-"""Responses that nginx caches for a moment, from micro_cache of the site and of its locations."""
+"""Caching of responses, from micro_cache of the site and its locations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.listeners import client_scheme
 from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.syntax import Pair, Site
 
-# When an older response is better than none, or than to wait for a new one.
+# The cases in which nginx serves an expired response.
 STALE_WHEN = "error timeout invalid_header updating http_500 http_502 http_503 http_504"
 
 
@@ -18,13 +18,13 @@ def settings_at(site: Site, keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cached_seconds(site: Site) -> list[int]:
-    """For how many seconds responses are cached: each such time once."""
+    """The distinct caching times in seconds."""
     places = [{}, *site["locations"].values()]
     return sorted({settings_at(site, keys)["seconds"] for keys in places if not keys.get("stream")} - {0})
 
 
 def micro_cache(site: Site) -> dict[str, Any] | None:
-    """The site's cache, or nothing.
+    """The site's cache, or an empty value.
 
     ``zone``, ``path``, ``size`` and ``key``; ``inactive``, the seconds after which an unused response goes; ``bypass``,
     the variable set for clients that get responses of their own; ``uncacheable``, for each time a ``variable`` and the
@@ -34,7 +34,7 @@ def micro_cache(site: Site) -> dict[str, Any] | None:
     if not times:
         return None
     stale = max(settings_at(site, keys)["stale"] for keys in [{}, *site["locations"].values()])
-    # The release, so that after a switch nothing of the one before is shown; of a server elsewhere it is not known.
+    # The release, so that a switch invalidates old responses; it is unknown for remote servers.
     release = "" if site["upstream"]["servers"] else "$realpath_root "
     return {
         "zone": f"micro_{name}",
@@ -60,7 +60,7 @@ def uncacheable(name: str, seconds: int) -> str:
 def cacheable(seconds: int) -> str:
     """The pattern of a response's length, Expires and Cache-Control, if it may be cached for so long.
 
-    It has to state its length, below 1 MB: what comes bit by bit, or fills the disk, is none for a cache.
+    It must have a length below 1 MB, so that streams and large responses are not cached.
     """
     words = "private|no-store|no-cache|must-revalidate|proxy-revalidate"
     refused = rf"(?:{words}|(?:max-age|s-maxage)=\W?0*(?:{below(seconds)})(?![0-9]))"
@@ -83,7 +83,7 @@ def cache_directives(site: Site, keys: Mapping[str, Any]) -> list[Pair]:
     settings, name = settings_at(site, keys), site["name"]
     if not settings["seconds"] or keys.get("stream"):
         return []
-    # Serves nothing: it is where the name of the live release comes from.
+    # Serves nothing; the name of the live release comes from it.
     root = [] if site["upstream"]["servers"] else [("root", f"{site['root']}/live/release")]
     return [
         *root,

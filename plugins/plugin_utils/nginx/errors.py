@@ -7,9 +7,9 @@ from typing import Any
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.syntax import Site, mount
 
-# Below the site's own path: where nginx leads a request that it answers with an error. No client gets in there.
+# The internal path, below the site's path, of nginx's error pages. Clients cannot request it.
 ERRORS = "/.sites-errors"
-# The errors that nginx answers itself to a client that is still there to read them.
+# The status codes of errors that nginx itself sends to clients.
 ERROR_CODES = (400, 401, 403, 404, 405, 413, 414, 421, 429, 500, 501, 502, 503, 504, 505, 507)
 ACME_CHALLENGE = r"/\.well-known/acme-challenge/"
 

@@ -1,4 +1,4 @@
-"""The files of a site below /etc/nginx: which template makes which, and where older ones may lie."""
+"""The files of a site below /etc/nginx: their templates, and paths of obsolete ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.syntax import Sit
 from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.upstream import speaks_uwsgi
 
 NGINX = "/etc/nginx"
-# Without the answer to unknown names, a site alone on its port would get them all; each site's errors need the words.
+# Without the default server, the only site on a port would get all unknown names; the error pages need the texts.
 SHARED = {
     f"{NGINX}/conf.d/unknown-names.conf": "nginx/unknown.conf.j2",
     f"{NGINX}/conf.d/sites-errors.conf": "nginx/errors.conf.j2",
 }
 SHARED_ACME = {f"{NGINX}/snippets/sites-acme-challenge.conf": "nginx/acme_challenge.conf.j2"}
-# The second is every site's, and has parameters of the uwsgi protocol as well.
+# The second is shared by all sites, and also has parameters of the uwsgi protocol.
 SHARED_UWSGI = {
     f"{NGINX}/snippets/sites-uwsgi-params.conf": "nginx/uwsgi_params.conf.j2",
     f"{NGINX}/snippets/sites-cleared-headers.conf": "nginx/cleared_headers.conf.j2",
@@ -25,7 +25,7 @@ SHARED_UWSGI = {
 
 
 def files(site: Site, owner: str = "") -> dict[str, Any]:
-    """What the site has on disk.
+    """The files of the site.
 
     ``templates`` has the template of each of its files, ``shared_templates`` those of files that it shares with other
     sites, ``links`` the targets of links, ``passwords`` users and hashes by file, and ``unused_caches`` folders that

@@ -29,7 +29,7 @@ def response_headers(site: Site, version: str) -> dict[str, Any]:
             continue
         word = name.lower().replace("-", "_")
         source, unset = f"$sent_http_{word}", ""
-        if word == "strict_transport_security":  # which means nothing over plain http
+        if word == "strict_transport_security":  # ignored by clients over plain http
             source, unset = f"{client_scheme(site)}:{source}", "https:"
         variable = f"$sites_header_{word}__{site['name']}"
         maps.append({"source": source, "unset": unset, "variable": variable, "value": value})

@@ -52,7 +52,7 @@ def listeners(site: Site, version: str, ipv6: bool) -> dict[str, Any]:
     if has_http3(site, version):
         encrypted += arguments(site["https_port"], "quic")
     redirects = site["https"] and bool(site["tls"]["redirect"])
-    # Behind a balancer that ends TLS, only the main server knows how the client has asked.
+    # Behind a balancer that terminates TLS, only the main server knows the client's scheme.
     apart = redirects and not balanced(site)
     return {
         "http2": http2,
@@ -67,22 +67,22 @@ def listeners(site: Site, version: str, ipv6: bool) -> dict[str, Any]:
 
 
 def balanced(site: Site) -> bool:
-    """Whether a balancer that speaks HTTP says by which scheme the client has asked; else the listener does."""
+    """Whether an HTTP balancer reports the client's scheme; otherwise the listener determines it."""
     return bool(site["trusted_balancers"]) and not site["proxy_protocol"]
 
 
 def client_scheme(site: Site) -> str:
-    """The variable that holds the scheme by which the client has asked."""
+    """The variable with the client's scheme."""
     return f"$sites_scheme__{site['name']}" if balanced(site) else "$scheme"
 
 
 def https_port(site: Site) -> str:
-    """The port in a URL for https; behind a balancer it is the balancer's, and the usual one."""
+    """The port in a URL for https; behind a balancer the default port, which is the balancer's."""
     return "" if site["https_port"] == 443 or site["trusted_balancers"] else f":{site['https_port']}"
 
 
 def has_http3(site: Site, version: str) -> bool:
-    """Whether the site wants HTTP/3, and this nginx has it."""
+    """Whether the site enables HTTP/3 and this nginx supports it."""
     return site["https"] and bool(site["tls"]["http3"]) and LooseVersion(version) >= LooseVersion("1.25")
 
 

@@ -46,11 +46,11 @@ def locations(site: Site, client_connections: int) -> dict[str, Any]:
 
 
 def redirect(mount: str, path: str, target: str) -> dict[str, str]:
-    """One redirect; if path and target end in a slash, what stands below goes along, by the arguments ``rewrite``."""
+    """One redirect; if path and target end in a slash, the rest of the path is kept by the arguments ``rewrite``."""
     target = (mount if target.startswith("/") else "") + target
     rewrite = ""
     if path.endswith("/") and target.endswith("/"):
-        # Not to a target that begins with two slashes of either kind: browsers would take it for another host.
+        # Not to a target that begins with two slashes or backslashes, which browsers treat as another host.
         rewrite = rf"^{re.escape(mount + path)}(?![/\x5C])(.*)$ {target}$1"
     return {"location": location(mount, path), "rewrite": rewrite, "target": target}
 
@@ -67,7 +67,7 @@ def path_directives(site: Site, path: str, keys: Mapping[str, Any], client_conne
     if keys.get("stream") or "proxy_timeout" in keys:
         seconds = keys.get("proxy_timeout", STREAM_TIMEOUT)
         pairs += [("proxy_send_timeout", f"{seconds}s"), ("proxy_read_timeout", f"{seconds}s")]
-        # Streams go by http.
+        # Streams use HTTP.
         if speaks_uwsgi(site) and not keys.get("stream"):
             pairs += [("uwsgi_send_timeout", f"{seconds}s"), ("uwsgi_read_timeout", f"{seconds}s")]
     return pairs

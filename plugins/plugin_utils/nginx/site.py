@@ -1,4 +1,4 @@
-"""Everything that the templates of a site see as `nginx`."""
+"""Collects all values that a site's templates get as `nginx`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.upstream import b
 
 @dataclass(frozen=True)
 class Host:
-    """What a site's files depend on besides the site."""
+    """Host values that a site's files depend on."""
 
     version: str
     ipv6: bool
@@ -39,8 +39,7 @@ def settings(site: Site, host: Host, owner: str = "") -> dict[str, Any]:
     """The values of all modules of this package, each described where it is made, and four of their own.
 
     ``mount`` is the site's path without its last slash, ``root`` the path of the location for all that no other takes;
-    ``client_scheme`` is the variable with the scheme by which the client has asked, and ``balancer`` tells that a
-    balancer names it.
+    ``client_scheme`` is the variable with the client's scheme, and ``balancer`` is true if a balancer reports it.
     """
     return {
         "mount": mount(site),

@@ -39,7 +39,7 @@ def alias(site: Site, prefix: str, client_connections: int) -> dict[str, Any]:
         "folder": f"{top}/{folder}/",
         "uploads": uploads,
         "hidden": rf"^{re.escape(place(site, prefix))}(?:.*/)?\.",
-        # Below, the app could replace a folder by a link.
+        # Below it, the app could replace a folder by a link.
         "safe": f"{top}/{'/'.join(folder.split('/')[:2])}/" if uploads else "",
         "directives": restrictions(site, site["locations"].get(prefix, {}), client_connections, prefix),
     }
@@ -71,7 +71,7 @@ def cache_control(site: Site) -> dict[str, Any] | None:
 
 
 def is_shared(folder: str) -> bool:
-    """Whether a folder holds what the app writes."""
+    """Whether the app writes to a folder."""
     return f"{folder}/".startswith("shared/")
 
 
@@ -81,7 +81,7 @@ def place(site: Site, prefix: str) -> str:
 
 
 def audience(site: Site, prefix: str) -> str:
-    """Whether shared caches may keep an alias's files: not if access to it is restricted.
+    """Whether shared caches may store an alias's files: not if access to it is restricted.
 
     To a site below a path, the restrictions of the site with path / may apply as well.
     """

@@ -23,7 +23,7 @@ def location(mount: str, path: str) -> str:
 
 
 def pattern(mount: str, path: str) -> str:
-    """The same as a pattern for ``map $uri``; `$` would also match before a last %0A."""
+    """The same as a pattern for ``map $uri``; `$` would also match before a trailing %0A."""
     return rf"~^{re.escape(mount + path)}" + ("" if path.endswith("/") else r"\z")
 
 
@@ -33,5 +33,5 @@ def zone(site: Site, path: str = "") -> str:
 
 
 def by_name(entries: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """A mapping's entries in one order, so that another order in the site config makes no other file."""
+    """A mapping's entries in a fixed order, so that their order in the site config does not change the file."""
     return sorted(entries.items(), key=lambda entry: entry[0].lower())

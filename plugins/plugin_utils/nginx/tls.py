@@ -1,4 +1,4 @@
-"""Certificates of clients, from tls.client_ca, tls.client_verify and `client_verify` of locations."""
+"""Client certificates, from tls.client_ca, tls.client_verify and `client_verify` of locations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def client_certificates(site: Site) -> dict[str, Any]:
     if not special:
         verify = "on" if tls["client_verify"] == "required" else "optional"
         return {"verify": verify, "client_verify": None, "misdirected": misdirected}
-    # As nginx chooses a location: the path itself before all below it, and of these the longest.
+    # In nginx's order of locations: exact paths first, then the longest prefix.
     order = sorted(special, key=lambda path: (path.endswith("/"), -len(path), path))
     return {
         "verify": "optional",

@@ -39,20 +39,20 @@ def remote_servers(site: Site) -> dict[str, Any] | None:
     verified = {"name": upstream["name"] or site["server_names"][0], "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem"}
     single = len(servers) == 1
     return {
-        # A single server is never "down", and stands there twice: what ends before a request was sent, as when a
-        # server changes over, is tried again. Of several, one that fails is left out for a while.
+        # A single server is never marked down, and is listed twice, so that a connection closed before the request
+        # was sent (as during a switch) is retried. Of several servers, a failing one is skipped for a while.
         "servers": [f"{each} max_fails=0" for each in servers * 2]
         if single
         else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
         "verified": verified if upstream["tls"] else None,
         "retry": "error" if single else "error timeout",
-        # Not all of many: a request that kills a server must not reach each of them.
+        # Limited, since a request that crashes a server must not reach all of them.
         "tries": 2 if single else min(len(servers), 3),
         "connect": 5 if single else 2,
     }
 
 
 def speaks_uwsgi(site: Site) -> bool:
-    """Whether nginx speaks the uwsgi protocol where it can; it caches responses of http alone."""
+    """Whether nginx uses the uwsgi protocol where possible; responses are cached only over HTTP."""
     here = site["server"] == "uwsgi" and not site["upstream"]["servers"]
     return here and site["uwsgi"]["protocol"] == "uwsgi" and not cached_seconds(site)

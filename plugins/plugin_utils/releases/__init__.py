@@ -1,1 +1,1 @@
-"""What the controller does for a release: collects its files, composes its manifest, packs the payload."""
+"""Controller side of a release: collects its files, composes its manifest, packs the payload."""

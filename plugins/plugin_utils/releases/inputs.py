@@ -1,4 +1,4 @@
-"""What a release is made from on the controller: the files of its source, its lock, and the wheels of that."""
+"""The inputs of a release on the controller: the source's files, the lock, and its wheels."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputErr
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was read of a source, for one manifest."""
+    """The inputs read from a source, for one manifest."""
 
     folder: Path
     manifest: Mapping[str, Any]
     entries: list[Entry]
     lock: lockfile.LockFile
-    # The collection's own lock of the server.
+    # The collection's lock of the server.
     server_lock: bytes
 
     @classmethod
     def read(cls, folder: Path, wanted: Mapping[str, Any]) -> Inputs:
         """Read and check a source."""
-        # Before any file of it is read: a link that leads out of the source would show what lies there.
+        # Before any file is read, since a link could lead out of the source.
         entries = collect(folder)
         lock = load_lock(folder, wanted["lock"])
         server_lock = (ROLES / "server/files" / f"{wanted['server']['name']}.txt").read_bytes()
@@ -46,7 +46,7 @@ class Inputs:
         return manifest.parts(self.manifest, files, code, self.lock, self.server_lock)
 
     def wheels(self, target: Mapping[str, Any], index: str) -> list[Path]:
-        """The wheels of the lock for a host, and of the collection's own lock if that names no server."""
+        """The wheels of the lock for a host, and of the collection's lock if the site's has no server."""
         lock = self.lock.lock or wheels.export(self.folder, self.lock.name, CACHE)
         return wheels.collect(with_server(lock, self.server_lock, self.server_package), target, index, CACHE)
 
@@ -67,7 +67,7 @@ def load_lock(source: Path, requirements: str) -> lockfile.LockFile:
 def with_version(source: object, site: str, extra: Mapping[str, Any]) -> object:
     """The site's source, with the version that the command line asks for: ``-e site=shop -e version=v1.3``.
 
-    Only the command line: a variable of the inventory may well be called ``version``.
+    Only from the command line, since an inventory variable may be named ``version`` too.
     """
     version = extra.get("version")
     if version is None or extra.get("site") != site:

@@ -1,4 +1,4 @@
-"""The manifest of a release: what release_build tells a host, composed of the site config. It holds no secret."""
+"""Composes the manifest of a release from the site config, for release_build. It contains no secrets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ansible.module_utils.common.text.formatters import human_to_bytes
 
 from ansible_collections.wsgi.sites.plugins.module_utils.packages.lockfile import LockFile
 
-# Raise this when the same manifest and files are to make another release: every site then gets a new one.
+# Raise this to give every site a new release although manifest and files are unchanged.
 FORMAT = 3
-# Keys that make no other release.
+# Keys whose change requires no new release.
 NEUTRAL = {"source", "lock", "packages", "keep_releases"}
 # The package of each server.
 SERVER_PACKAGES = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}
@@ -60,7 +60,7 @@ def server(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def worker_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the launcher counts workers and threads from; `threads` are the requests a worker handles at once."""
+    """The settings for the number of workers and threads; `threads` are a worker's concurrent requests."""
     settings = {key: entry[key] for key in ("workers", "workers_max", "workers_min")}
     others = GEVENT_CONNECTIONS if "gevent" in entry["worker_class"] else 1
     return settings | {"threads": entry["threads"] if entry["worker_class"] == "gthread" else others}
@@ -69,7 +69,7 @@ def worker_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
 def health(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The health check: by a name of the site, and over https where clients use it.
 
-    Only https is named: another manifest is another release.
+    Only https is recorded, since any other change of the manifest would require a new release.
     """
     host = entry["health"]["host"] or entry["server_names"][0]
     return {**entry["health"], "host": host, **({"scheme": "https"} if entry["https"] else {})}
@@ -84,7 +84,7 @@ def server_package(manifest: Mapping[str, Any]) -> str:
 def parts(
     manifest: Mapping[str, Any], files: Mapping[str, str], code: str, lock: LockFile, server_lock: bytes
 ) -> dict[str, str]:
-    """A hash for each part of a release: a release with other parts is another one."""
+    """A hash of each part of a release; releases with different parts are different."""
     needs_server = server_package(manifest) not in {"", *lock.names}
     locked = [part for name, content in lock.files.items() for part in (name, content.hex())]
     config = {key: value for key, value in manifest.items() if key not in NEUTRAL}
@@ -96,5 +96,5 @@ def parts(
 
 
 def hash_of(value: object) -> str:
-    """Hash of data, whatever the order of its keys."""
+    """Hash of data, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

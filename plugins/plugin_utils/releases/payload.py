@@ -1,6 +1,6 @@
-"""The payload of a release: its source, settings, the bundled lock of its server and wheels, as one archive.
+"""The payload of a release: source, settings, the collection's lock of the server, and wheels, as one archive.
 
-The environment (secrets) travels here and nowhere else: not in a module's arguments, a result, an error or a log.
+The environment (secrets) is sent only here, never in a module's arguments, a result, an error or a log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputErr
 
 
 class _Hashing(io.RawIOBase):
-    """Reads a file and hashes what it reads."""
+    """Reads and hashes a file."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.hash = stream, hashlib.sha256()
@@ -73,7 +73,7 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> None:
     else:
         with os.fdopen(limits.open_below(entry.top, entry.name), "rb") as stream:
             status = os.fstat(stream.fileno())
-            # The real time: nginx makes ETags of it, and unchanged files should stay in browsers' caches.
+            # The real time: nginx derives ETags from it, so that unchanged files stay in browsers' caches.
             member.mtime = int(status.st_mtime)
             member.size, member.mode = entry.size, 0o755 if entry.executable else 0o644
             reader = _Hashing(stream)

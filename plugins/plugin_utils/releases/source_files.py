@@ -1,4 +1,4 @@
-"""The files of a source that a release gets."""
+"""Lists the files of a source for a release."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError, limits
 
 EXCLUDED = {".git", "__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
-# Flask stores a machine's own data here; a package of this name deeper down is code.
+# Flask stores local data here; a package of this name in a subfolder is code.
 EXCLUDED_AT_TOP = {"instance"}
 # Links that a link may lead through, as on Linux.
 LINKS = 40
@@ -31,10 +31,10 @@ class Entry:
 
 
 def collect(source: Path) -> list[Entry]:
-    """List what belongs to a release, in a fixed order, with the hash of each file's content.
+    """List the files of a release in a fixed order, with a hash of each file's content.
 
-    Other users may be able to write to the source at any time. So each part is opened without following links, and
-    only what was opened counts.
+    Other users may be able to write to the source at any time, so each entry is opened without following links, and
+    only the opened file is used.
     """
     entries: list[Entry] = []
     used, folders = limits.Bounds(), [""]
@@ -97,7 +97,7 @@ def _entry(source: Path, name: str, folder: int, used: limits.Bounds) -> Entry:
 
 
 def leads_out(name: str, links: Mapping[str, str]) -> bool:
-    """Whether a link ends outside the source, by the texts of all links as they were read and will be packed."""
+    """Whether a link leads out of the source, by the targets of all links as read and packed."""
     place = list(PurePosixPath(name).parts[:-1])
     steps, followed = [PurePosixPath(name).name], 0
     while steps:
@@ -123,7 +123,7 @@ def leads_out(name: str, links: Mapping[str, str]) -> bool:
 
 
 def code_hash(entries: list[Entry], lock: Collection[str]) -> str:
-    """Hash of names, contents and executable bits. Without times and the lock, a part of its own."""
+    """Hash of names, contents and executable bits, without times and without the lock, which is a separate part."""
     digest = hashlib.sha256()
     for entry in entries:
         if entry.name not in lock:

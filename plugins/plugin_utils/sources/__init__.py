@@ -1,7 +1,7 @@
-"""What a release is made from, got together on the controller: the source's files, and the wheels of its lock."""
+"""Collects the inputs of a release on the controller: the source's files, and the wheels of its lock."""
 
 from __future__ import annotations
 
 
 class InputError(Exception):
-    """What a release is made from cannot be had; the text names what is wrong and the remedy, and holds no secret."""
+    """An input of a release is not available; the text has the problem and the remedy, and no secrets."""

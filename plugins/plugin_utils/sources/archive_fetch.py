@@ -1,4 +1,4 @@
-"""Get an archive, and verify it before anything of it is used."""
+"""Downloads an archive, and verifies it before use."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.cache import fo
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.limits import BLOCK
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.urls import clean_url, is_url, masked
 
-# Seconds without a byte, and in all.
+# Timeouts in seconds: without a byte, and in all.
 STALL, PATIENCE = 30, 900
-# Archives that stay in the cache, the ones that were used last.
+# The number of most recently used archives that stay in the cache.
 KEEP = 10
 # The bytes of an archive.
 PACKED = 2 << 30
@@ -33,12 +33,12 @@ MOVED = (301, 302, 303, 307, 308)
 
 
 def fetch(place: str, sha256: str, project: Path, cache: Path) -> BinaryIO:
-    """The archive with that hash, opened, so that no other process can exchange it.
+    """Open the archive with that hash, so that no other process can replace it.
 
-    A downloaded one is kept under its hash, so the next run needs no network; what is cached is verified as well.
+    Downloads are cached by hash, so the next run needs no network; cached files are verified too.
 
     :param place: a URL, or a path that may be relative to the project
-    :raises InputError: if it cannot be had, or is another one
+    :raises InputError: if it is not available, or has another hash
     """
     wanted = sha256.lower()
     if not is_url(place):
@@ -123,7 +123,7 @@ def _download(url: str, target: BinaryIO) -> None:
 
     try:
         with contextlib.closing(_open(url, late)) as answer:
-            # What has come, and not a whole block: the deadline holds for what drips in as well.
+            # Available bytes instead of whole blocks, so that the deadline also applies to slow transfers.
             _copy(answer.read1, target, late)
     except HTTPError as error:
         login = " Put its login into the URL, in a vault file." if error.code in (401, 403) else ""
@@ -136,7 +136,7 @@ def _download(url: str, target: BinaryIO) -> None:
 
 
 def _open(url: str, late: Callable[[], None]) -> Any:
-    """Ask for a URL, and follow where it leads: never from https to http, and with the login to its own server only."""
+    """Request a URL and follow redirects, never from https to http, and with the login only for its own server."""
     first, place = urlsplit(url), url
     for _ in range(REDIRECTS):
         late()

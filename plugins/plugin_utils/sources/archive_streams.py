@@ -1,4 +1,4 @@
-"""Read packed bytes within bounds of memory and size."""
+"""Decompresses archives within limits of memory and size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.limits import BLOCK
 
-# Times the size of an archive that may come out of it.
+# The maximum compression ratio.
 RATIO = 200
 # What an archive may have in memory at once: a name, a zip's list of files; and the dictionary of xz.
 AT_ONCE, XZ_MEMORY = 64 << 20, 256 << 20
@@ -25,7 +25,7 @@ def too_much(limit: int) -> InputError:
 
 
 class Careful(io.RawIOBase):
-    """An archive's bytes, of which no reader gets many at once."""
+    """An archive's bytes, read in limited blocks."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
@@ -50,7 +50,7 @@ class Careful(io.RawIOBase):
 
 
 class Unpacked(io.RawIOBase):
-    """What is packed in a stream, from its beginning to its end, and not more than a limit."""
+    """The decompressed content of a stream, up to a limit."""
 
     def __init__(self, opened: BinaryIO, gzipped: bool, limit: int) -> None:
         opened.seek(0)
@@ -67,7 +67,7 @@ class Unpacked(io.RawIOBase):
         return self.position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Forward only, which is all that a tarball's reader needs."""
+        """Seek forward only, which is sufficient for reading a tarball."""
         if whence != io.SEEK_SET or offset < self.position:
             raise io.UnsupportedOperation("backward")
         if offset > self.limit:
@@ -89,7 +89,7 @@ class Unpacked(io.RawIOBase):
         return b"".join(parts)
 
     def _some(self, size: int) -> bytes:
-        """At least one byte, unless it is at the end."""
+        """Read at least one byte, except at the end."""
         while True:
             if self.current.eof:
                 self.waiting = (self.current.unused_data or self.packed.read(BLOCK)).lstrip(b"\0")

@@ -1,4 +1,4 @@
-"""Unpack a verified archive into an empty folder."""
+"""Unpacks a verified archive into an empty folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.archive_streams
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.limits import Bounds
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.tree import Item, safe_name, write
 
-# Bytes that may come out of any archive, whatever its size.
+# Uncompressed bytes that are allowed for any archive, whatever its size.
 ANYWAY = 512 << 20
 HEADERS = 100
 BROKEN = (
@@ -39,7 +39,7 @@ BROKEN = (
 def unpack(opened: BinaryIO, folder: Path, subfolder: str) -> None:
     """Unpack into an empty folder; a single folder that holds everything is left out, then ``subfolder`` is taken.
 
-    :raises InputError: if it is no archive, or holds what no source may hold
+    :raises InputError: if it is not an archive, or has entries that are not allowed in a source
     """
     head = opened.read(6)
     size = opened.seek(0, io.SEEK_END)
@@ -53,14 +53,14 @@ def unpack(opened: BinaryIO, folder: Path, subfolder: str) -> None:
         else:
             raise InputError("source.archive: is neither a .tar.gz, a .tar.xz nor a .zip; pack it as one of them")
     except BROKEN as error:
-        # Not the error's own words: they may be those of whoever made the archive.
+        # Not the error's text, which may contain text of the archive.
         raise InputError(f"source.archive: cannot be unpacked ({type(error).__name__}); pack it again") from None
 
 
 def _write(items: Callable[[], Iterable[Item]], folder: Path, subfolder: str) -> None:
     used, names = Bounds(), []
     for item in items():
-        # Before anything is written: the whole of what it says it holds.
+        # Check the declared total size before anything is written.
         used.count()
         names.append((safe_name(item.name), item.kind))
     tops = {parts[0] for parts, _ in names if parts}
@@ -93,7 +93,7 @@ def _moment(seconds: float) -> int:
 
 
 def _dos_moment(date: tuple[int, int, int, int, int, int]) -> int:
-    """A zip's time. It knows no zone: as if it were UTC, so that it is the same everywhere."""
+    """A zip entry's time, which has no time zone, as UTC, so that it is the same everywhere."""
     try:
         return _moment(calendar.timegm((*date, 0, 0, 0)))
     except ValueError:  # a month 0, as writers without a clock put it
@@ -105,7 +105,7 @@ def _tarred(opened: BinaryIO, gzipped: bool, limit: int) -> Iterator[Item]:
     total = 0
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            # They would stay in memory, all of them.
+            # tarfile would keep all of them in memory.
             tar.members.clear()
             total += member.size
             if len(tar.pax_headers) > HEADERS or total > limit or member.size < 0:

@@ -1,4 +1,4 @@
-"""Do a thing once for all processes that want it: Ansible asks for each host in a process of its own."""
+"""Caches shared between processes, since Ansible runs each host's task in a separate process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputErr
 
 
 def name_of(*values: object) -> str:
-    """A short name for a file that belongs to these values, which it does not tell."""
+    """A file name derived from these values without revealing them."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def private(folder: Path) -> None:
-    """Make a folder, and those above it, that only its owner can enter; close one that others could enter.
+    """Create a private folder and its parents; make an existing one private.
 
     :raises InputError: if something else is there, or a folder of another user
     """
@@ -30,7 +30,7 @@ def private(folder: Path) -> None:
         if not each.exists():
             each.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
-    # The owner of the folder above could have put anything here.
+    # The owner of the parent folder could have created anything here.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.geteuid(), folder.parent.stat().st_uid):
         raise InputError(f"source: {folder} is not a folder of your own; remove it, and run again")
     if status.st_mode & 0o077:
@@ -39,7 +39,7 @@ def private(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock; the kernel takes it back from whoever is killed, so it is never in the way."""
+    """Hold a kernel lock, which is released even if the process is killed."""
     private(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -50,9 +50,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def secret_name(folder: Path, values: list[str]) -> str:
-    """A name for the cache of these secret values, which cannot be found by trying values.
+    """A cache name for these secret values that cannot be found by guessing values.
 
-    :param folder: keeps what is mixed into it, so that it is another one on every controller
+    :param folder: contains the salt, which differs on every controller
     """
     if not values:
         return "open"
@@ -69,7 +69,7 @@ def secret_name(folder: Path, values: list[str]) -> str:
 
 
 def discard(folders: Iterable[Path], keep: int) -> None:
-    """Remove all folders but those that were used last, and those with a held lock."""
+    """Remove all folders but the most recently used ones and those with a held lock."""
     known = sorted((path for path in folders if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in known[keep:]:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -83,7 +83,7 @@ def discard(folders: Iterable[Path], keep: int) -> None:
 
 
 def forget(paths: Iterable[Path], keep: int) -> None:
-    """Remove all of a cache's files or folders but the ones that were used last; using one sets its time."""
+    """Remove all of a cache's entries but the most recently used ones; using an entry sets its time."""
     for path in sorted(paths, key=lambda path: path.stat().st_mtime)[:-keep]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -92,12 +92,12 @@ def forget(paths: Iterable[Path], keep: int) -> None:
 
 
 def once(folder: Path, name: str, make: Callable[[], Any]) -> Any:
-    """What ``make`` gives (as JSON could hold it), made by the first that asks; the others wait, and get the same.
+    """The JSON-compatible result of ``make``, computed by the first caller; others wait and get the same.
 
-    An error is kept as well: fifty hosts do not wait for the same timeout fifty times.
+    Errors are cached too, so that fifty hosts do not wait for the same timeout fifty times.
 
-    :param folder: of one run, so that the next run asks anew
-    :raises InputError: what ``make`` raised, to everyone who asks
+    :param folder: a folder of one run, so that the next run computes it again
+    :raises InputError: the error of ``make``, for every caller
     """
     note = folder / f"{name}.json"
     with locked(folder / f"{name}.lock"):

@@ -1,6 +1,6 @@
-"""The source in a git repository: find the commit, fetch it, and write its files as they were committed.
+"""A source in a git repository: resolves the commit, fetches it, and writes its files as committed.
 
-git's own checkout is not used: filters, line endings and attributes would make it differ between controllers.
+git's checkout is not used, since filters, line endings and attributes would make it differ between controllers.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.urls import cle
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 SUBMODULES_DEEP = 5
-# Logins for one URL whose caches stay, those that were used last.
+# The number of caches per URL that stay, the most recently used ones.
 KEEP = 10
 
 
 @dataclass(frozen=True)
 class Repository:
-    """One repository, and the folder that keeps what was fetched of it with one login or key.
+    """One repository, and its cache folder for one login or key.
 
-    Another login has another cache: that one login may read a commit says nothing about another.
+    Each login has its own cache, since another login may have no access to a cached commit.
 
     :param url: as in the site config, with its login
-    :param key: an SSH key that alone is offered, or None for whatever the operator's ssh offers
+    :param key: the only SSH key to offer, or None for the operator's own keys
     :param cache: folder on the controller in which every repository has its own
     :param holder: the folder of this machine that a repository in it, and its submodules, must not lead out of
-    :param used: what the source has used up of its bounds
+    :param used: the source's usage of its limits so far
     """
 
     url: str
@@ -59,7 +59,7 @@ class Repository:
 
     @property
     def _credentials(self) -> list[str]:
-        """Whatever decides what the server shows."""
+        """The credentials, which determine what the server allows."""
         key = hashlib.sha256(self.key.read_bytes()).hexdigest() if self.key else ""
         parts = urlsplit(self.url) if is_url(self.url) else urlsplit("")
         return [part for part in (*login(self.url), parts.query, key) if part]
@@ -74,13 +74,13 @@ class Repository:
         return Path(os.path.normpath(unquote(urlsplit(self.url).path)))
 
     def environment(self) -> dict[str, str]:
-        """All that git gets of an environment."""
+        """The whole environment of git."""
         return environment(self.url, self.key, self.folder / "settings")
 
     def git(self, *arguments: str, check: bool = True) -> bytes | None:
-        """What git prints; None if it fails and that is an answer (``check=False``).
+        """Run git and return its output; None if it fails with ``check=False``.
 
-        :raises InputError: with git's words and a remedy
+        :raises InputError: with git's message and a remedy
         """
         status, out, errors = self.run(arguments)
         if status == 0:
@@ -96,7 +96,7 @@ class Repository:
     # --- Which commit -------------------------------------------------------------------------------------------------
 
     def commit_of(self, version: str) -> str:
-        """The full hash of the commit that a tag, a branch or a commit means now; it is in the cache afterwards.
+        """Resolve a tag, branch or commit to a full hash, and fetch the commit to the cache.
 
         A full hash that was fetched before needs no network.
         """
@@ -122,27 +122,27 @@ class Repository:
         )
 
     def _prepare(self) -> None:
-        """Make the repository, and take away what keeps git from going on where a killed run stopped."""
+        """Create the repository, and remove locks of a killed run that block git."""
         os.utime(self.folder)
         others = self.folder.parent.glob(f"{self.folder.name.partition('-')[0]}*")
-        # One without a login in its name is of an earlier layout, in which all logins shared what was fetched.
+        # A folder without a login in its name is of an earlier layout with one cache for all logins.
         discard((path for path in others if "-" in path.name), KEEP)
         discard((path for path in self.folder.parent.iterdir() if re.fullmatch(r"[0-9a-f]{32}", path.name)), 0)
         (self.folder / "settings").write_text(settings(self.is_local), encoding="utf-8")
         repository = self.folder / "repository"
         if not all((repository / name).exists() for name in ("HEAD", "config", "objects", "refs")):
             self.git("init", "--quiet", "--bare", "--template=")
-        # Nobody else is at work here: that is what our own lock says.
+        # No other process works here, because of our own lock.
         for stale in repository.rglob("*.lock"):
             stale.unlink(missing_ok=True)
 
     def _remote_refs(self) -> dict[str, str]:
-        """Branches and tags → commits, as the repository has them now."""
+        """The repository's present branches and tags → commits."""
         listed = (self.git("ls-remote", "--heads", "--tags", "--", address(self.url)) or b"").decode(errors="replace")
         refs: dict[str, str] = {}
         for line in sorted(listed.splitlines(), key=lambda line: line.endswith("^{}")):
             commit, _, name = line.partition("\t")
-            # A tag with a message is an object of its own; with ^{} stands the commit that it means.
+            # An annotated tag is a separate object; the entry with ^{} has its commit.
             refs[name.removesuffix("^{}")] = commit
         return refs
 
@@ -150,7 +150,7 @@ class Repository:
         """Fetch a commit with its history, unless it is here."""
         if self._has(commit):
             return
-        # By its hash: what a name means may have changed since it was asked. Older servers give names alone.
+        # By its hash, since a name may have moved meanwhile. Older servers support only names.
         if self._fetch(f"+{commit}:refs/fetched/{commit}", check=False) is None:
             self._fetch_all()
         if not self._has(commit):
@@ -160,7 +160,7 @@ class Repository:
             )
 
     def _fetch_all(self) -> None:
-        # A branch `a` may have made way for `a/b`, and the two cannot lie side by side.
+        # A branch `a` may have been replaced by `a/b`, and both cannot exist together.
         self._fetch("+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*", prune=True)
 
     def _fetch(self, *refs: str, check: bool = True, prune: bool = False) -> bytes | None:
@@ -168,7 +168,7 @@ class Repository:
         return self.git("fetch", *options, "--", address(self.url), *refs, check=check)
 
     def _has(self, commit: str) -> bool:
-        """Whether a commit is here with all that belongs to it: git writes a ref only when a fetch is whole."""
+        """Whether a commit is completely in the cache: git writes a ref only after a complete fetch."""
         return bool(self.git("for-each-ref", "--count=1", "--contains", commit, check=False))
 
     # --- Its files ----------------------------------------------------------------------------------------------------
@@ -176,12 +176,12 @@ class Repository:
     def write(self, commit: str, folder: Path, subfolder: str = "", depth: int = 0) -> None:
         """Write the files of a commit, or of one folder of it, and of its submodules.
 
-        :raises InputError: if there is no such folder, or a submodule cannot be had
+        :raises InputError: if there is no such folder, or a submodule is not available
         """
         entries = git_objects.entries(self, commit)
         prefix = f"{subfolder.strip('/')}/" if subfolder else ""
         submodules = {path: entry.name for path, entry in entries.items() if entry.mode == "160000"}
-        # The app itself may be a submodule, or lie in one.
+        # The app itself may be a submodule, or be in one.
         for path, inner in submodules.items():
             if prefix.startswith(f"{path}/"):
                 self._submodule(commit, path).write_at(inner, folder, prefix[len(path) + 1 : -1], depth + 1)
@@ -212,10 +212,10 @@ class Repository:
 
 
 def near(version: str, refs: Iterable[str]) -> str:
-    """The names that may have been meant."""
+    """Similar existing names, as a hint."""
     names = sorted({name.split("/", 2)[2] for name in refs})
     bare = version.lower().removeprefix("v")
-    # `v1.4` for `1.4`, or another case, is nearer than difflib finds.
+    # `v1.4` for `1.4`, or another case, ranks before difflib's matches.
     closest = [name for name in names if name.lower().removeprefix("v") == bare]
     closest += [name for name in difflib.get_close_matches(version, names, n=5, cutoff=0.5) if name not in closest]
     if closest:

@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.git_urls import ssh_target
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.urls import clean_url, is_url, login
 
-# Seconds that a server may take to be reached.
+# Timeout of a connection in seconds.
 CONNECT = 20
-# All that git gets of this process's environment: no settings of the operator's, no other repository, no helper that
-# knows logins. Not HOME, which has ~/.netrc and ~/.gitconfig.
+# The variables that git inherits: none with the operator's settings, another repository or a credential helper. Not
+# HOME, which has ~/.netrc and ~/.gitconfig.
 INHERITED = (
     "PATH", "TMPDIR", "USER", "LOGNAME", "SUDO_UID", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
     "ALL_PROXY", "no_proxy", "NO_PROXY", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_PROXY_SSL_CAINFO", "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )  # fmt: skip
-# What only ssh is told.
+# Only for ssh.
 FOR_SSH = ("SSH_AUTH_SOCK", "GIT_SSH_COMMAND")
-# What of the operator's ssh settings leads to a host, and shows it no key.
+# The operator's ssh settings for the route to a host, without keys.
 ROUTE = (
     "hostname", "port", "proxycommand", "hostkeyalias", "userknownhostsfile", "globalknownhostsfile",
     "knownhostscommand", "hostkeyalgorithms", "kexalgorithms", "ciphers", "macs", "pubkeyacceptedalgorithms",
@@ -44,12 +44,12 @@ SETTINGS = """\
 \tlowSpeedTime = 60
 \tfollowRedirects = initial
 """
-# Gives git the login of a URL for its own host alone, and keeps it out of arguments, which anyone can list with `ps`.
+# A credential helper that gives git a URL's login only for its host, without arguments, which `ps` shows to everyone.
 HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$SITES_GIT_USER" "$SITES_GIT_PASSWORD"; }; f'
 
 
 def environment(url: str, key: Path | None, settings: Path) -> dict[str, str]:
-    """All that git gets: the collection's settings alone, no way to ask a question, and the login for this host.
+    """The environment of git: only the collection's settings, no prompts, and the login for this host.
 
     :param key: an SSH key that alone is offered
     """
@@ -64,12 +64,12 @@ def environment(url: str, key: Path | None, settings: Path) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(settings),
         "GIT_ATTR_NOSYSTEM": "1",
-        # A repository of this machine must not have git fetch what it lacks from elsewhere.
+        # A local repository must not make git fetch missing objects from elsewhere.
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/false",
-        # No `ext::`, which would run commands, and nothing that a redirect could lead to: not from https to http.
+        # No `ext::`, which runs commands, and no other protocol after a redirect, such as from https to http.
         "GIT_ALLOW_PROTOCOL": "http:https" if scheme == "http" else scheme,
         "LC_ALL": "C.UTF-8",
     }
@@ -82,12 +82,12 @@ def environment(url: str, key: Path | None, settings: Path) -> dict[str, str]:
 
 
 def ssh_command(url: str, key: Path | None, command: str) -> str:
-    """The command for ssh. With a key of the site's, no other one is shown, whatever the operator's settings."""
+    """The command for ssh. With a key of the site, no other key is offered, whatever the operator's settings are."""
     if key:
         command = shlex.join(["ssh", "-F", "none", *_ssh_options(url)])
         command += f" -o IdentitiesOnly=yes -i {shlex.quote(str(key))}"
     command += f" -o BatchMode=yes -o ConnectTimeout={CONNECT} -o ServerAliveInterval=15"
-    # Never a host that this machine does not know: the code that comes from there will run on every host.
+    # Only known hosts, since code from there runs on every host.
     return command + " -o StrictHostKeyChecking=yes -o ForwardAgent=no -o ClearAllForwardings=yes"
 
 
@@ -103,7 +103,7 @@ def _ssh_options(url: str) -> list[str]:
     for line in done.stdout.decode(errors="replace").splitlines():
         name, _, value = line.partition(" ")
         if name == "proxyjump" and value != "none":
-            # ssh would use these options for the jump host too, which has its own settings and keys.
+            # ssh would also use these options for the jump host, which has its own settings and keys.
             *first, last = value.split(",")
             last = last if is_url(last) else f"ssh://{last}"
             jump = shlex.join(["ssh", *(["-J", ",".join(first)] if first else []), "-W", "[%h]:%p", last])
@@ -133,5 +133,5 @@ def _safe_folders() -> list[str]:
 
 
 def quoted(value: str) -> str:
-    """A value as git's settings write it."""
+    """A value quoted for git's configuration."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

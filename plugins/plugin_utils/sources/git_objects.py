@@ -1,4 +1,4 @@
-"""The files of a commit, as they were committed: names, contents and times."""
+"""Reads the files of a commit: names, contents and times."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.limits import B
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.tree import Item, safe_name
 
 LFS = b"version https://git-lfs.github.com/spec/"
-# How far back the time of a file's last change is looked for.
+# The number of commits that are searched for a file's last change.
 HISTORY = 10_000
 
 
 class Git(Protocol):
-    """A repository that was fetched."""
+    """A fetched repository."""
 
     url: str
 
@@ -36,7 +36,7 @@ class Git(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """What a commit has at a path."""
+    """An entry of a commit's tree."""
 
     mode: str
     name: str
@@ -44,7 +44,7 @@ class Entry:
 
 
 class Content(io.RawIOBase):
-    """The bytes of one object out of a stream of many."""
+    """The bytes of one object in a stream of many."""
 
     def __init__(self, stream: io.BufferedReader, size: int) -> None:
         self.stream, self.left, self.before = stream, size, b""
@@ -72,7 +72,7 @@ def entries(repository: Git, commit: str) -> dict[str, Entry]:
     for entry in filter(None, listed.decode(errors="surrogateescape").split("\0")):
         words, _, path = entry.partition("\t")
         mode, _kind, name, size = words.split()
-        # git itself makes no such name: its own folder, as some file systems write it.
+        # git creates no such name, which some file systems treat as .git.
         if any(part.lower() in (".git", "git~1") for part in safe_name(path)):
             raise InputError(f"source.git: {path!r} would be a repository's own folder; nothing of it was used")
         if path == ".gitmodules" and not mode.startswith("100"):
@@ -81,14 +81,14 @@ def entries(repository: Git, commit: str) -> dict[str, Entry]:
         if len(found) > limits.FILES:
             Bounds().count(len(found))
     for path in found:
-        # git itself makes no such tree; one made by hand leads a submodule's files through a link.
+        # git creates no such tree; a crafted one could lead a submodule's files through a link.
         if any(str(parent) in found for parent in PurePosixPath(path).parents):
             raise InputError(f"source.git: {path} lies below something that is no folder; nothing of it was used")
     return found
 
 
 def items(repository: Git, commit: str, wanted: dict[str, Entry], prefix: str) -> Iterator[Item]:
-    """Files and links to write; without the prefix of their paths."""
+    """The files and links to write, with paths relative to the prefix."""
     times = _times(repository, commit, {path for path, entry in wanted.items() if entry.mode.startswith("100")})
     for path, entry, content in _contents(repository, wanted):
         name = path[len(prefix) :]
@@ -144,7 +144,7 @@ def _times(repository: Git, commit: str, paths: set[str]) -> dict[str, int]:
         if head := re.fullmatch(rb"\x01(\d+)\x02", part):
             when, first = int(head[1]), True
         else:
-            # A line's end stands before a commit's first name.
+            # A commit's first name follows a newline.
             path = os.fsdecode(part[1:] if first else part)
             first = False
             if path in paths:

@@ -1,4 +1,4 @@
-"""Run git within bounds of time, output and size, and explain its errors."""
+"""Runs git with limits of time, output and size, and explains its errors."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputError
 from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.urls import clean_url, last_lines, masked
 
-# Seconds that one command may take.
+# Timeout of one command in seconds.
 PATIENCE = 900
-# The bytes that one fetch may bring, that git may list, and of its errors.
+# Maximum bytes of a fetch, of a listing, and of errors.
 PACK, LISTED, TOLD = 4 << 30, 256 << 20, 64 << 10
 
 
 def run(
     arguments: Iterable[str], repository: Path, environment: Mapping[str, str], url: str, cut: bool = False
 ) -> tuple[int, bytes, bytes]:
-    """Run git; its status, its output, and the end of its errors.
+    """Run git; returns its status, its output, and the end of its errors.
 
-    :param url: the repository in the words of an error
-    :param cut: take the beginning of an output that is too long, which is otherwise an error
+    :param url: the repository's URL, for messages
+    :param cut: truncate an output that is too long, which is otherwise an error
     """
     command = ["git", f"--git-dir={repository}", *arguments]
     try:
@@ -44,7 +44,7 @@ def run(
         raise InputError("source.git: there is no git on the controller; install it: apt install git") from None
     with started:
         try:
-            # A server may send without an end; what brings a pack has not even asked for it yet.
+            # Limits a server that sends endlessly.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (PACK, PACK))
             out, errors, whole = listen(started, LISTED)
@@ -52,7 +52,7 @@ def run(
                 return started.wait(PATIENCE), out, errors
             os.killpg(started.pid, signal.SIGKILL)
         except BaseException as error:
-            # With its children: ssh, or what speaks HTTP.
+            # With its children: ssh, or git's HTTP helper.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(started.pid, signal.SIGKILL)
             if isinstance(error, (subprocess.TimeoutExpired, TimeoutError)):
@@ -66,7 +66,7 @@ def run(
 
 
 def listen(started: subprocess.Popen[bytes], limit: int) -> tuple[bytes, bytes, bool]:
-    """The output of a program, the end of its errors, and whether that is all: not if it prints too much.
+    """The output of a program, the end of its errors, and whether the output is complete.
 
     :raises TimeoutError: if it takes too long
     """
@@ -94,13 +94,13 @@ def listen(started: subprocess.Popen[bytes], limit: int) -> tuple[bytes, bytes, 
 
 
 def explain(errors: str, url: str) -> str:
-    """Turn what git said into what an operator can do about it."""
+    """Convert git's errors to a message with a remedy."""
     said = last_lines(masked(errors, url))
     low, words = errors.lower(), clean_url(url)
     for clues, remedy in (
         (
             ("host key verification failed", "no matching host key", "remote host identification has changed"),
-            "this machine does not know that host's key, and will not take code from a stranger. Compare the "
+            "this machine does not know that host's key, and refuses code from unknown hosts. Compare the "
             "fingerprint with the one that the host's owner publishes, then: ssh-keyscan HOST >> ~/.ssh/known_hosts",
         ),
         (

@@ -1,4 +1,4 @@
-"""Where a submodule is fetched from, and with which key: the site's own, at its own host alone."""
+"""The URL and key of a submodule: the site's own key is used only for its own host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Location(NamedTuple):
 
 
 def submodule(repository: Repository, commit: str, path: str) -> Location:
-    """The repository of the submodule at a path, with this site's own login or key, or with none."""
+    """The repository of the submodule at a path, with this site's login or key, or without any."""
     listed = repository.git("config", "--no-includes", "--blob", f"{commit}:.gitmodules", "--list", "-z", check=False)
     settings = dict(entry.partition("\n")[::2] for entry in (listed or b"").decode(errors="replace").split("\0"))
     names = [key[len("submodule.") : -len(".path")] for key, value in settings.items()
@@ -37,7 +37,7 @@ def submodule(repository: Repository, commit: str, path: str) -> Location:
         raise InputError(f"source.git: the submodule {path!r} has a name that git would not take; rename it")
     whole = relative_to(repository.url, url)
     relative = url.startswith(("./", "../"))
-    # What a repository says must not take files of this machine into a release.
+    # A repository must not be able to add local files of this machine to a release.
     if not usable(whole) or (whole.startswith("file:") and not (relative and repository.is_local)):
         raise InputError(
             f"source.git: the submodule {path} has no URL that leads to a server; give it one, or, in a repository "
@@ -49,7 +49,7 @@ def submodule(repository: Repository, commit: str, path: str) -> Location:
 
 
 def _holder(repository: Repository, path: str, url: str) -> Path:
-    """The folder that holds the site's repository, and this one too: the operator has put them side by side."""
+    """The parent folder of the site's repository, which must contain the submodule's repository too."""
     holder = Path(os.path.realpath(repository.holder or repository.place.parent))
     place = Path(os.path.realpath(unquote(urlsplit(url).path)))
     if holder not in place.parents:
@@ -64,7 +64,7 @@ def _holder(repository: Repository, path: str, url: str) -> Path:
 
 
 def _key_for(repository: Repository, path: str, url: str) -> Path | None:
-    """The key that a submodule is asked for with: the site's own, at its own host alone."""
+    """The key for a submodule: the site's own, only for its own host."""
     target = ssh_target(url)
     if target is None:
         return None
@@ -83,7 +83,7 @@ def _key_for(repository: Repository, path: str, url: str) -> Path | None:
 
 
 def homes() -> set[Path]:
-    """The home of whoever runs this, also of one who has become root to do so."""
+    """The home folder of the operator, also under sudo."""
     found = {os.environ.get("HOME", "/")}
     for user in (os.geteuid(), int(os.environ.get("SUDO_UID") or os.geteuid())):
         with contextlib.suppress(KeyError):

@@ -1,4 +1,4 @@
-"""URLs of git repositories, and how a submodule's URL relates to them."""
+"""URLs of git repositories and submodules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCP = re.compile(r"((?:[^@/:\s]+@)?(?:\[[0-9A-Fa-f:.]+\]|[^:/\s\[]+)):(.*)")
 
 
 def ssh_target(url: str) -> tuple[str, str, str] | None:
-    """User, host and port of a URL that ssh gets; None for any other."""
+    """User, host and port of an ssh URL; None for any other."""
     if is_url(url):
         parts = urlsplit(url)
         if parts.scheme.lower() != "ssh":
@@ -41,8 +41,8 @@ def joined(base: str, url: str) -> str:
 
 
 def usable(url: str) -> bool:
-    """Whether git may be given this as a repository: a URL, or ``user@host:path``."""
-    # A line's end in a login would be the next line of what git's helper answers.
+    """Whether this is an allowed repository: a URL, or ``user@host:path``."""
+    # A newline in a login would add a line to the credential helper's answer.
     if re.search(r"\s|[\0-\x1f]|%0[0ad]", url, re.IGNORECASE) or url.startswith("-"):
         return False
     if is_url(url):
@@ -54,14 +54,14 @@ def usable(url: str) -> bool:
         host = (parts.netloc.rpartition("@")[2] or "").lstrip("[")
         if parts.scheme == "file" and host:
             return False
-        # As git reads it: FILE:// is another one to it.
+        # Case-sensitive, as in git.
         known = url.partition("://")[0] in ("file", "git", "http", "https", "ssh")
         return known and bool(parts.path) and not host.startswith("-") and not parts.netloc.startswith("-")
     return re.fullmatch(r"([\w.+-]+@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][\w.-]*):(?![:-]|//).+", url) is not None
 
 
 def address(url: str) -> str:
-    """The URL without its login, which git gets from the helper; ssh needs the user, and takes no password."""
+    """The URL without its login, which the credential helper supplies; ssh keeps the user."""
     user = urlsplit(url).username if url.startswith("ssh:") else ""
     return clean_url(url).replace("://", f"://{user}@", 1) if user else clean_url(url)
 

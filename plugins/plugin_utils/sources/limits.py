@@ -1,4 +1,4 @@
-"""How much a source may be: so much that no app comes near it, so little that no source fills the controller."""
+"""Limits of a source: far above the needs of any app, and low enough to protect the controller's disk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import InputErr
 # Files, folders and links, and the bytes of all files.
 FILES, BYTES = 200_000, 4 << 30
 SUBMODULES = 200
-# Folders in folders, the letters of a path, and those of a link's target.
+# Maximum depth of folders, length of a path, and length of a link's target.
 DEEP, LONG, TARGET = 64, 1024, 4096
 BLOCK = 1 << 20
 
 
 class Bounds:
-    """What one source has used up so far, its submodules included."""
+    """The usage of one source so far, including its submodules."""
 
     def __init__(self) -> None:
         self.files = self.bytes = self.submodules = 0
@@ -39,7 +39,7 @@ class Bounds:
         self.bytes += size
 
     def room(self, size: int) -> None:
-        """Refuse what there is no more room for."""
+        """Refuse bytes beyond the limit."""
         if self.bytes + size > BYTES:
             raise InputError(
                 f"source: its files are more than {BYTES >> 20} MB; leave out what the app does not need, and keep "
@@ -55,14 +55,14 @@ class Bounds:
             )
 
     def copy(self, stream: BinaryIO, target: BinaryIO) -> None:
-        """Copy, and count what really comes, whatever was said before."""
+        """Copy and count the actual bytes, whatever size was declared."""
         while block := stream.read(BLOCK):
             self.add(len(block))
             target.write(block)
 
 
 def check_name(name: str, parts: tuple[str, ...]) -> None:
-    """Refuse a path that a host may not be able to hold."""
+    """Refuse a path that is too long or too deep for some hosts."""
     if len(parts) > DEEP or len(name) > LONG or any(len(part.encode(errors="replace")) > 255 for part in parts):
         shown = name if len(name) <= 100 else f"{name[:100]}…"
         raise InputError(
@@ -71,7 +71,7 @@ def check_name(name: str, parts: tuple[str, ...]) -> None:
 
 
 def open_folder(top: Path, name: str) -> int:
-    """Open a folder below a folder; its descriptor. No link is followed on the way, whatever stood there a moment ago.
+    """Open a folder below a folder without following links; returns its descriptor.
 
     :param name: its path, or nothing for ``top`` itself, which may be a link
     :raises InputError: if there is no such folder any more
@@ -89,10 +89,10 @@ def open_folder(top: Path, name: str) -> int:
 
 
 def open_below(top: Path, name: str) -> int:
-    """Open a file below a folder for reading; its descriptor.
+    """Open a file below a folder for reading; returns its descriptor.
 
-    Someone else may be able to write to the folder. So no link is followed, and nothing else than a file is opened:
-    a FIFO would make us wait for ever.
+    Others may be able to write to the folder, so links are not followed, and only regular files are opened: a FIFO
+    would block for ever.
 
     :raises InputError: if there is no such file any more
     """
@@ -122,7 +122,7 @@ def _changed(name: str) -> InputError:
 
 
 def unreadable(name: str, error: OSError) -> InputError:
-    """The error for what was listed as a file, a folder or a link, and cannot be read as one."""
+    """The error for an entry that cannot be read as the type that it was listed with."""
     # ELOOP: it is a link by now; EINVAL: no link any more; ENXIO: a socket.
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO):
         return _changed(name)

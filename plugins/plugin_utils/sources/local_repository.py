@@ -1,7 +1,7 @@
-"""A repository on the controller's own disk: what it may take its objects from.
+"""Checks a local repository for objects outside its folder.
 
-git follows a repository that says that its objects lie elsewhere. One of another user could so take
-another site's into a release.
+git follows references to objects elsewhere (alternates). A repository of another user could so add another site's
+files to a release.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ ALTERNATES_DEEP, LONGEST = 5, 65536
 def check_repository(place: Path, holder: Path) -> None:
     """Refuse a repository that takes objects from outside the folder that holds it.
 
-    :raises InputError: with what leads where, and the remedy
+    :raises InputError: with the reference, its target and the remedy
     """
     found = next((path for suffix in SUFFIXES if (path := Path(f"{place}{suffix}")).exists() and _is_git(path)), None)
     if found is None:
-        return  # git says so, in words that operators know
+        return  # git reports this itself
     allowed = [Path(os.path.realpath(holder))]
     common = _common(found, allowed)
     if common is None:

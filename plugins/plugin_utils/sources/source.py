@@ -1,4 +1,4 @@
-"""A site's source as a folder on the controller, the same for every host of a run."""
+"""Provides a site's source as a folder on the controller, the same for every host of a run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ KINDS = ("path", "git", "archive")
 
 
 def source_folder(source: object, project: Path, run: Path, cache: Path) -> tuple[Path, str]:
-    """Where the source lies on the controller, and the words for it, in which no login stands.
+    """Fetch the source; returns its folder on the controller, and a description without logins.
 
-    A repository or an archive is fetched once for all hosts of a run: whoever asks again gets the same commit, even
-    if its branch moved meanwhile.
+    A repository or an archive is fetched once for all hosts of a run, which all get the same commit, even if its branch
+    moved meanwhile.
 
     :param source: the site's ``source``
     :param project: what paths are relative to
     :param run: a folder that belongs to this run alone
     :param cache: a folder that outlives runs
-    :raises InputError: with what is wrong and the remedy
+    :raises InputError: with the problem and the remedy
     """
     if not isinstance(source, Mapping) or not all(isinstance(value, str) for value in source.values()):
         raise InputError("source: must be {path: FOLDER}, {git: URL, version: …} or {archive: …, sha256: …}")
@@ -63,7 +63,7 @@ def _from_git(source: Mapping[str, Any], project: Path, folder: Path, cache: Pat
             raise InputError(f"source.key: others can read it, so ssh will not use it: chmod 600 {key}")
     if re.match(r"(http|git)://", url, re.IGNORECASE) and not COMMIT.fullmatch(version):
         raise InputError(
-            f"source.version: {clean_url(url)} comes over a network that anybody may change on the way; give the full "
+            f"source.version: {clean_url(url)} is fetched over an unprotected connection; give the full "
             "hash of a commit, or use https or ssh"
         )
     repository = Repository(url, key, cache)
@@ -84,7 +84,7 @@ def _from_archive(source: Mapping[str, Any], project: Path, folder: Path, cache:
 
 
 def _empty(folder: Path) -> None:
-    """Make a folder; whoever began to fill it was killed."""
+    """Create an empty folder, removing leftovers of a killed run."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
 

@@ -1,4 +1,4 @@
-"""Write the files of a source into an empty folder, whoever made up their names."""
+"""Writes the files of a source, with untrusted names, into an empty folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources.limits import B
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to write.
+    """One entry to write.
 
     :param name: its path below the folder, with ``/``
     :param kind: ``folder``, ``file``, ``link``, or ``copy`` of a file that was written before
@@ -43,18 +43,18 @@ def safe_name(name: str) -> tuple[str, ...]:
 
 
 def write(items: Iterable[Item], folder: Path, used: Bounds | None = None) -> None:
-    """Write all of them. Links come last: until then there are none that a name could lead through.
+    """Write all entries, links last, so that no path can lead through a link.
 
-    Whether a link leads out of the source is found out where the source is packed.
+    Links that lead out of the source are refused when the source is packed.
 
-    :param used: what the source has used up of its bounds before
+    :param used: the source's usage of its limits so far
     """
     used = used or Bounds()
     made: set[Path] = {folder}
     links: list[tuple[Path, Item]] = []
     for item in items:
         parts = safe_name(item.name)
-        # No release gets a repository's own folder, and no program on the controller may take one for its own.
+        # A .git folder is left out, so that no program on the controller uses it.
         if not parts or any(part.lower() == ".git" for part in parts):
             continue
         path = folder.joinpath(*parts)

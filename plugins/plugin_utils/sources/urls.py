@@ -1,4 +1,4 @@
-"""URLs without what is secret in them: a login may stand before the host, a token in the query."""
+"""Removes secrets from URLs: logins and query strings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_url(text: str) -> bool:
 
 
 def clean_url(url: str) -> str:
-    """A URL as it may be shown: no login, no query, no fragment. What is no URL stays as it is."""
+    """A URL for display, without login, query and fragment. Other texts are not changed."""
     if not is_url(url):
         return url
     parts = urlsplit(url)
@@ -22,23 +22,23 @@ def clean_url(url: str) -> str:
 
 
 def login(url: str) -> tuple[str, str]:
-    """User and password of a URL, decoded; empty where there is none."""
+    """User and password of a URL, decoded; empty if there is none."""
     parts = urlsplit(url) if is_url(url) else urlsplit("")
     return unquote(parts.username or ""), unquote(parts.password or "")
 
 
 def masked(text: str, url: str) -> str:
-    """A program's words about a URL, without what is secret in it."""
+    """A program's output about a URL, with the URL's secrets masked."""
     text = text.replace(url, clean_url(url))
     parts = urlsplit(url) if is_url(url) else urlsplit("")
     secrets = {*login(url), parts.password or "", parts.query, *re.findall(r"=([^&]+)", parts.query)}
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        # A user called `git`, or one letter, is no secret, and masking it would make words unreadable.
+        # A user `git`, or of one letter, is not a secret, and masking it would make messages unreadable.
         if len(secret) > 3:
             text = text.replace(secret, "****")
     return LOGIN.sub("****@", text)
 
 
 def last_lines(text: str, count: int = 5) -> str:
-    """The end of a program's output, where its error stands."""
+    """The end of a program's output, which has the error."""
     return "\n".join(line.rstrip() for line in text.strip().splitlines()[-count:])

@@ -1,7 +1,7 @@
 """The wheelhouse: every wheel of a lock for one kind of host, fetched once by the controller's pip.
 
-uv cannot download without installing; pip can, also for another Python and machine than its own. But pip would judge
-the lock's markers by the Python that it runs with, so they are judged here, by what the host says of itself.
+uv cannot download without installing; pip can, also for another Python and platform. But pip would evaluate the lock's
+markers for its own Python, so they are evaluated here, with the host's values.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ LOGIN = re.compile(r"(?<=://)[^/\s]+@")
 
 
 def collect(locks: Sequence[Lock], target: Mapping[str, Any], index: str, cache: Path) -> list[Path]:
-    """The wheels of these locks for a host, from the cache if they are all there and right.
+    """The wheels of these locks for a host, from the cache if it is complete.
 
-    :param target: what the host says of itself: ``{"markers": {name: value}, "platform": "linux-x86_64",
+    :param target: the host's own values: ``{"markers": {name: value}, "platform": "linux-x86_64",
         "libc": ["glibc", "2.36"]}``
-    :param index: URL of a package index in place of the one that pip is set to; it may hold a login
-    :raises InputError: if one cannot be had
+    :param index: URL of a package index that replaces pip's; it may contain a login
+    :raises InputError: if one is not available
     """
     check_target(target)
     wanted = [pinned(lock, target["markers"]) for lock in locks]
@@ -87,7 +87,7 @@ def pinned(lock: Lock, markers: Mapping[str, str]) -> list[str]:
 
 
 def check_target(target: Mapping[str, Any]) -> None:
-    """Refuse what no host says of itself: pip is run with it.
+    """Refuse implausible values of the host, since they become arguments of pip.
 
     :raises InputError: naming the part
     """
@@ -104,7 +104,7 @@ def check_target(target: Mapping[str, Any]) -> None:
     if wrong := [part for part, right in fits.items() if not right]:
         raise InputError(
             f"packages: the host says of itself what no host can ({wrong[0]}), so no wheels are chosen for it. Look at "
-            "that host: its Python is not the system's, or somebody else rules it"
+            "that host: its Python is not the system's, or it is compromised"
         )
 
 
@@ -136,9 +136,9 @@ def export(folder: Path, requirements: str, place: Path) -> Lock:
             f"it; or install it: {sys.executable} -m pip install uv"
         )
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A folder that no other user can put a file above: uv looks for workspaces up to the root.
+    # In a folder whose parents no other user can write to, since uv searches for workspaces up to the root.
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=place) as home:
-        environment = pip.surroundings(home) | {
+        environment = pip.base_environment(home) | {
             "UV_NO_CONFIG": "true",
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_CACHE": "1",
@@ -155,7 +155,7 @@ def export(folder: Path, requirements: str, place: Path) -> Lock:
 
 
 def operators_pip() -> dict[str, str]:
-    """What the operator has set pip to: option and value, by pip's own rules of which one counts.
+    """The operator's pip settings by option, with pip's order of precedence.
 
     :raises InputError: if pip does not start
     """
@@ -168,7 +168,7 @@ def _download(
 ) -> None:
     house.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in house.parent.glob(".new-*"):
-        # Of a run that was killed: it may hold an index's login.
+        # Left by a killed run; it may contain an index's login.
         if old.stat().st_mtime < time.time() - 2 * PATIENCE:
             shutil.rmtree(old, ignore_errors=True)
     settings = operators_pip()
@@ -181,7 +181,7 @@ def _download(
         command = [*_pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         command += ["--implementation", "cp", "--python-version", tags["python"], "--dest", str(folder)]
         command += [f"--platform={platform}" for platform in tags["platforms"]]
-        # One lock at a time: what two of them disagree on is for the host to say, as without a wheelhouse.
+        # One lock at a time: conflicts between them are reported on the host, as without a wheelhouse.
         for lines in filter(None, wanted):
             lock.touch(0o600)
             lock.write_text("\n".join([*options, *lines]) + "\n", encoding="utf-8")
@@ -191,7 +191,7 @@ def _download(
 
 
 def _pip() -> list[str]:
-    """By its place, since Python's own rules of where modules are follow HOME and the environment."""
+    """Start pip by its path, since Python's module search depends on HOME and the environment."""
     spec = importlib.util.find_spec("pip")
     if spec and spec.origin:
         return [sys.executable, "-I", str(Path(spec.origin).parent)]
@@ -226,7 +226,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], what: str, fold
 
 
 def _is_right(house: Path, hashes: set[tuple[str, ...]], count: int) -> bool:
-    """Whether a wheelhouse is there, with as many wheels as the lock names packages, and only such as it names."""
+    """Whether a wheelhouse has exactly one wheel for each package of the lock."""
     files = list(house.glob("*.whl"))
     return len(files) == count and all(_digests(file) & hashes for file in files)
 

@@ -154,7 +154,7 @@ def test_an_inventory_that_is_not_a_file_has_no_secrets_file(tmp_path):
     page = tmp_path / "page.yml"
     page.write_text(yaml.safe_dump({"sites": {"shop": GOOD}}))
     output = preflight("solo,", "-e", f"@{page}", check=False)
-    assert "there is no place to keep its SECRET_KEY" in output
+    assert "there is no place to store its SECRET_KEY" in output
     assert "set sites.shop.env.SECRET_KEY" in output
 
 

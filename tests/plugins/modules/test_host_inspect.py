@@ -172,10 +172,14 @@ def test_a_main_file_is_a_collision_only_when_edited_by_hand(host: Fake, path):
     [
         ("/etc/passwd", "shop:x:1000:1000::/home/shop:/bin/sh\n", "the user shop exists"),
         ("/etc/group", "shop:x:1000:\n", "the group shop exists"),
-        ("/srv/shop/index.php", "", "/srv/shop is there already"),
-        ("/etc/shop/config", "", "/etc/shop is there already"),
-        ("/var/log/shop/old.log", "", "/var/log/shop is there already"),
-        ("/etc/nginx/sites-available/shop.conf", "server {}", "sites-available/shop.conf is not the collection's"),
+        ("/srv/shop/index.php", "", "/srv/shop exists already"),
+        ("/etc/shop/config", "", "/etc/shop exists already"),
+        ("/var/log/shop/old.log", "", "/var/log/shop exists already"),
+        (
+            "/etc/nginx/sites-available/shop.conf",
+            "server {}",
+            "shop.conf was not made by this collection",
+        ),
         ("/etc/systemd/system/shop.service", "[Service]\n", "/etc/systemd/system/shop.service has its name"),
         ("/etc/systemd/system/old.service", "ExecStart=/srv/shop/venv/bin/gunicorn", "old.service runs from /srv/shop"),
         ("/etc/supervisor/conf.d/x.conf", "[program:shop]\ncommand=/bin/x\n", "program shop in"),
@@ -203,7 +207,7 @@ def test_an_empty_root_may_be_a_mount_point(host: Fake):
 
 def test_a_changed_root_is_refused(host: Fake):
     host.record(name="shop", root="/data/shop", user="shop")
-    assert "with root /data/shop, and the site config says /srv/shop" in only(host.collisions())
+    assert "with root /data/shop, and the site config has /srv/shop" in only(host.collisions())
 
 
 def test_all_collisions_are_reported_at_once(host: Fake):

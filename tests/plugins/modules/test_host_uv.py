@@ -102,7 +102,7 @@ def test_a_file_with_another_hash_is_refused_and_the_old_uv_stays(host: Host):
     old = host.publish("1.0")
     host.install(old)
     done = host.install("uv==2.0 --hash=sha256:" + "0" * 64 + "\n" if host.publish("2.0") else "")
-    assert done["failed"] and "uv could not be fetched" in done["msg"] and "host_package_index" in done["msg"]
+    assert done["failed"] and "uv could not be downloaded" in done["msg"] and "host_package_index" in done["msg"]
     assert host.version() == "1.0" and not host.install(old)["changed"]
     assert sorted(path.name for path in host.library.iterdir()) == ["uv", "uv.txt"]
 

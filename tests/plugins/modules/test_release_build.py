@@ -52,7 +52,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.sources import wheels
     ("cause: error sending request for url (https://x/)\n invalid peer certificate: UnknownIssuer", "host_ca_cert"),
     ("error: No space left on device (os error 28)", "the disk is full"),
     ("Hash mismatch for `flask==3`", "not the one that was locked"),
-    ("In `--require-hashes` mode, all requirements must have a hash", "the lock file is not whole"),
+    ("In `--require-hashes` mode, all requirements must have a hash", "the lock file is incomplete"),
     ("has no usable wheels and building from source is disabled", "has no wheel for this host's Python"),
 ])  # fmt: skip
 def test_uvs_errors_come_with_a_remedy_and_without_passwords(said: str, words: str) -> None:
@@ -296,7 +296,7 @@ def test_a_wheelhouse_needs_no_network_on_the_host(
             pack(stream, source_files.collect(source), settings, lock, brought)
         return ensure_release(asked | {"payload": str(payload)}, check_mode=False, tools=tools)
 
-    with pytest.raises(BuildError, match="is not among the wheels that came along"):
+    with pytest.raises(BuildError, match="is not among the payload's wheels"):
         perform([])
     assert not list(site.releases.iterdir())
     with pytest.raises(BuildError, match="not the one that was locked"):

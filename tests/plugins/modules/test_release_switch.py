@@ -174,7 +174,7 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
     with pytest.raises(deployment.StepError) as caught:
         deployment.start(host.site, release_id)
     message = str(caught.value)
-    assert "shop: release r2 did not get healthy in slot green: /healthz answered 503, not 200" in message
+    assert "shop: release r2 did not become healthy in slot green: /healthz answered 503, not 200" in message
     assert "Release r1 stays live." in message
     assert "Listening at" in message or "WSGI app 0" in message, "the log's last lines"
     assert "says ********!" in message
@@ -193,7 +193,7 @@ def test_a_release_that_cannot_be_imported_fails_before_the_timeout(host: Host) 
 
 def test_an_incomplete_release_is_not_a_candidate(host: Host) -> None:
     (host.site.release(host.release("r1")) / ".complete").unlink()
-    with pytest.raises(deployment.StepError, match="r1 is not on this host or not whole"):
+    with pytest.raises(deployment.StepError, match="r1 is not on this host or incomplete"):
         deployment.start(host.site, "r1")
 
 
@@ -233,7 +233,7 @@ def test_a_broken_file_of_another_site_is_named(host: Host, monkeypatch: pytest.
     # Detected before any file is installed, not only by the reread.
     with (
         monkeypatch.context() as patch,
-        pytest.raises(deployment.StepError, match=r"cannot read this one: \S+/blog.conf: ") as caught,
+        pytest.raises(deployment.StepError, match=r"cannot read: \S+/blog.conf: ") as caught,
     ):
         patch.delattr(supervisor.Supervisor, "add")
         deployment.start(host.site, host.release("r2"))
@@ -252,7 +252,7 @@ def test_a_reread_that_fails_names_the_file(host: Host, broken: str) -> None:
     (host.folder / "conf.d/a blog.conf").write_text(broken)
     (host.folder / "conf.d/group.conf").write_text("[group:both]\nprograms = mail\n")
     (host.folder / "conf.d/mail.conf").write_text("[program:mail]\ncommand = /bin/sleep 60\nautostart = false\n")
-    with pytest.raises(supervisor.SupervisorError, match=r"cannot read this one: \S+conf.d/a blog.conf: "):
+    with pytest.raises(supervisor.SupervisorError, match=r"cannot read: \S+conf.d/a blog.conf: "):
         supervisor.Supervisor().add("shop-blue")
     assert list(supervisor.broken_files(supervisor.program_files())) == [host.folder / "conf.d/a blog.conf"]
 
@@ -508,7 +508,7 @@ def test_an_unreadable_socket_counts_as_the_sites_if_its_live_release_binds_it(
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert ports.problem(address, 65534, [address]) == ""
-        assert "cannot be seen from here already listens" in ports.problem(address, 65534, [])
+        assert "a process that this host does not show already listens" in ports.problem(address, 65534, [])
 
 
 def test_overlapping_addresses_are_recognized() -> None:
@@ -651,7 +651,7 @@ def test_a_slowly_stopping_program_is_waited_for(host: Host) -> None:
 
 
 def test_one_run_at_a_time(bare_host: Host) -> None:
-    words = f"another run is at work.*PID {os.getpid()}"
+    words = f"another run is working.*PID {os.getpid()}"
     with site_lock(bare_host.site), pytest.raises(Busy, match=words), site_lock(bare_host.site):
         pass
     with site_lock(bare_host.site):

@@ -131,7 +131,7 @@ def test_an_interrupted_setup_is_completed(
 def test_another_user_or_root_is_refused_with_the_remedy(empty_host: Host, accounts: Accounts) -> None:
     bring(empty_host, accounts)
     with pytest.raises(
-        StepError, match=r"set up on this host with user shop, and the site config says other.*state: absent"
+        StepError, match=r"set up on this host with user shop, and the site config has other.*state: absent"
     ):
         SiteSetup(empty_host.site, "other", accounts.run).apply()
     twin = paths.Layout("twin", empty_host.folder / "srv/twin")
@@ -248,7 +248,7 @@ def test_a_folder_replaced_by_a_link_of_the_site_is_not_followed_by_root(
     removal = removed(accounts, purge)
     assert [(path.stat().st_uid, mode(path)) for path in (victim, folder)] == [(1, "0644"), (1, "0755")]
     if not purge:
-        assert "data should be a folder" in removal.left[0]
+        assert "data must be a folder" in removal.left[0]
 
 
 def test_thousands_of_nested_folders_are_removed_with_the_site(empty_host: Host, accounts: Accounts) -> None:
@@ -349,7 +349,7 @@ def test_a_missing_disk_is_reported(empty_host: Host, accounts: Accounts) -> Non
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     disk.rename(disk.with_name("unplugged"))
     (said,) = removed(accounts).left
-    assert f"{disk}, which is not there" in said
+    assert f"{disk}, which does not exist now" in said
 
 
 @pytest.mark.parametrize("purge", [False, True])
@@ -464,17 +464,17 @@ def test_the_servers_of_a_proxy_only_site_are_recorded_for_its_status(empty_host
 
 def test_a_site_does_not_change_between_proxy_only_and_not(empty_host: Host, accounts: Accounts) -> None:
     proxy_only(empty_host, accounts)
-    with pytest.raises(StepError, match=r"nginx alone of the site so far; take the site away"):
+    with pytest.raises(StepError, match=r"only nginx of the site so far; remove the site"):
         bring(empty_host, accounts)
     Removal("shop", accounts.run).remove()
     bring(empty_host, accounts)
-    with pytest.raises(StepError, match=r"has the servers of the site so far; take the site away"):
+    with pytest.raises(StepError, match=r"has the servers of the site so far; remove the site"):
         proxy_only(empty_host, accounts)
 
 
 def test_collisions_of_a_proxy_only_site_are_refused(empty_host: Host, accounts: Accounts) -> None:
     empty_host.site.logs.mkdir()
     (empty_host.site.logs / "old.log").touch()
-    with pytest.raises(StepError, match=f"{empty_host.site.logs} is there already"):
+    with pytest.raises(StepError, match=f"{empty_host.site.logs} exists already"):
         proxy_only(empty_host, accounts)
     assert not empty_host.site.record.exists()

@@ -219,7 +219,7 @@ def test_a_configuration_that_supervisord_fails_with_is_reverted(host: Host):
     host.boot()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(host.module.Refused, match="the old files are back"):
+        with pytest.raises(host.module.Refused, match="the old files are restored"):
             host.ensure(f"x\n[inet_http_server]\nport = 127.0.0.1:{port}\n")
     assert host.places.config.read_text() == host.text()
     host.process.wait()

@@ -227,7 +227,7 @@ def test_a_configuration_that_fail2ban_refuses_changes_nothing(running: Place) -
     before = running.jail.read_text()
     client = running.places.client
     client.write_text(client.read_text().replace("is nonsense/", "is nonsense\x1b[2J/"))
-    with pytest.raises(Refused, match=r"the old one stays. It says:\n.*site-shop.conf is nonsense\\x1b\[2J"):
+    with pytest.raises(Refused, match=r"the old one stays. It reports:\n.*site-shop.conf is nonsense\\x1b\[2J"):
         running.ensure("[site-shop]\nnonsense\n")
     assert running.jail.read_text() == before
 

@@ -159,7 +159,7 @@ PLAY = f"""
   tasks:
     - ansible.builtin.include_role: {{name: wsgi.sites.certificate, rolespec_validate: false}}
       vars: {{site_name: {SITE}}}
-    - ansible.builtin.include_role: {{name: wsgi.sites.certificate, tasks_from: tidy, rolespec_validate: false}}
+    - ansible.builtin.include_role: {{name: wsgi.sites.certificate, tasks_from: cleanup, rolespec_validate: false}}
       vars: {{site_name: {SITE}}}
       when: certificate_placed is changed
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render
 
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Packing
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Compressor
 
 pytestmark = needs_nginx
 
@@ -61,7 +61,7 @@ def shop(rig: Rig) -> int:
             (static / "folder.1a2b3c4d.js").mkdir()
             if name == "shop":
                 ways = ("gzip", "brotli") if BROTLI else ("gzip",)
-                Packing(static.parents[1], ways, os.getgid()).run(["app/static"])
+                Compressor(static.parents[1], ways, os.getgid()).run(["app/static"])
         (root / "shared/media/list.txt").write_text(CSS)
         (root / "shared/media/list.txt.gz").write_bytes(gzip.compress(b"uploaded by somebody"))
     # Precompressed files differ from those that nginx compresses itself.

@@ -207,7 +207,7 @@ def test_the_status_checks_servers_as_nginx_does(server, authority, tmp_path: Pa
     assert not found["healthy"] and found["detail"].startswith(f"{forger.address}: its certificate is refused")
     assert not forger.seen
     other = releases_front.status("shop", {**where, "health": {**health, "body": "something else"}})
-    assert other["detail"] == f"{good.address}: /healthz answered without the text that is expected"
+    assert other["detail"] == f"{good.address}: /healthz answered without the expected text"
 
 
 class Clients:

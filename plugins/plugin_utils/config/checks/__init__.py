@@ -1,1 +1,1 @@
-"""What no key of the site config tells alone: one site as a whole, and all of a host's together."""
+"""Checks across keys of the site config: within one site, and between all sites of a host."""

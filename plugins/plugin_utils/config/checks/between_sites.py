@@ -1,4 +1,4 @@
-"""Collisions between the sites of one host: the one place where they are found."""
+"""Conflicts between the sites of one host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def between_sites(config: Reading) -> None:
 
 
 def _ports(config: Reading, present: Sites) -> dict[str, tuple[str, str]]:
-    """A port of nginx is for http or https; each with the site and key that names it first."""
+    """A port of nginx is for http or https; returns each with the site and key that name it first."""
     ports: dict[str, tuple[str, str]] = {}
     for name, site in present.items():
         for key in port_keys(site):

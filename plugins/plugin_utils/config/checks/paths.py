@@ -1,4 +1,4 @@
-"""Paths of a site: aliases, locations, redirects, and what nginx caches of them."""
+"""Paths of a site: aliases, locations, redirects and caching."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import BROKEN, Reading
 
-# What of a path's keys says who may come.
+# The keys of a path that restrict access.
 GUARDS = frozenset({"allow", "deny", "basic_auth", "limits", "client_verify"})
 
 
 def check_paths(config: Reading, name: str, site: dict[str, Any]) -> None:
-    """No path is two things at once."""
+    """Each path has one function: alias, location or redirect."""
     aliases, locations, redirects = (
         site[key] if isinstance(site[key], Mapping) else {} for key in ("aliases", "locations", "redirects")
     )
@@ -34,7 +34,7 @@ def check_paths(config: Reading, name: str, site: dict[str, Any]) -> None:
 
 
 def check_micro_cache(config: Reading, name: str, site: dict[str, Any]) -> None:
-    """Nginx caches nothing that is one client's, or that has no end."""
+    """Nginx caches no responses for single clients, and no streams."""
     tls = site["tls"] if isinstance(site["tls"], Mapping) else {}
     locations = site["locations"] if isinstance(site["locations"], Mapping) else {}
     places = {name: site} | {f"{name}.locations.{path}": keys for path, keys in locations.items()}

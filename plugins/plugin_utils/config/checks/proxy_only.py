@@ -11,7 +11,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.values im
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import BROKEN, Reading
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.network import is_address
 
-# What only a host can need that has the site's server.
+# Keys that only hosts with the site's server need.
 BACK_KEYS = (
     "source.path", "source.git", "source.archive", "env", "bind", "gunicorn.certfile", "aliases", "processes", "cron",
     "error_pages", "hooks.before_start", "hooks.after_live",
@@ -19,7 +19,7 @@ BACK_KEYS = (
 
 
 def check_proxy_only(config: Reading, name: str, site: dict[str, Any], upstream: Mapping[str, Any]) -> None:
-    """A site whose servers are on other hosts has nothing here that a server would need."""
+    """A site whose servers are on other hosts has no keys of a server."""
     for dotted in BACK_KEYS:
         outer, _, inner = dotted.partition(".")
         holder = site[outer]

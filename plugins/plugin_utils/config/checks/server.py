@@ -14,7 +14,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import B
 
 
 def check_certificate(config: Reading, name: str, gunicorn: Mapping[str, Any]) -> None:
-    """Gunicorn's own certificate is whole or not there."""
+    """Gunicorn's certificate has all its keys or none."""
     for one, other in (("certfile", "keyfile"), ("keyfile", "certfile")):
         if gunicorn.get(one) and not gunicorn.get(other):
             config.report(f"{name}.gunicorn.{other}", f"is missing; {one} does nothing without it")
@@ -23,7 +23,7 @@ def check_certificate(config: Reading, name: str, gunicorn: Mapping[str, Any]) -
 
 
 def check_workers(config: Reading, name: str, site: dict[str, Any]) -> None:
-    """How few workers there can be, and who imports the app."""
+    """The number of workers, and preloading of the app."""
     least = site["workers_min"] if isinstance(site["workers_min"], int) else 0
     most = [3 if site["workers"] == "auto" else site["workers"], site["workers_max"] or least + 1]
     if least and least >= min((one for one in most if isinstance(one, int)), default=least + 1):
@@ -52,7 +52,7 @@ def check_workers(config: Reading, name: str, site: dict[str, Any]) -> None:
 
 
 def check_uwsgi(config: Reading, name: str, site: dict[str, Any], uwsgi: Mapping[str, Any]) -> None:
-    """What only gunicorn has."""
+    """Keys that only gunicorn has."""
     if site["worker_class"] not in ("gthread", "sync", BROKEN):
         config.report(
             f"{name}.worker_class",
@@ -80,7 +80,7 @@ def check_processes(config: Reading, name: str, site: dict[str, Any]) -> None:
 
 
 def _hosts(config: Reading, name: str, place: str, wanted: list[str]) -> None:
-    """Each name is one of the site's hosts: no host would run the process of a misspelled one."""
+    """Each name is one of the site's hosts, since a misspelled one would never run the process."""
     if not wanted or "hostvars" not in config.variables:
         return
     hostvars = config.variables["hostvars"]

@@ -11,7 +11,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.paths impo
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.source import needs_commit
 from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT
 
-# The ways to say where code is; and what goes with one of them alone: of which, and the remedy if it has to be there.
+# The kinds of sources; and keys for one kind only: which kind, and the remedy if the key is required.
 SOURCES = ("path", "git", "archive")
 SOURCE_PARTS = {
     "version": ("git", "give the tag, branch or commit that is to be live"),

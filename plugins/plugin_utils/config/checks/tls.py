@@ -54,7 +54,7 @@ def check_tls(config: Reading, name: str, site: dict[str, Any], tls: Mapping[str
 
 
 def _client_certificates(config: Reading, name: str, site: dict[str, Any], tls: Mapping[str, Any]) -> None:
-    """Nobody comes in by a way on which no certificate is asked for."""
+    """Every way to a site with client certificates verifies them."""
     if site["trusted_balancers"] and site["proxy_protocol"] is False:
         config.report(
             f"{name}.tls.client_ca",
@@ -66,7 +66,7 @@ def _client_certificates(config: Reading, name: str, site: dict[str, Any], tls: 
 
 
 def _acme(config: Reading, name: str, site: dict[str, Any]) -> None:
-    """What an authority cannot do that looks for a token at each name."""
+    """Names and ports that ACME's http-01 cannot verify."""
     names = items(site["server_names"])
     for number, given in enumerate(names):
         if given.startswith("*."):

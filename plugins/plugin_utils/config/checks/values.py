@@ -1,4 +1,4 @@
-"""Values of a merged entry, as far as they could be read."""
+"""Access to values of a merged entry, without those that could not be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site config of one host, with all that is wrong with it."""
+"""Runs all checks of one host's site config."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a value of the site config may be, beyond its type."""
+"""Rules for values of the site config, beyond their types."""

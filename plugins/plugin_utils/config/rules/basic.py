@@ -1,4 +1,4 @@
-"""Rules that others are made of, and what no text may hold."""
+"""Basic rules that others are built from, and characters that no text may contain."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# What a type cannot say. Each rule takes a value and answers what is wrong with it and what to do, or nothing.
-# No answer may quote the value: it could be a secret in the wrong place.
+# Each rule takes a value and returns the problem with its remedy, or an empty text.
+# The result must not quote the value, which may be a misplaced secret.
 Rule = Callable[[Any], "str | None"]
 
 
@@ -22,7 +22,7 @@ def between(low: int, high: int | None = None, words: str = "") -> Rule:
     return lambda value: None if low <= value and (high is None or value <= high) else remedy
 
 
-# Of these, a value may have several lines.
+# Keys whose value may have several lines.
 LONG_TEXTS = frozenset({
     "env.*", "tls.certificate", "tls.chain", "tls.key", "tls.client_ca", "upstream.ca", "health.body",
     "hooks.before_start.*", "hooks.after_live.*", "hooks.on_failure.*", "hooks.schema", "processes.*.command",
@@ -31,7 +31,7 @@ LONG_TEXTS = frozenset({
 
 
 def characters(dotted: str, value: object) -> str | None:
-    """Characters that no text may hold, whatever its own rule says: they end a line or a word in some file."""
+    """Refuse characters that end a line or a word in some file, whatever the key's own rule allows."""
     text = str(value)
     if re.search(r"[\0\ud800-\udfff]", text):
         return "holds a character that no file can hold (a NUL, or half of a pair); take it out"
@@ -45,7 +45,7 @@ def characters(dotted: str, value: object) -> str | None:
 
 
 def optional(rule: Rule) -> Rule:
-    """Empty, or what the rule asks for."""
+    """Empty, or valid by the rule."""
     return lambda value: None if value == "" else rule(value)
 
 

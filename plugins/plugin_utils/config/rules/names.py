@@ -1,4 +1,4 @@
-"""Names of sites and users, apart from those of the system."""
+"""Rules for names of sites and users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.basic impo
     pattern,
 )
 
-# Names that would lay a site over something that a Debian host already has in /etc, /srv, /var/log or as a user.
+# Names in use on Debian hosts in /etc, /srv, /var/log or as a user.
 RESERVED_WORDS = """
 root daemon bin sys sync games man lp mail news uucp proxy backup list irc gnats nobody sshd messagebus
 polkitd ftp _apt www_data nginx apache2 apache uwsgi gunicorn supervisor supervisord sites site default shared
@@ -32,7 +32,7 @@ def user(value: str) -> str | None:
 
 
 def identifier(value: str) -> str | None:
-    """What a site may be called."""
+    """The name of a site."""
     if str(value) in RESERVED:
         return "is taken by the system on every host; give the site another name"
     return pattern(r"[a-z][a-z0-9_]{0,29}", "use small letters, digits and _, at most 30, beginning with a letter")(

@@ -1,4 +1,4 @@
-"""Names, addresses and ports."""
+"""Rules for host names, addresses and ports."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def address_port(value: str) -> str | None:
 
 
 def stats_place(value: str) -> str | None:
-    """Where uWSGI tells of its workers: nowhere that others than this host reach."""
+    """The address of uWSGI's stats server, which only this host may reach."""
     loopback = str(value).rpartition(":")[0] in ("127.0.0.1", "[::1]") and address_port(value) is None
     return None if value == "socket" or loopback else "use socket, or a port of loopback: 127.0.0.1:9191"
 
@@ -78,7 +78,7 @@ def network(value: str) -> str | None:
 
 
 def balancer(value: str) -> str | None:
-    """Somebody in particular."""
+    """An address or network, but not all addresses."""
     problem = network(value)
     everyone = problem is None and ipaddress.ip_network(str(value)).prefixlen == 0
     return "would trust every client; name the balancer's own addresses" if everyone else problem

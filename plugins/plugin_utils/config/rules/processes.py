@@ -1,4 +1,4 @@
-"""Workers, processes, and when cron starts a job."""
+"""Rules for workers, processes and cron schedules."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LONGEST = dict(zip(range(1, 13), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
 
 
 def schedule(value: str) -> str | None:
-    """When cron starts a job, in Debian's cron's words. It skips some mistakes without a word; this does not."""
+    """A schedule of Debian's cron, including errors that cron ignores silently."""
     text = str(value)
     if text.startswith("@"):
         return None if text in CRON_WORDS else f"must be five fields, or one of {', '.join(CRON_WORDS)}"
@@ -70,7 +70,7 @@ def schedule(value: str) -> str | None:
 
 
 def cron_field(text: str, low: int, high: int, names: list[str]) -> str | None:
-    """What is wrong with one field: ``*``, a number, ``a-b``, these with ``/step``, and lists of them; or one name."""
+    """The error of one field: ``*``, a number, ``a-b``, these with ``/step``, lists of them, or one name."""
     if text.lower() in names:
         return None
     for part in text.split(","):
@@ -99,7 +99,7 @@ TAKEN = {
 
 
 def process_name(value: str) -> str | None:
-    """What a process or a job may be called: with the site's name it is a program, with .log a file."""
+    """The name of a process or job, which is part of its program's and its log's name."""
     if str(value) in TAKEN:
         return f"is the name of {TAKEN[str(value)]}; choose another"
     return pattern(r"[a-z][a-z0-9_]{0,29}", "use small letters, digits and _, at most 30, beginning with a letter")(

@@ -1,4 +1,4 @@
-"""Repositories, versions and archives."""
+"""Rules for repositories, versions and archives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def repository(value: str) -> str | None:
-    """What git takes as a repository elsewhere. As roles/release reads it, which this role does not depend on."""
+    """A remote repository in git's notation, by the same rules as roles/release, without depending on it."""
     text = str(value)
     if re.match(r"[a-z+]+://", text):
         fits = re.fullmatch(r"((https?|ssh|git)://[^\s/-][^\s/]*|file://)/\S+", text)
@@ -24,7 +24,7 @@ def version(value: object) -> str | None:
 
 
 def needs_commit(url: object, version: object) -> bool:
-    """Whether anybody on the way could answer what a version means: nothing but a full hash can be held against it."""
+    """Whether an attacker on the network could choose the commit of a version: only a full hash can be verified."""
     plain = re.match(r"(http|git)://", str(url), re.IGNORECASE)
     return bool(plain) and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", str(version))
 

@@ -1,4 +1,4 @@
-"""The rule of each key."""
+"""Table of the rules by key."""
 
 from __future__ import annotations
 

@@ -220,12 +220,12 @@ def openssl(command: list[str]) -> tuple[int, str, str]:
 def test_issuer_names_and_expiry_are_read_from_the_certificate(tmp_path: Path) -> None:
     authority = make(authority=True, common_name="Test, E7")
     place(tmp_path / "one", make(*NAMES, "192.0.2.1", by=authority, ends=41 * DAY))
-    seen = inspection.see(tmp_path / "one", openssl)
+    seen = inspection.inspect(tmp_path / "one", openssl)
     assert (seen.issuer.replace("\\", ""), seen.names) == ("Test, E7", [*NAMES, "192.0.2.1"])
     assert seen.days(datetime.now(UTC)) == 40
     place(tmp_path / "two", make(*NAMES))
-    assert inspection.see(tmp_path / "two", openssl).issuer == "itself"
-    assert inspection.see(tmp_path / "none", openssl) is None
+    assert inspection.inspect(tmp_path / "two", openssl).issuer == "itself"
+    assert inspection.inspect(tmp_path / "none", openssl) is None
 
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -237,7 +237,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
         ("acme", 40, "timer", "by timer from 2026-12-01"),
         ("acme", 29, "cron", "by cron, now due"),
         ("acme", 26, "timer", "OVERDUE since 2026-11-17: see /var/log/letsencrypt/letsencrypt.log"),
-        ("acme", 40, "", "BY NOBODY: neither certbot.timer nor cron runs; due 2026-12-01"),
+        ("acme", 40, "", "NOT RENEWED: neither certbot.timer nor cron runs; due 2026-12-01"),
         ("provided", 40, "", "by you"),
         ("provided", -1, "", "ENDED: provide a new one"),
         ("selfsigned", 80, "", "by a run from 2027-01-10"),
@@ -246,7 +246,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 )
 def test_the_table_shows_how_and_when_it_renews(kind: str, left: int, timer: str, words: str) -> None:
     ends = NOW + timedelta(days=left)
-    seen = inspection.Seen("Somebody", NAMES, ends - timedelta(days=90), ends)
+    seen = inspection.CertificateInfo("Somebody", NAMES, ends - timedelta(days=90), ends)
     assert inspection.renewal(kind, seen, "720 hours", timer, NOW) == words
 
 

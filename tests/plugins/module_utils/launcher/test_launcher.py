@@ -152,7 +152,7 @@ def test_a_missing_release_is_named(bare_host: Host) -> None:
     (bare_host.site.slot("blue") / "release").unlink()
     done = launch(bare_host, "blue")
     assert done.returncode == 1
-    assert "slots/blue/release leads to no release" in done.stderr
+    assert "slots/blue/release does not lead to a release" in done.stderr
 
 
 def test_a_port_in_use_leaves_the_slots_socket_alone(bare_host: Host) -> None:
@@ -183,7 +183,7 @@ def test_a_command_can_run_in_a_release_that_is_not_live(host: Host) -> None:
 def test_a_command_without_a_live_release_is_refused(bare_host: Host) -> None:
     done = launch(bare_host, "run", "--", "true")
     assert done.returncode == 1
-    assert "leads to no release" in done.stderr
+    assert "does not lead to a release" in done.stderr
 
 
 # Attempts of a site's code in root's terminal; the last two are allowed to any program.
@@ -295,11 +295,11 @@ def test_without_seccomp_the_kernel_setting_decides(
     if legacy is not None:
         (tmp_path / "legacy_tiocsti").write_text(legacy)
     if outcome == "refused":
-        with pytest.raises(LauncherError, match="could type into this terminal"):
+        with pytest.raises(LauncherError, match="could push keystrokes into this terminal"):
             keystrokes.forbid_typing()
     else:
         keystrokes.forbid_typing()
-        assert ("only dev.tty.legacy_tiocsti guards" in capsys.readouterr().err) == (outcome == "warned")
+        assert ("protected only by dev.tty.legacy_tiocsti" in capsys.readouterr().err) == (outcome == "warned")
 
 
 @each_server

@@ -114,7 +114,7 @@ def test_a_lock_includes_other_locks_of_its_source(tmp_path: Path) -> None:
     ("-r /etc/passwd", "includes a file that is not in the source"),
     ("-r https://x.test/base.txt", "includes a file that is not in the source"),
     ("-r link.txt", "includes another file: link.txt is a link that leads out of the source"),
-    ("-c base.txt", r"has constraints \(-c\), and a lock pins every version itself; take the line out"),
+    ("-c base.txt", r"has constraints \(-c\), and a lock pins every version itself; remove the line"),
     ("-r loose.txt", r"^loose.txt, line 2 has no hash for flask==3; lock with hashes. (.|\n)* -o loose.txt"),
 ])  # fmt: skip
 def test_an_include_that_is_no_lock_of_the_source_is_refused_alike_everywhere(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import compression
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Packing
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.compression import Compressor
 
 TEXT = b"body { color: #123456; }\n" * 200
 PUBLIC = ["app/static", "packages/lib/static"]
@@ -34,7 +34,7 @@ def make_release(folder: Path, files: dict[str, bytes], when: float = 1_000_000_
 
 def packs(release: Path, before: Path | None = None, known: dict | None = GZIP, ways: tuple = ("gzip",)) -> int:
     """Compress the release; the number of files that were compressed."""
-    return Packing(release, ways, os.getgid(), before, known).run(PUBLIC)
+    return Compressor(release, ways, os.getgid(), before, known).run(PUBLIC)
 
 
 def copies(release: Path) -> set[str]:

@@ -246,7 +246,7 @@ def test_an_invalid_answer_of_the_script_is_an_error_with_the_remedy(
     site: Layout, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(sqlite_backup, "SCRIPT", f"print({answer!r})")
-    with pytest.raises(StepError, match=r"answered nonsense.*-e snapshots=no"):
+    with pytest.raises(StepError, match=r"returned invalid output.*-e snapshots=no"):
         take(site, "r1")
 
 
@@ -284,6 +284,6 @@ def test_the_release_checks_the_database_schema(site: Layout) -> None:
     hooks.check_schema(site, "nobody", "r1", "true", 10)
     with pytest.raises(StepError) as caught:
         hooks.check_schema(site, "nobody", "r1", "sh -c 'echo it is at 2, not 1 $PASSWORD; exit 1'", 10)
-    assert "does not suit the release r1" in str(caught.value)
+    assert "does not match the release r1" in str(caught.value)
     assert "it is at 2, not 1 ********" in str(caught.value)
     assert "-e schema=ok" in str(caught.value)

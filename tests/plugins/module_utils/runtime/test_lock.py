@@ -113,7 +113,7 @@ def test_a_process_id_means_nothing_on_another_machine(site: Layout) -> None:
 
 def test_the_record_of_a_single_step_run_is_stale_once_the_kernel_lock_is_free(site: Layout) -> None:
     console = Run("c1", "restart", "root", "web1", time.time(), step=True)
-    with site_lock(site, me=console), pytest.raises(Busy, match="a step of it is at work just now"):
+    with site_lock(site, me=console), pytest.raises(Busy, match="one of its steps is running now"):
         step(site, BOB)
     assert lock.read(site)["holder"]["id"] == "c1", "it was killed: its note remains"
     assert step(site, BOB).remark == "shop: took over from root@web1: its process has ended"
@@ -144,19 +144,19 @@ def test_a_running_step_is_never_taken_over(site: Layout) -> None:
     with site_lock(site, me=ALICE):
         silent(site, 10_000)
         for me in (BOB, AFTER, replace(BOB, take=True)):
-            with pytest.raises(Busy, match=r"alice@laptop has been deploying .* a step of it is at work just now"):
+            with pytest.raises(Busy, match=r"alice@laptop has been deploying .* one of its steps is running now"):
                 step(site, me)
 
 
 def test_a_run_that_was_taken_over_stops_at_its_next_step(site: Layout) -> None:
     step(site, ALICE)
     assert "you said lock=take" in step(site, replace(BOB, take=True)).remark
-    with pytest.raises(Busy, match=r"taken this site over from this one; bob@desk has been rolling back it"):
+    with pytest.raises(Busy, match=r"taken over the lock of this site; bob@desk has been rolling back it"):
         step(site, ALICE)
     with pytest.raises(Busy):
         step(site, replace(ALICE, take=True))
     step(site, BOB, last=True)
-    with pytest.raises(Busy, match="This one stops here"):
+    with pytest.raises(Busy, match="This run stops here"):
         step(site, ALICE)
 
 
@@ -251,7 +251,7 @@ def test_options_for_one_run_count_only_on_the_command_line(tmp_path: Path, word
 def test_an_unknown_value_of_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "said.yml").write_text(SAID)
     output = ansible(tmp_path / "said.yml", "-i", write_inventory(tmp_path, {}), "-e", "lock=steal", check=False)
-    assert "the only word is `take`" in output
+    assert "the only value is `take`" in output
 
 
 # --- History --------------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_a_keyword_selects_a_release(releases: Layout, wanted: str, found: str) 
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ("aaaa", "fits several releases. There are: 20261101T000000Z-aaaa, 20261103T000000Z-aaaa (live)."),
+        ("aaaa", "matches several releases. There are: 20261101T000000Z-aaaa, 20261103T000000Z-aaaa (live)."),
         ("20261102T000000Z-bbbc", "Did you mean 20261102T000000Z-bbbb? There are: 20261101T000000Z-aaaa, "),
         ("../../etc", "is not on this host"),
     ],
@@ -345,7 +345,7 @@ def test_a_missing_previous_release_is_named(releases: Layout) -> None:
 def test_a_rollback_to_the_live_release_is_refused(releases: Layout) -> None:
     releases.previous.write_text("20261103T000000Z-aaaa\n")  # a run was killed before it renamed the link
     with pytest.raises(
-        retained.StepError, match=r"cut off in mid switch.* -e release=ID.* There are: 20261101T000000Z-a"
+        retained.StepError, match=r"interrupted during the switch.* -e release=ID.* There are: 20261101T000000Z-a"
     ):
         retained.choose(releases, "previous")
 
@@ -356,11 +356,11 @@ def test_a_damaged_release_is_refused(releases: Layout, wanted: str) -> None:
     (folder / "app.py").write_text("edited by hand")
     with pytest.raises(retained.StepError) as caught:
         retained.choose(releases, wanted)
-    assert "the files of the release 20261102T000000Z-bbbb are no longer as they were" in str(caught.value)
+    assert "the files of the release 20261102T000000Z-bbbb were changed since its build" in str(caught.value)
     assert "Choose another one, or deploy its version again. There are: 20261101" in str(caught.value)
     (folder / "release.json").unlink()
     with pytest.raises(
-        retained.StepError, match=r"20261102T000000Z-bbbb is (gone or )?not whole\. .*There are: 20261101"
+        retained.StepError, match=r"20261102T000000Z-bbbb is (gone or )?incomplete\. .*There are: 20261101"
     ):
         retained.choose(releases, wanted)
 

@@ -230,7 +230,7 @@ def test_the_next_run_completes_an_interrupted_replacement(works: Works, monkeyp
     eventually(lambda: works.releases() == ["r2"])
     assert sorted(works.states()) == ["shop-nightly:shop-nightly", "shop-queue:shop-queue"]
     assert works.site.crontab.exists()
-    assert processes.bring(works.site) == processes.Brought([], [])
+    assert processes.bring(works.site) == processes.Report([], [])
 
 
 @pytest.mark.parametrize("harm", ["file", "stopped", "removed", "killed", "crontab"])
@@ -251,7 +251,7 @@ def test_deviating_processes_are_detected_and_repaired(works: Works, harm: str) 
     changes = processes.bring(works.site).changes
     assert len(changes) == (harm != "killed"), changes
     eventually(lambda: works.releases() == ["r1"])
-    assert processes.bring(works.site) == processes.Brought([], [])
+    assert processes.bring(works.site) == processes.Report([], [])
 
 
 def test_a_run_without_a_build_repairs_processes(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,8 +287,8 @@ def test_after_a_kill_of_supervisord_each_process_runs_once(works: Works) -> Non
     (finished,) = works.lines("finished")
     assert (finished["pid"], finished["by"]) == (orphan["pid"], "SIGUSR1")
     log = (works.site.logs / "queue.log").read_text()
-    assert f"an older process (PID {orphan['pid']}) still runs; it is told to end, and waited for" in log
-    eventually(lambda: processes.bring(works.site) == processes.Brought([], []))
+    assert f"an older process (PID {orphan['pid']}) still runs; sending its stop signal" in log
+    eventually(lambda: processes.bring(works.site) == processes.Report([], []))
 
 
 def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) -> None:
@@ -304,8 +304,8 @@ def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) ->
 
 def test_a_process_that_keeps_failing_is_reported_while_the_site_is_live(works: Works) -> None:
     (complaint,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
-    assert complaint.startswith("shop: the process queue does not stay up: supervisor says BACKOFF")
-    assert "live all the same" in complaint
+    assert complaint.startswith("shop: the process queue does not stay up: supervisor reports BACKOFF")
+    assert "live nevertheless" in complaint
     assert "  | cannot work with ********" in complaint
     assert works.site.live_release() == "r1"
     found = status(works.site)
@@ -342,7 +342,7 @@ def test_a_process_that_supervisord_refuses_does_not_affect_others(
 def test_a_foreign_or_broken_program_stops_the_release_before_it_starts(works: Works) -> None:
     works.deploy("r1")
     works.site.program("queue").write_text("[program:shop-queue]\ncommand = /bin/sleep 600\n")
-    with pytest.raises(deployment.StepError, match=r"shop-queue.conf is there, and not from this bundle"):
+    with pytest.raises(deployment.StepError, match=r"shop-queue.conf exists and was not made by this collection"):
         works.deploy("r2", queue=kept())
     assert processes.present(works.site) == set()
     works.site.program("queue").unlink()
@@ -392,11 +392,11 @@ def test_a_job_runs_once_at_a_time_and_records_its_result(works: Works) -> None:
     with pytest.raises(jobs.JobError, match=r"shop: job nightly: it failed with exit code 5; see .*/shop/nightly.log"):
         jobs.run(works.site, "nightly")
     assert "nightly failed with exit code 5" in status(works.site)["troubles"]
-    assert processes.bring(works.site) == processes.Brought([], []), "a failed job needs no repair"
+    assert processes.bring(works.site) == processes.Report([], []), "a failed job needs no repair"
     assert "did it" in (works.site.logs / "nightly.log").read_text()
     Supervisor().start("shop-slow")
     eventually(lambda: len(works.alive()) == 1)
-    assert "still at work" in jobs.run(works.site, "slow")
+    assert "has not ended" in jobs.run(works.site, "slow")
     assert len(works.alive()) == 1
     with pytest.raises(jobs.JobError, match="no such job; there are: nightly, slow"):
         jobs.run(works.site, "hourly")
@@ -406,7 +406,7 @@ def test_a_deploy_waits_for_a_running_job(works: Works) -> None:
     works.deploy("r1", slow=job("thorough"))
     Supervisor().start("shop-slow")
     eventually(works.alive)
-    assert processes.bring(works.site) == processes.Brought([], [])
+    assert processes.bring(works.site) == processes.Report([], [])
     assert works.deploy("r2", slow=job("thorough")) == []
     assert [line["release"] for line in works.lines("finished")] == ["r1"]
     assert works.alive() == []

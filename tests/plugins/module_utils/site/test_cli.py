@@ -250,7 +250,7 @@ def test_the_database_shell_runs_as_the_site(becomes: None, monkeypatch: pytest.
     assert caught.value.args[0] == ["psql"]
     assert caught.value.args[1]["PGPASSWORD"] == "secret"
     monkeypatch.setattr(cli_database.shutil, "which", lambda program, path: None)
-    with pytest.raises(CommandError, match="psql is not on this host: apt install postgresql-client"):
+    with pytest.raises(CommandError, match="psql is not installed on this host: apt install postgresql-client"):
         cli_database.database_shell({"DATABASE_URL": "postgresql://u:secret@h/d"})
 
 
@@ -265,7 +265,7 @@ def test_the_setup_installs_the_command_once(host: Host) -> None:
     assert again.changes == []
     (paths.COMMANDS / "shop-ctl").unlink()
     (paths.COMMANDS / "shop-ctl").write_text("somebody else's")
-    with pytest.raises(deployment.StepError, match="not from this collection"):
+    with pytest.raises(deployment.StepError, match="was not made by this collection"):
         provision.SiteSetup(site, "nobody", lambda words: (0, "", ""))._command()
 
 
@@ -276,12 +276,12 @@ def test_a_proxy_only_site_shows_its_remote_servers(
     where = {"servers": ["127.0.0.1:1"], "name": "x", "ca": "", "health": health}
     host.site.record.write_text(json.dumps({"name": "shop", "front": where}))
     assert cli.main(["shop-ctl", "restart"]) == 1
-    assert "restart is for where its server is: 127.0.0.1:1" in capsys.readouterr().err
+    assert "run restart on its servers' hosts: 127.0.0.1:1" in capsys.readouterr().err
     assert cli.main(["shop-ctl", "status"]) == 1
     assert "NO: 127.0.0.1:1: no answer: ConnectionRefusedError" in capsys.readouterr().out
     block = host.folder / "nginx/sites-available/shop.conf"
     block.parent.mkdir(parents=True)
-    block.write_text(f"set $sites_shut $sites_shut__shop; {maintenance.LOOKS}")
+    block.write_text(f"set $sites_shut $sites_shut__shop; {maintenance.CHECK}")
     monkeypatch.setattr(maintenance, "NGINX", host.folder / "nginx")
     assert cli.main(["shop-ctl", "shut", "the", "cable"]) == 0
     assert cli.main(["shop-ctl", "status"]) == 1

@@ -64,9 +64,7 @@ def shut(site: Layout, plugin: Callable[[str], ModuleType]) -> Shut:
 def test_maintenance_is_turned_on_with_a_reason_and_off_again(site: Layout, shut: Shut) -> None:
     done = shut("shut", reason="the database\n moves")
     assert done["changed"] and site.shut.stat().st_mode & 0o777 == 0o600 and site.shut.stat().st_uid == os.geteuid()
-    assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith(
-        "shut since 20"
-    )
+    assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith("on since 20")
     assert status.status(site)["shut"] == done["shut"]
     assert not shut("shut", reason="the database moves")["changed"] and not shut("shut")["changed"]
     opened = shut("open")
@@ -92,15 +90,15 @@ def test_nginx_can_read_the_flag_with_any_umask(site: Layout, shut: Shut) -> Non
 
 def test_a_new_reason_keeps_time_and_author(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
     shut("shut", reason="one")
-    since = maintenance.note(site)["since"]
+    since = maintenance.read(site)["since"]
     monkeypatch.setenv("SITES_RUN", json.dumps({**ME, "who": "bob"}))
     assert shut("shut", reason="two")["changed"]
-    assert maintenance.note(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
+    assert maintenance.read(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
 
 
 def test_check_mode_reports_the_change_and_makes_none(site: Layout, shut: Shut) -> None:
     would = shut("shut", reason="x", check_mode=True)
-    assert would["changed"] and would["diff"] == {"before": "open\n", "after": "shut: x\n"} and not site.shut.exists()
+    assert would["changed"] and would["diff"] == {"before": "off\n", "after": "on: x\n"} and not site.shut.exists()
     assert not shut("open", check_mode=True)["changed"]
     shut("shut")
     assert not shut("shut", check_mode=True)["changed"]
@@ -111,7 +109,7 @@ def test_check_mode_reports_the_change_and_makes_none(site: Layout, shut: Shut) 
 def test_a_flag_created_by_hand_is_reported(site: Layout, shut: Shut, text: str | bytes) -> None:
     site.shut.parent.mkdir()
     site.shut.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert maintenance.words(maintenance.note(site)).startswith("shut since ")
+    assert maintenance.describe(maintenance.read(site)).startswith("on since ")
     assert shut("open")["changed"] and not site.shut.exists()
 
 
@@ -150,18 +148,18 @@ def test_the_command_on_the_host_turns_maintenance_on_and_off(
     assert cli.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
     assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
     cli.main(["shop-ctl", "status"])
-    assert "maintenance shut since " in capsys.readouterr().out
+    assert "maintenance on since " in capsys.readouterr().out
     assert cli.main(["shop-ctl", "open", "now"]) == 1
     assert cli.main(["shop-ctl", "open"]) == cli.main(["shop-ctl", "open"]) == 0
-    assert capsys.readouterr().out == "shop: open\nshop: open, as it was\n" and not site.shut.exists()
+    assert capsys.readouterr().out == "shop: maintenance off\nshop: maintenance was off\n" and not site.shut.exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-e", "state=on"], "-e site=…: say which site is meant. There are: shop, blog"),
+        (["-e", "state=on"], "-e site=…: is missing; name a site. There are: shop, blog"),
         (["-e", "state=on", "-e", "site=shopp"], "did you mean shop?"),
-        (["-e", "state=closed", "-e", "site=shop"], "-e state=…: must be on (everybody gets the page) or off"),
+        (["-e", "state=closed", "-e", "site=shop"], "-e state=…: must be on (maintenance page for clients) or off"),
         (["-e", "state=on", "-e", "site=shop", "-e", "reason=the words move"], "is cut off at its first blank"),
         (["-e", "site=nix"], "there is no such site"),
     ],

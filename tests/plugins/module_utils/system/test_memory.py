@@ -103,7 +103,9 @@ def scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_second_server_starts_without_enough_memory(host: Host, scarce: None) -> None:
     host.deploy("r1")  # the memory of a first release is unknown
     before = get(host.sock)["pid"]
-    words = r"shop: what is live uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"
+    words = (
+        r"shop: the live server uses \d+ MB, and only 3 MB are available .*`workers`.*Nothing was started. Release r1"
+    )
     with pytest.raises(deployment.StepError, match=words):
         deployment.start(host.site, host.release("r2"))
     assert slots.traces(host.site, "green") == []

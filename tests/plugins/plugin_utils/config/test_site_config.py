@@ -807,7 +807,7 @@ def test_a_git_source_passes_and_its_version_can_be_overridden(tmp_path):
     preflight(inventory)
     preflight(inventory, "-e", "site=shop")
     preflight(inventory, "-e", "site=shop", "-e", "version=v1.3")
-    assert "-e version=…: is the version of one site; name it" in preflight(inventory, "-e", "version=v1", check=False)
+    assert "-e version=…: applies to one site; name it" in preflight(inventory, "-e", "version=v1", check=False)
     refused = preflight(inventory, "-e", "site=mill", "-e", "version=v1", check=False)
     assert "-e version=…: only a site whose source is in git has versions" in refused
     assert "-e version=…: give the name" in preflight(inventory, "-e", "site=shop", "-e", "version=a:b", check=False)
@@ -851,7 +851,7 @@ def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
         (tmp_path / "overrides" / name).mkdir(parents=True)
     page = {"sites": {"shop": GOOD}, "operator_templates": str(tmp_path / "overrides")}
     output = " ".join(preflight(write_inventory(tmp_path / "inventory", page)).split())
-    assert "overrides/shopp/ overrides nothing" in output
+    assert "overrides/shopp/ has no effect" in output
     assert "overrides/shop/ " not in output
 
 
@@ -864,7 +864,7 @@ def test_a_folder_of_overrides_for_no_site_is_only_a_warning(tmp_path):
             "there is no such site on these hosts; did you mean shop? There are: shop, blog",
         ),
         ("status", ["-e", "site=x"], "there is no such site on these hosts; There are: shop, blog"),
-        ("restart", [], "-e site=…: say which site is meant. There are: shop, blog"),
+        ("restart", [], "-e site=…: is missing; name a site. There are: shop, blog"),
     ],
 )
 def test_a_single_site_playbook_checks_only_that_the_site_exists(tmp_path, verb, more, says):
