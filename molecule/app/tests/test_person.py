@@ -15,13 +15,13 @@ testinfra_hosts = ["ansible://paper"]
 def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Person, picture: Path) -> None:
     address = f"mei{time.time():.0f}@example.org"
     person.open("/")
-    person.look("words")
+    person.snapshot("words")
 
     person.open("/account/register")
-    person.look("register")
+    person.snapshot("register")
     person.fill(email=address, password=PASSWORD, again=PASSWORD)
     person.press("Register 注册")
-    person.look("log-in")
+    person.snapshot("log-in")
     person.fill(email=address, password=PASSWORD)
     person.press("Log in 登录")
 
@@ -30,7 +30,7 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     link = re.search(r"http://\S+", mail_to(machine, address))
     assert link
     person.open(link[0])
-    person.look("confirm")
+    person.snapshot("confirm")
     person.press("Confirm 确认")
 
     person.fill(
@@ -40,10 +40,10 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
         chinese_example="杯子还是热的。",
     )
     person.page.locator("[name=picture]").set_input_files(picture)
-    person.look("add")
+    person.snapshot("add")
     person.press("Save 保存")
     person.page.locator("img.picture").wait_for()
-    person.look("word")
+    person.snapshot("word")
     image = person.page.locator("img.picture")
     assert image.evaluate("image => image.naturalWidth") == 480
     served = machine.ask(image.get_attribute("src"), person.site.server_name)
@@ -54,18 +54,18 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     person.page.get_by_role("searchbox").fill("杯子")
     person.press("Search 搜索")
     assert "The cup is still warm." in person.page.inner_text("main")
-    person.look("search")
+    person.snapshot("search")
 
     for path, name in (("/cookies", "cookies"), ("/echo?name=茶&name=tea", "echo"), ("/account/password", "password")):
         person.open(path)
-        person.look(name)
+        person.snapshot(name)
     # On a phone's width the button would be in the menu.
     person.press("Log out 退出")
     person.page.get_by_role("link", name="Register").wait_for()
     assert not person.troubles
 
     person.open("/no/such/page")
-    person.look("not-found")
+    person.snapshot("not-found")
 
 
 def test_a_violation_of_the_policy_is_reported(person: Person) -> None:
