@@ -13,7 +13,7 @@ name: uwsgi_directives
 short_description: Convert nginx's proxy_* directives to uwsgi_* directives
 description:
   - Converts nginx directives for C(proxy_pass) to those for C(uwsgi_pass), so that both protocols get the same settings
-  and an override applies to both.
+    and an override applies to both.
   - Directives without equivalent and comments are left out.
 options:
   _terms:
