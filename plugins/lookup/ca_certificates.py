@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files, site_config
-
 DOCUMENTATION = """
 name: ca_certificates
 short_description: CA certificates in files of the controller
@@ -36,6 +27,15 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files, site_config
 
 
 class LookupModule(LookupBase):

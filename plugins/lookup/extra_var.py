@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.vars import load_extra_vars
-
 DOCUMENTATION = """
 name: extra_var
 short_description: Value of an extra variable
@@ -28,6 +22,12 @@ EXAMPLES = """
 RETURN = """
 _raw: {description: Their texts., type: list, elements: str}
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.vars import load_extra_vars
 
 
 class LookupModule(LookupBase):

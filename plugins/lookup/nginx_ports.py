@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.listeners import ports
-
 DOCUMENTATION = """
 name: nginx_ports
 short_description: The ports that nginx uses for a host's sites
@@ -32,6 +24,14 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.listeners import ports
 
 
 class LookupModule(LookupBase):

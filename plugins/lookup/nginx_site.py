@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.files import owner_of
-from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.site import Host, settings
-
 DOCUMENTATION = """
 name: nginx_site
 short_description: Values that a site's nginx templates print
@@ -43,6 +34,15 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.files import owner_of
+from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.site import Host, settings
 
 
 class LookupModule(LookupBase):

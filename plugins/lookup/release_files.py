@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.loader import lookup_loader
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
-
 DOCUMENTATION = """
 name: release_files
 short_description: Configuration files in a release of a site on one host
@@ -17,7 +9,6 @@ description:
   - The server's settings and the WSGI middleware, the program files of both slots, those of the site's processes and
     jobs, and the crontab of the jobs.
   - Each is rendered from its role's template, or from the operator's own version of it.
-author: The authors of wsgi.sites (@wsgi)
 options:
   _terms:
     description: The site's merged entry.
@@ -37,6 +28,14 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.loader import lookup_loader
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
 
 MIDDLEWARE = "wsgi_middleware.py"
 SERVERS = {"gunicorn": ["gunicorn.conf.py"], "uwsgi": ["uwsgi.ini", "uwsgi_app.py"]}

@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import hashlib
-import json
-import multiprocessing
-import os
-import socket
-import subprocess
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.vars import load_extra_vars
-
 DOCUMENTATION = """
 name: run_identity
 short_description: Identity of this run of ansible-playbook, for the lock and the history
@@ -58,6 +42,22 @@ _raw:
   type: list
   elements: str
 """
+
+import getpass
+import hashlib
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.vars import load_extra_vars
 
 PROC = Path("/proc")
 

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-
 DOCUMENTATION = """
 name: site_entries
 short_description: The sites of a host with their merged settings
@@ -40,6 +33,13 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 
 
 class LookupModule(LookupBase):

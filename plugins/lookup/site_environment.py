@@ -2,19 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible.module_utils.common.text.formatters import human_to_bytes
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
-    format_environment,
-    release_environment,
-)
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import environment, site_config
-
 DOCUMENTATION = """
 name: site_environment
 short_description: The environment of a site
@@ -50,6 +37,19 @@ _raw:
   type: list
   elements: raw
 """
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.common.text.formatters import human_to_bytes
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment import (
+    format_environment,
+    release_environment,
+)
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import environment, site_config
 
 RELEASE = "(the release's ID)"
 

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
-
 DOCUMENTATION = """
 name: site_processes
 short_description: The processes and jobs of a site on one host
@@ -37,6 +29,14 @@ _raw:
   type: list
   elements: dict
 """
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.places import ROLES
 
 SITE_ROLE = ROLES / "site"
 SCALER = "/usr/local/lib/sites/scaler"

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils import tables
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-
 DOCUMENTATION = """
 name: table
 short_description: Plain-text table of the results of all hosts in the play
@@ -50,6 +41,15 @@ _raw:
   type: list
   elements: str
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils import tables
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
 
 REGISTERED = {"status": "release_status", "releases": "release_report", "certificates": "certificate_status"}
 

@@ -2,19 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
-from ansible.plugins.lookup import LookupBase
-from ansible.template import trust_as_template
-from jinja2 import TemplateError, TemplateSyntaxError
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
-from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
-
 DOCUMENTATION = """
 name: template
 short_description: Render a role's template, or the operator's override
@@ -58,6 +45,19 @@ _raw:
   type: list
   elements: str
 """
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.plugins.lookup import LookupBase
+from ansible.template import trust_as_template
+from jinja2 import TemplateError, TemplateSyntaxError
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import site_config
+from ansible_collections.wsgi.sites.plugins.plugin_utils.places import PROJECT, ROLES
 
 OPTIONS = {"site", "operator_templates"}
 

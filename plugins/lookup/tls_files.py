@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files, site_config
-
 DOCUMENTATION = """
 name: tls_files
 short_description: Certificates and key of a site, as a host gets them
@@ -37,6 +29,14 @@ _raw:
   type: list
   elements: str
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config import certificate_files, site_config
 
 
 class LookupModule(LookupBase):

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-
 DOCUMENTATION = """
 name: uwsgi_directives
 short_description: Convert nginx's proxy_* directives to uwsgi_* directives
@@ -34,6 +28,12 @@ _raw:
   type: list
   elements: str
 """
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
 
 # Directives for HTTP only: keepalive connections, WebSockets.
 HOP = {"connection", "upgrade"}

@@ -186,7 +186,7 @@ def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
 @each_server
 def test_a_release_that_cannot_be_imported_fails_before_the_timeout(host: Host) -> None:
     release_id = host.release("r1", top="import no_such_thing", health={"timeout": 600})
-    with pytest.raises(deployment.StepError, match=r"(?s)the server ended 3 times.*No module named 'no_such_thing'"):
+    with pytest.raises(deployment.StepError, match=r"(?s)the server exited 3 times.*No module named 'no_such_thing'"):
         deployment.start(host.site, release_id)
     assert host.programs() == []
 
