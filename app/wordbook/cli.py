@@ -40,14 +40,14 @@ def create_admin(email: str) -> None:
 
     Only a confirmed account keeps its password; any other may be a stranger's, made with this address, and gets a new
     one. It comes from the environment variable ADMIN_PASSWORD or from a prompt, never from the command line, which
-    everybody on the host can read.
+    all users of the host can read.
     """
     try:
         validate_email(email, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError as reason:
         raise click.BadParameter(str(reason)) from None
     user = User.by_email(email)
-    db.session.commit()  # Nobody's write waits while somebody types.
+    db.session.commit()  # Other writes do not wait for the prompt.
     keeps_password = user is not None and user.confirmed_at is not None
     if not keeps_password:
         password = os.environ.get("ADMIN_PASSWORD") or click.prompt(
@@ -85,7 +85,7 @@ def export_words(file: TextIO) -> None:
     What Excel would calculate gets an apostrophe in front. FILE stays as it was until all is written.
     """
     found = list(db.session.scalars(Word.search()))
-    db.session.commit()  # Nobody's write waits for a slow disk.
+    db.session.commit()  # Other writes do not wait for a slow disk.
     table = csv.writer(file)
     table.writerow(Word.TEXTS)
     with progress(found, hidden=file.isatty()) as bar:

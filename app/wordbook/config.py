@@ -126,7 +126,7 @@ def fill_in(app: Flask) -> None:
     url = database_url(app.config["DATABASE_URL"] or "sqlite:///wordbook.db")
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        # A connection that the database has closed meanwhile is noticed before it is used.
+        # A connection that the database has closed is noticed before it is used.
         "pool_pre_ping": True,
         # An error of the database goes to the log without the values, among which may be a password's hash.
         "hide_parameters": True,

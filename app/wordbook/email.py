@@ -20,7 +20,7 @@ def can_send() -> bool:
 def send(recipient: str | None, subject: str, template: str, **values: Any) -> bool:
     """Send one mail; say whether it went.
 
-    With no recipient the server is asked just the same, so that neither the answer nor its time tells who has an
+    With no recipient the server is asked just the same, so that neither the answer nor its time reveals an
     account. Call it after the commit: it may take some seconds.
     """
     if not can_send():

@@ -41,7 +41,7 @@ def show(error: HTTPException) -> ResponseReturnValue:
 def read_rest() -> None:
     """Read what is still coming, up to the largest request that this site takes at all.
 
-    A server that answers and closes meanwhile breaks the connection under whoever sends: nginx then tells its client
+    A server that answers and closes before breaks the connection of the sender: nginx then tells its client
     "502 Bad Gateway" and never shows our answer.
     """
     if not request.environ.get("wsgi.input_terminated"):

@@ -34,7 +34,7 @@ from flask.json.provider import JSONProvider
 
 
 def plain(value: Any) -> Any:
-    """Say what JSON has no word for in words that it has."""
+    """Convert values that JSON has no type for."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):

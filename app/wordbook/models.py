@@ -39,7 +39,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class User(UserMixin, db.Model):
-    """Somebody who may add words, once the address is confirmed."""
+    """A person who may add words, once the address is confirmed."""
 
     __tablename__ = "users"
 
@@ -60,8 +60,8 @@ class User(UserMixin, db.Model):
     def checked(cls, email: str, password: str) -> Self | None:
         """Find the account that has this address and this password.
 
-        An unknown address takes as long as a wrong password, one hash, so that the time tells nobody who has an
-        account. The transaction ends first: nobody has to wait for the hash.
+        An unknown address takes as long as a wrong password, one hash, so that the time reveals no
+        account. The transaction ends first: other writes do not wait for the hash.
         """
         user = cls.by_email(email)
         db.session.commit()
@@ -105,7 +105,7 @@ class User(UserMixin, db.Model):
 
 
 class Anonymous(AnonymousUserMixin):
-    """Somebody who has not logged in."""
+    """A person who has not logged in."""
 
     def may_change(self, word: Word) -> bool:
         """None at all."""

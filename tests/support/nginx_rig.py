@@ -125,16 +125,14 @@ class Upstream(threading.Thread):
                 peer, _ = self.listener.accept()
             except OSError:
                 return
-            with peer:
-                seen = b""
-                while b"\r\n\r\n" not in seen:
-                    piece = peer.recv(65536)
-                    if not piece:
-                        break
-                    seen += piece
-                if seen:
-                    head = f"HTTP/1.1 200 OK\r\nX-Request-ID: app\r\nContent-Length: {len(seen)}\r\n"
-                    peer.sendall(f"{head}Connection: close\r\n\r\n".encode() + seen)
+            with peer, peer.makefile("rb") as stream:
+                peer.sendall(self.respond(stream))
+
+    def respond(self, stream: BinaryIO) -> bytes:
+        """The response to one request; nothing if the connection closes without one."""
+        seen = whole_request(stream)
+        head = f"HTTP/1.1 200 OK\r\nX-Request-ID: app\r\nContent-Length: {len(seen)}\r\nConnection: close\r\n\r\n"
+        return head.encode() + seen if seen else b""
 
 
 class Rig:

@@ -10,7 +10,7 @@ from wordbook.forms import Text
 from wordbook.models import EMAIL_LENGTH
 
 SHORTEST_PASSWORD = 8
-# Hashing takes longer for longer passwords; nobody types more than this.
+# Hashing takes longer for longer passwords; people type no more than this.
 LONGEST_PASSWORD = 200
 # Not every mail server takes others, and an address that can't be written to can't be confirmed.
 NO_ADDRESS = (

@@ -60,8 +60,8 @@ def unconfirmed() -> ResponseReturnValue:
 def confirm(token: str) -> ResponseReturnValue:
     """Confirm an address.
 
-    Only who knows the password can, so that nobody confirms an account that a stranger made with his address; and only
-    by a button, since some mail programs open every link.
+    It takes the password, so that a person does not confirm an account that a stranger made with his address, and a
+    button, since some mail programs open every link.
     """
     if User.by_token("confirm", token, current_app.config["CONFIRM_SECONDS"]) != current_user:
         flash("This link is not valid, or too old. 链接无效或已过期。", "danger")
@@ -139,7 +139,7 @@ def change_password() -> ResponseReturnValue:
 
 def new_password(user: User) -> ResponseReturnValue:
     """Show the form for a new password, or save it and let the person log in with it."""
-    db.session.commit()  # Nobody else's write waits for the hash.
+    db.session.commit()  # Other writes do not wait for the hash.
     form = PasswordForm()
     if form.validate_on_submit():
         user.set_password(form.password.data)

@@ -1,4 +1,4 @@
-"""Echo, cookies, who is asking, and a slow answer."""
+"""Echo, cookies, the client's address, and a slow answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wordbook.lab.proxies import parsed, proxy_kind
 
 LARGEST_ECHO = 64 * 1024
 SHOWN_OF_BODY = 2000
-# So that nobody can set or delete the session's cookie here.
+# The session's cookie can be neither set nor deleted here.
 PREFIX = "demo_"
 # The requests that probe this process at the moment.
 PROBES: set[int] = set()

@@ -94,7 +94,7 @@ def changeable(word_id: int) -> Word:
 
 def edited(word: Word, done: str) -> ResponseReturnValue:
     """Show the form for a word, or save what came with it."""
-    db.session.commit()  # All is read. Nobody else's write waits while the picture is looked at.
+    db.session.commit()  # All is read. Other writes do not wait while the picture is checked.
     form = WordForm(obj=None if request.method == "POST" else word)
     if not form.validate_on_submit():
         status = 422 if form.is_submitted() else 200
@@ -114,7 +114,7 @@ def edited(word: Word, done: str) -> ResponseReturnValue:
         db.session.rollback()
         if new != old:
             pictures.remove(new)
-        if isinstance(reason, StaleDataError):  # Somebody deleted the word meanwhile.
+        if isinstance(reason, StaleDataError):  # The word was deleted by another request.
             abort(404)
         raise
     if new != old:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import configparser
 import re
 import shutil
-import socket
 import subprocess
-import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import yaml
@@ -110,26 +109,13 @@ def judged(rig: Rig, log: Path, lines: int) -> None:
         assert f"{lines} matched" in said.stdout
 
 
-class Refusing(threading.Thread):
+class Refusing(Upstream):
     """A server on a unix socket that answers each request with the status in its path."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(daemon=True)
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        path.chmod(0o666)
-        self.listener.listen(16)
-
-    def run(self) -> None:
-        while True:
-            try:
-                peer, _ = self.listener.accept()
-            except OSError:
-                return
-            with peer, peer.makefile("rb") as stream:
-                status = re.search(rb"/(\d+)", whole_request(stream))
-                code = status[1].decode() if status else "200"
-                peer.sendall(f"HTTP/1.1 {code} So\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno".encode())
+    def respond(self, stream: BinaryIO) -> bytes:
+        status = re.search(rb"/(\d+)", whole_request(stream))
+        code = status[1].decode() if status else "200"
+        return f"HTTP/1.1 {code} So\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno".encode()
 
 
 @needs_nginx

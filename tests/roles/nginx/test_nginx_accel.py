@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-import socket
-import threading
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
-from nginx_rig import Rig, ask, free_port, needs_nginx, private_nginx, render, whole_request
+from nginx_rig import Rig, Upstream, ask, free_port, needs_nginx, private_nginx, render, whole_request
 
 pytestmark = needs_nginx
 
@@ -30,34 +29,24 @@ TARGETS = [
 ]  # fmt: skip
 
 
-class Taken(threading.Thread):
+class Taken(Upstream):
     """A compromised app: it sends the X-Accel headers of the URL."""
 
     def __init__(self, path: Path, name: str) -> None:
-        super().__init__(daemon=True)
+        super().__init__(path)
         self.name, self.heard = name, 0
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        path.chmod(0o666)
-        self.listener.listen(16)
 
-    def run(self) -> None:
-        while True:
-            try:
-                peer, _ = self.listener.accept()
-            except OSError:
-                return
-            with peer, peer.makefile("rb") as stream:
-                # The uwsgi protocol has a header of four bytes with the length of the rest.
-                head = stream.peek(4)[:4]
-                of_uwsgi = head[:1] == b"\0"
-                request = stream.read(4 + int.from_bytes(head[1:3], "little")) if of_uwsgi else whole_request(stream)
-                self.heard += 1
-                to = re.search(rb"to=([^!]*)!", request)
-                lines = f"X-Accel-Redirect: {to[1].decode()}\r\n" if to else ""
-                words = f"of {self.name}"
-                lines += f"Content-Length: {len(words)}\r\nConnection: close\r\n\r\n"
-                peer.sendall(f"HTTP/1.1 200 OK\r\n{lines}{words}".encode())
+    def respond(self, stream: BufferedReader) -> bytes:
+        # The uwsgi protocol has a header of four bytes with the length of the rest.
+        head = stream.peek(4)[:4]
+        of_uwsgi = head[:1] == b"\0"
+        request = stream.read(4 + int.from_bytes(head[1:3], "little")) if of_uwsgi else whole_request(stream)
+        self.heard += 1
+        to = re.search(rb"to=([^!]*)!", request)
+        lines = f"X-Accel-Redirect: {to[1].decode()}\r\n" if to else ""
+        words = f"of {self.name}"
+        lines += f"Content-Length: {len(words)}\r\nConnection: close\r\n\r\n"
+        return f"HTTP/1.1 200 OK\r\n{lines}{words}".encode()
 
 
 @pytest.fixture
