@@ -58,7 +58,9 @@ def falsify_hashes(shop: Shop) -> None:
 
 # Both servers' checks import it before they start.
 UNLESS_CHECKED = "import sys\nif not {'--check-config', '../uwsgi_app.py'} & set(sys.argv):\n"
-# A short wait for an unhealthy release, and for the end of one that hangs.
+# A server on a busy machine needs some seconds until it answers at all.
+TIME_TO_ANSWER = {"health": {"timeout": 20}}
+# A short wait for a release that never answers, and for its end.
 SHORT_TIMEOUTS = {"health": {"timeout": 5}, "graceful_timeout": 1}
 FAULTS = {
     "a release that cannot be imported": Fault("no such thing", line("raise ImportError('no such thing')")),
@@ -67,7 +69,7 @@ FAULTS = {
         line(UNLESS_CHECKED + "    raise ImportError('not here')"),
     ),
     "a release that answers 500": Fault(
-        "answered 500", line("app = lambda environ, start: start('500 No', []) or []"), SHORT_TIMEOUTS
+        "answered 500", line("app = lambda environ, start: start('500 No', []) or []"), TIME_TO_ANSWER
     ),
     "a release that never answers": Fault(
         "did not become healthy", line("import time\napp = lambda environ, start: time.sleep(600)"), SHORT_TIMEOUTS

@@ -46,10 +46,10 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder imp
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage
 
 try:
-    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import CertificateRequest
     from ansible_collections.wsgi.sites.plugins.module_utils.certificates.validity import alternative_names, why_new
 except ImportError:  # a bare host in check mode, or the first such site deployed by playbooks/deploy.yml alone
-    Asking, alternative_names, why_new = None, None, None
+    CertificateRequest, alternative_names, why_new = None, None, None
 
 
 LACKS = (
@@ -86,14 +86,14 @@ def main() -> None:
     )
     site, names, key_type, acme, force = (module.params[key] for key in ("site", "names", "key_type", "acme", "force"))
     folder = Folder(site, Path(module.params["etc"]))
-    if Asking is None:
+    if CertificateRequest is None:
         if not module.check_mode:
             module.fail_json(msg=LACKS.format(site))
         why, stated, ask = "there is none yet", [], bool(acme)
     else:
         lineage = Lineage(site, Path(module.params["certbot"]))
         why, stated = why_make(folder, names, key_type, bool(acme), force), alternative_names(names)
-        ask = bool(acme) and (force or not Asking(folder, lineage, names, key_type, **acme).is_settled())
+        ask = bool(acme) and (force or not CertificateRequest(folder, lineage, names, key_type, **acme).is_settled())
     try:
         if why and not module.check_mode:
             folder.make_room()

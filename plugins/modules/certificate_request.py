@@ -9,7 +9,7 @@ description:
   - Requests one if certbot has none for the site, if names, type of key or directory differ, or if renewal is due. The
     CA then fetches a token at the site's names, which the running nginx serves.
   - Copies certbot's pair to its own folder, renames the link C(/etc/SITE/tls) to it, and reloads nginx.
-  - If the CA issues none, the module does not fail, since the site is up; RV(complaint) has the reason.
+  - If the CA issues none, the module does not fail, since the site is up; RV(problem) has the reason.
 options:
   site: {description: The site's name., type: str, required: true}
   names: {description: Names of the site; IP addresses are left out., type: list, elements: str, required: true}
@@ -33,7 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: "What was changed, in words.", type: list, elements: str, returned: always}
-complaint: {description: Why there is no new certificate; empty if there is., type: str, returned: always}
+problem: {description: Why there is no new certificate; empty if there is., type: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -44,9 +44,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal im
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons.errors import Refused
 
 try:
-    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+    from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import CertificateRequest
 except ImportError:  # a bare host in check mode
-    Asking = None
+    CertificateRequest = None
 
 
 def main() -> None:
@@ -67,33 +67,33 @@ def main() -> None:
     site, force = given.pop("site"), given.pop("force")
     folder, lineage = Folder(site), Lineage(site)
     changes: list[str] = []
-    complaint = ""
+    problem = ""
 
     def note(words: str) -> bool:
         changes.append(words)
         return not module.check_mode
 
-    if Asking is None:
+    if CertificateRequest is None:
         note(f"request a certificate from {given['directory']}")
     else:
-        asking = Asking(folder, lineage, **given)
+        request = CertificateRequest(folder, lineage, **given)
         try:
-            why = "it was requested" if force else asking.why()
+            why = "it was requested" if force else request.why()
             if why or not lineage.ours:
-                complaint = "" if module.check_mode else asking.ask(module.run_command)
-                complaint or note(f"request a certificate from {asking.directory}: {why}")
+                problem = "" if module.check_mode else request.send(module.run_command)
+                problem or note(f"request a certificate from {request.directory}: {why}")
             if not module.check_mode and lineage.ours and lineage.pair:
-                interval = asking.interval()
+                interval = request.interval()
                 if lineage.setting("renew_before_expiry") != interval and note(f"renew it {interval} before expiry"):
                     lineage.set_renewal(interval)
                 take(folder, lineage, note)
         except Refused as error:
-            complaint = str(error)
+            problem = str(error)
         except OSError as error:
             module.fail_json(msg=f"{site}: {error.strerror}: {error.filename}; correct that, then run again")
-        complaint = asking.complaint(complaint) if complaint else ""
+        problem = request.message(problem) if problem else ""
     diff = {"before": "", "after": "".join(f"{line}\n" for line in changes)}
-    module.exit_json(changed=bool(changes), changes=changes, complaint=complaint, diff=diff)
+    module.exit_json(changed=bool(changes), changes=changes, problem=problem, diff=diff)
 
 
 if __name__ == "__main__":

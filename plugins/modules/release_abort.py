@@ -31,7 +31,7 @@ EXAMPLES = r"""
 RETURN = r"""
 removed: {description: "What was removed, by slot.", type: dict, returned: always}
 remark: {description: Result for a live slot that had been stopped, type: str, returned: always}
-away: {description: Seconds of downtime from that., type: float, returned: always}
+downtime: {description: Seconds of downtime from that., type: float, returned: always}
 ran: {description: "One entry per command: command, seconds, said.", type: list, elements: dict, returned: always}
 """
 
@@ -40,7 +40,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import hooks
-from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, abort, go_back
+from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError, abort, undo_replacement
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import processes
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
@@ -66,16 +66,16 @@ def main() -> None:
     try:
         with site_lock(site, enabled=not module.check_mode, last=True) as held:
             if not module.check_mode:
-                go_back(site)
+                undo_replacement(site)
             result = abort(site, check_mode=module.check_mode)
             if result["remark"]:
                 module.warn(result["remark"])
             # Processes that started meanwhile may be of the aborted release.
-            for words in processes.bring(site, module.check_mode).complaints:
+            for words in processes.reconcile(site, module.check_mode).problems:
                 module.warn(words)
             if not module.check_mode:
                 if given["reason"]:
-                    held.note("failed", release=given["release"], reason=given["reason"], away=result["away"])
+                    held.note("failed", release=given["release"], reason=given["reason"], downtime=result["downtime"])
                 for command in given["commands"]:
                     try:
                         ran += hooks.run(site, given["user"], given["release"], [command], given["timeout"])

@@ -110,7 +110,7 @@ target:
     platform: {description: The platform as Python names it., type: str, returned: always}
     libc: {description: Its name and version., type: list, elements: str, returned: always}
 remark: {description: What was repaired after an interrupted run., type: str, returned: always}
-complaints:
+problems:
   description: Which processes of the live release do not run.
   type: list
   elements: str

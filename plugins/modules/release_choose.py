@@ -32,7 +32,7 @@ site: {description: The site's key., type: str, returned: always}
 release: {description: The release's ID., type: str, returned: always}
 needed: {description: Whether a release has to be started., type: bool, returned: always}
 after_live: {description: Whether an interrupted run left the after_live hooks pending, type: bool, returned: always}
-complaints:
+problems:
   description: Processes of the live release that do not run.
   type: list
   elements: str
@@ -68,18 +68,18 @@ def perform(params: dict, check_mode: bool) -> dict:
                 "started. Correct that, choose another release, or, if you know that the database matches: -e schema=ok"
             ) from error
     pending = not needed and site.has_pending_hooks()
-    changed, brought = False, processes.Report()
+    changed, report = False, processes.Report()
     if not needed:
         # No step follows this one, so leftovers of an interrupted run are cleared here.
         changed = deployment.abort(site, check_mode)["changed"]
-        brought = processes.bring(site, check_mode)
+        report = processes.reconcile(site, check_mode)
     return {
         "site": site.name,
         "release": release_id,
         "needed": needed,
         "after_live": pending,
-        "changed": changed or bool(brought.changes),
-        "complaints": brought.complaints,
+        "changed": changed or bool(report.changes),
+        "problems": report.problems,
     }
 
 

@@ -52,7 +52,7 @@ sites:
         release: {description: With which release., type: str}
         previous: {description: Which one was live before., type: str}
         seconds: {description: How long it took., type: str}
-        away: {description: Seconds of downtime., type: str}
+        downtime: {description: Seconds of downtime., type: str}
         reason: {description: Why it failed., type: str}
 """
 

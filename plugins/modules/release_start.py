@@ -41,7 +41,7 @@ RETURN = r"""
 slot: {description: The slot that the release runs in., type: str, returned: always}
 health: {description: Answer of the health check., type: str, returned: always}
 took: {description: Seconds from the start until the server was healthy., type: float, returned: always}
-away: {description: Seconds of downtime with going_live=replace., type: float, returned: always}
+downtime: {description: Seconds of downtime with going_live=replace., type: float, returned: always}
 """
 
 from pathlib import Path

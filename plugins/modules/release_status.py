@@ -47,7 +47,7 @@ sites:
       description: Problems of processes, jobs or single servers.
       type: str
       returned: always
-    shut: {description: "Maintenance - since when, by whom and why.", type: str, returned: always}
+    maintenance: {description: "Since when, by whom and why.", type: str, returned: always}
     unfinished: {description: "Rest of an interrupted run, by slot.", type: dict, returned: always}
 """
 

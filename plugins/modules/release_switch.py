@@ -37,11 +37,11 @@ EXAMPLES = r"""
 RETURN = r"""
 slot: {description: The live slot., type: str, returned: always}
 previous: {description: The release that was live before; empty for the first one., type: str, returned: always}
-away:
+downtime:
   description: Seconds of downtime with going_live=replace; else 0.
   type: float
   returned: always
-complaints: {description: Processes that do not run., type: list, elements: str, returned: always}
+problems: {description: Processes that do not run., type: list, elements: str, returned: always}
 """
 
 from pathlib import Path
@@ -77,8 +77,8 @@ def main() -> None:
                     held.note("failed", release=given["release"], reason=str(error))
                 raise
             if not module.check_mode:
-                held.note("ok", release=given["release"], previous=result["previous"], away=result["away"])
-                for words in result["complaints"]:
+                held.note("ok", release=given["release"], previous=result["previous"], downtime=result["downtime"])
+                for words in result["problems"]:
                     held.note("process-failed", release=given["release"], reason=words)
     except (StepError, Busy) as error:
         module.fail_json(msg=str(error))

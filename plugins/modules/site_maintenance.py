@@ -6,11 +6,11 @@ DOCUMENTATION = r"""
 module: site_maintenance
 short_description: Turn maintenance of a site on or off
 description:
-  - Creates or removes C(/var/lib/sites/shut/SITE). nginx checks for it at each request, so nothing is reloaded.
+  - Creates or removes C(/var/lib/sites/maintenance/SITE). nginx checks for it at each request, so nothing is reloaded.
   - Refuses to turn it on for a site whose nginx does not check. Needs no lock, so it works during a deploy.
 options:
   site: {description: The site's name., type: str, required: true}
-  state: {description: "C(shut) turns maintenance on, C(open) off.", type: str, required: true, choices: [shut, open]}
+  state: {description: Whether maintenance is on or off., type: str, required: true, choices: ["on", "off"]}
   reason:
     description: Reason, for the status table; without one, the reason of a site already in maintenance stays.
     type: str
@@ -22,12 +22,12 @@ EXAMPLES = r"""
 - name: Turn maintenance on
   wsgi.sites.site_maintenance:
     site: shop
-    state: shut
+    state: "on"
     reason: database move
 """
 
 RETURN = r"""
-shut: {description: "Since when, by whom and why; empty if maintenance is off.", type: str, returned: always}
+maintenance: {description: "Since when, by whom and why; empty if maintenance is off.", type: str, returned: always}
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "site": {"type": "str", "required": True},
-            "state": {"type": "str", "required": True, "choices": ["shut", "open"]},
+            "state": {"type": "str", "required": True, "choices": ["on", "off"]},
             "reason": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -58,7 +58,7 @@ def main() -> None:
     site = Layout(name, Path(record.get("root", "/nonexistent")))
     before = maintenance.describe(maintenance.read(site))
     try:
-        if module.params["state"] == "shut":
+        if module.params["state"] == "on":
             changed = maintenance.turn_on(site, author(), reason, module.check_mode)
         else:
             changed = maintenance.turn_off(site, author(), module.check_mode)
@@ -67,8 +67,8 @@ def main() -> None:
     after = maintenance.describe(maintenance.read(site))
     diff = {"before": f"{before or 'off'}\n", "after": f"{after or 'off'}\n"}
     if changed and module.check_mode:
-        diff["after"] = "off\n" if module.params["state"] == "open" else f"on: {reason}\n"
-    module.exit_json(changed=changed, shut=after, diff=diff)
+        diff["after"] = "off\n" if module.params["state"] == "off" else f"on: {reason}\n"
+    module.exit_json(changed=changed, maintenance=after, diff=diff)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def status_row(host: str, found: Mapping[str, Any], site: Mapping[str, Any] | No
     address = "unmanaged: not in the site config; `state: absent` there removes it"
     if site is not None:
         address = site.get("url", NONE) if found["healthy"] else found["detail"]
-        address += f", maintenance {found['shut']}" if found.get("shut") else ""
+        address += f", maintenance {found['maintenance']}" if found.get("maintenance") else ""
         address += f" ({found['troubles']})" if found["troubles"] else ""
     return [
         host,

@@ -77,10 +77,14 @@ def test_processes_have_a_column_only_if_a_site_has_any() -> None:
 
 
 def test_the_status_shows_maintenance() -> None:
-    shut = {**FOUND, "shut": "on since 2026-11-21 03:45 UTC by alice@laptop: the words move", "troubles": "odd"}
+    closed = {
+        **FOUND,
+        "maintenance": "on since 2026-11-21 03:45 UTC by alice@laptop: the words move",
+        "troubles": "odd",
+    }
     page = {"wordbook": {"url": "http://wordbook/"}}
-    _header, row = table("status", web1={"sites": page, "release_status": {"sites": [shut]}})
-    assert row.endswith(f"yes      http://wordbook/, maintenance {shut['shut']} (odd)")
+    _header, row = table("status", web1={"sites": page, "release_status": {"sites": [closed]}})
+    assert row.endswith(f"yes      http://wordbook/, maintenance {closed['maintenance']} (odd)")
 
 
 def test_the_table_of_one_site_shows_only_that_site() -> None:

@@ -31,7 +31,7 @@ PLAYBOOKS = {
 }
 ROW = {
     "site": "mole", "root": "/srv/mole", "slot": "blue", "release": "r1", "version": "", "since": "", "previous": "",
-    "state": "", "managed": True, "healthy": True, "detail": "", "processes": "", "troubles": "", "shut": "",
+    "state": "", "managed": True, "healthy": True, "detail": "", "processes": "", "troubles": "", "maintenance": "",
     "unfinished": {},
 }  # fmt: skip
 DAEMON = {"changed": False, "paths": [], "running": True, "installed": True, "tested": True}
@@ -50,14 +50,14 @@ PLAUSIBLE: dict[str, Any] = {
     },
     "release_build": {
         "changed": True, "site": "wordbook", "needed": True, "after_live": False, "build": True, "reason": "lies",
-        "release": "../../wordbook", "slot": "blue", "remark": "", "complaints": [],
+        "release": "../../wordbook", "slot": "blue", "remark": "", "problems": [],
     },
-    "release_start": {"changed": True, "slot": "blue", "health": "fine", "took": 0.1, "away": 0.0},
-    "release_switch": {"changed": True, "slot": "blue", "previous": "", "away": 0.0, "complaints": ["red \x1b[31m"]},
+    "release_start": {"changed": True, "slot": "blue", "health": "fine", "took": 0.1, "downtime": 0.0},
+    "release_switch": {"changed": True, "slot": "blue", "previous": "", "downtime": 0.0, "problems": ["red \x1b[31m"]},
     "release_hooks": {"changed": False, "ran": [], "snapshots": [], "left_out": []},
-    "release_abort": {"changed": False, "removed": {}, "remark": "", "away": 0.0, "ran": []},
+    "release_abort": {"changed": False, "removed": {}, "remark": "", "downtime": 0.0, "ran": []},
     "release_choose": {
-        "changed": False, "site": "wordbook", "release": "r0", "needed": True, "after_live": False, "complaints": [],
+        "changed": False, "site": "wordbook", "release": "r0", "needed": True, "after_live": False, "problems": [],
     },
     "release_status": {"changed": False, "sites": [ROW, {**ROW, "site": "wordbook"}]},
     "release_report": {"changed": False, "sites": [{"site": "mole", "releases": [], "history": []}]},

@@ -53,12 +53,12 @@ def test_maintenance_lasts_through_a_deploy_and_a_reboot_until_it_is_switched_of
     hosts = len(wordbooks)
     assert maintenance("on", "--check").changed == hosts and all(site.is_healthy() for site in wordbooks)
     run = maintenance("on", "-e", 'reason="the words move"')
-    shut = f"https://{wordbooks[0].server_name}/, maintenance on since "
-    assert run.changed == hosts and run.output.count(shut) >= hosts and ": the words move" in run.output
+    told = f"https://{wordbooks[0].server_name}/, maintenance on since "
+    assert run.changed == hosts and run.output.count(told) >= hosts and ": the words move" in run.output
     assert all_in_maintenance() and maintenance("on").changed == 0
     before = [site.release for site in wordbooks]
     run = run_playbook("playbooks/deploy.yml", sites=site_config(wordbook={"env": {"GREETING": "hello"}})).checked()
-    assert run.output.count(shut) >= hosts, run.output
+    assert run.output.count(told) >= hosts, run.output
     assert all_in_maintenance() and not set(before) & {site.release for site in wordbooks}
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda site: site.machine.restart(), wordbooks))
@@ -68,6 +68,6 @@ def test_maintenance_lasts_through_a_deploy_and_a_reboot_until_it_is_switched_of
     assert maintenance("off", "--check").changed == hosts and all_in_maintenance()
     assert maintenance("off").changed == hosts and maintenance("off").changed == 0
     run = run_playbook("playbooks/deploy.yml").checked()
-    assert shut not in run.output, run.output
+    assert told not in run.output, run.output
     for site in wordbooks:
         assert wait_until(site.is_healthy, f"the site on {site.machine.name} as before")

@@ -33,7 +33,7 @@ def test_the_downtime_is_reported(ledgers: list[Site], version: Callable) -> Non
     assert "ledger: downtime of " in run_ok("rollback").output
     assert live_releases(ledgers) == before
     for site in ledgers:
-        assert all(" away=" in line for line in history(site)[-3:])
+        assert all(" downtime=" in line for line in history(site)[-3:])
 
 
 def test_if_one_host_fails_all_come_back(ledgers: list[Site], version: Callable) -> None:
@@ -51,4 +51,4 @@ def test_if_one_host_fails_all_come_back(ledgers: list[Site], version: Callable)
     assert "It was stopped and runs again; downtime: " in done.output
     assert live_releases(ledgers) == before
     assert "deploy result=failed" in history(east)[-1]
-    assert " away=" in history(east)[-1]
+    assert " downtime=" in history(east)[-1]

@@ -23,8 +23,8 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 
 @dataclass(frozen=True)
-class Asking:
-    """The request of one site: names, key type and directory."""
+class CertificateRequest:
+    """A site's request: names, key type and ACME directory."""
 
     folder: Folder
     lineage: Lineage
@@ -56,7 +56,7 @@ class Asking:
         begins, ends = span(load(self.lineage.live))
         return f"{math.floor(asked_for(self.renew_days)(ends - begins) / timedelta(hours=1))} hours"
 
-    def ask(self, run: Run) -> str:
+    def send(self, run: Run) -> str:
         """Send the request; returns the error, or an empty text."""
         if self.lineage.paths and not self.lineage.ours:
             return (
@@ -76,7 +76,7 @@ class Asking:
                 return reason(f"{output}\n{errors}")
             time.sleep(1)
 
-    def complaint(self, words: str) -> str:
+    def message(self, words: str) -> str:
         """The message for the operator at the end of a run."""
         used = self.folder.used
         if used is None or used.name.startswith("selfsigned-"):

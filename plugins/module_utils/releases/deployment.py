@@ -45,15 +45,15 @@ def start(
     """Start a release in the idle slot and wait until it is healthy; on failure clear the slot.
 
     For a site that must not run twice at once, the live slot is stopped first, and started again if the new release
-    does not become healthy. A healthy one is live at once, since no other serves; `switch` completes that, `go_back`
-    undoes it.
+    does not become healthy. A healthy one is live at once, since no other serves; `switch` completes that,
+    `undo_replacement` undoes it.
 
     :param after_live: whether hooks must run here once it is live; recorded with the slot until they have run
     :param needs_room: whether to check for memory first; not for a release that may be what reduces the usage
-    :returns: ``{"changed", "slot", "health", "away", "took"}``: seconds of downtime, and seconds until healthy
+    :returns: ``{"changed", "slot", "health", "downtime", "took"}``: seconds of downtime, and seconds until healthy
     """
     slot = site.idle_slot()
-    result = {"changed": True, "slot": slot, "health": "", "away": 0.0, "took": 0.0}
+    result = {"changed": True, "slot": slot, "health": "", "downtime": 0.0, "took": 0.0}
     if not is_whole(site, release_id):
         if check_mode:  # in check mode the build has written nothing either
             return result
@@ -76,19 +76,19 @@ def start(
         if alone:
             stop_live(site)
         words, took = _wait_until_healthy(site, slot, release_id, seen)
-        away = _replace_live(site, slot, release_id)
+        downtime = _replace_live(site, slot, release_id)
     except BaseException as error:
         try:
-            go_back(site)
+            undo_replacement(site)
             with contextlib.suppress(SupervisorError):
                 clear_slot(site, slot)
         finally:
-            back = bring_back(site)
+            resumed = resume_stopped(site)
         if isinstance(error, (StepError, SupervisorError, OSError)):
             last_words = getattr(error, "last_words", "")
-            raise StepError(f"{site.name}: {error}{back.words}{last_words}") from error
+            raise StepError(f"{site.name}: {error}{resumed.words}{last_words}") from error
         raise
-    return result | {"health": words, "away": away, "took": took}
+    return result | {"health": words, "downtime": downtime, "took": took}
 
 
 def _check_programs(site: Layout, slot: str, release_id: str) -> int:
@@ -145,10 +145,10 @@ def _replace_live(site: Layout, slot: str, release_id: str) -> float:
     """Make a slot live for which the live one was stopped; returns the seconds of downtime."""
     if (stopped := replacement.read(site)) is None:
         return 0.0
-    away = time.monotonic() - stopped.since
-    replacement.write(site, replace(stopped, away=away))
+    downtime = time.monotonic() - stopped.since
+    replacement.write(site, replace(stopped, downtime=downtime))
     _point(site, slot, release_id)
-    return away
+    return downtime
 
 
 def _point(site: Layout, slot: str, release_id: str) -> None:
@@ -164,8 +164,8 @@ def _point(site: Layout, slot: str, release_id: str) -> None:
     site.token(slot).unlink(missing_ok=True)
 
 
-def go_back(site: Layout) -> None:
-    """Make the stopped slot live again; `bring_back` starts it once the other slot is cleared."""
+def undo_replacement(site: Layout) -> None:
+    """Make the stopped slot live again; `resume_stopped` starts it once the other slot is cleared."""
     stopped = replacement.read(site)
     if stopped is None or stopped.slot == site.live_slot() or site.release_in(stopped.slot) != stopped.release:
         return
@@ -173,26 +173,26 @@ def go_back(site: Layout) -> None:
         write_file(site.previous, stopped.previous + "\n", 0o644)
     else:
         site.previous.unlink(missing_ok=True)
-    replacement.write(site, replace(stopped, since=time.monotonic() - stopped.away))  # the other slot answered
+    replacement.write(site, replace(stopped, since=time.monotonic() - stopped.downtime))  # the other slot answered
     replace_link(site.live, f"slots/{stopped.slot}")
 
 
 @dataclass(frozen=True)
-class Back:
+class Resumed:
     """The result of restarting a stopped slot, as text, and the seconds of downtime."""
 
     words: str = ""
-    away: float = 0.0
+    downtime: float = 0.0
 
 
-def bring_back(site: Layout) -> Back:
+def resume_stopped(site: Layout) -> Resumed:
     """Start the live slot again if it was stopped for another one, and wait until it is healthy."""
     stopped = replacement.read(site)
     if stopped is None:
-        return Back()
+        return Resumed()
     if stopped.slot != site.live_slot():  # the other slot is live by now
         site.stopped.unlink(missing_ok=True)
-        return Back()
+        return Resumed()
     manifest = site.manifest(stopped.release)
     try:
         Supervisor().resume(f"{site.name}-{stopped.slot}")
@@ -200,10 +200,10 @@ def bring_back(site: Layout) -> Back:
         well, words = health.healthy(site, stopped.slot, manifest, timeout=manifest["health"]["timeout"])
     except (SupervisorError, KeyError) as error:
         well, words = False, str(error)
-    away = max(0.0, time.monotonic() - stopped.since)
+    downtime = max(0.0, time.monotonic() - stopped.since)
     if well:
-        return Back(f" It was stopped and runs again; downtime: {away:.1f} s.", away)
-    return Back(f" IT WAS STOPPED AND IS DOWN SINCE THEN: {words}; supervisor keeps restarting it.", away)
+        return Resumed(f" It was stopped and runs again; downtime: {downtime:.1f} s.", downtime)
+    return Resumed(f" IT WAS STOPPED AND IS DOWN SINCE THEN: {words}; supervisor keeps restarting it.", downtime)
 
 
 def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_mode: bool = False) -> dict:
@@ -211,18 +211,18 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
 
     Then the release's processes replace the old one's.
 
-    :returns: ``{"changed", "slot", "previous", "away", "complaints"}``; complaints name processes that do not run
+    :returns: ``{"changed", "slot", "previous", "downtime", "problems"}``; problems name processes that do not run
     """
     old = site.live_slot()
     before = site.live_release() or ""
-    result = {"changed": True, "slot": slot, "previous": before, "away": 0.0, "complaints": []}
+    result = {"changed": True, "slot": slot, "previous": before, "downtime": 0.0, "problems": []}
     if old == slot:  # `start` has made it live already, or an earlier run has
         if site.live_release() != release_id:
             raise StepError(f"{site.name}: slot {slot} is live with release {before}, not {release_id}; deploy again")
         stopped = replacement.read(site)
-        result["previous"], result["away"] = (stopped.release, stopped.away) if stopped else ("", 0.0)
-        cleared, brought = abort(site, check_mode)["changed"], processes.bring(site, check_mode)
-        return result | {"changed": cleared or bool(brought.changes), "complaints": brought.complaints}
+        result["previous"], result["downtime"] = (stopped.release, stopped.downtime) if stopped else ("", 0.0)
+        cleared, report = abort(site, check_mode)["changed"], processes.reconcile(site, check_mode)
+        return result | {"changed": cleared or bool(report.changes), "problems": report.problems}
     if check_mode:
         return result
     if site.release_in(slot) != release_id:
@@ -247,8 +247,8 @@ def switch(site: Layout, slot: str, release_id: str, drain: float = 2.5, check_m
     except SupervisorError as error:
         # The old processes have been asked to stop, so the new ones must start nevertheless.
         words = [f"release {release_id} is live, but the old slot could not be cleared: {error}"]
-        raise StepError(f"{site.name}: " + "\n".join(words + processes.bring(site).complaints)) from error
-    return result | {"complaints": processes.bring(site).complaints}
+        raise StepError(f"{site.name}: " + "\n".join(words + processes.reconcile(site).problems)) from error
+    return result | {"problems": processes.reconcile(site).problems}
 
 
 def abort(site: Layout, check_mode: bool = False) -> dict:
@@ -256,7 +256,7 @@ def abort(site: Layout, check_mode: bool = False) -> dict:
 
     A live slot that it had stopped is started again.
 
-    :returns: ``{"changed", "removed": {slot: what was removed}, "remark", "away"}``
+    :returns: ``{"changed", "removed": {slot: what was removed}, "remark", "downtime"}``
     """
     live = site.live_slot()
     removed: dict[str, list[str]] = {}
@@ -275,14 +275,14 @@ def abort(site: Layout, check_mode: bool = False) -> dict:
                 site.token(slot).unlink(missing_ok=True)
         if found:
             removed[slot] = found
-    back = Back()
+    resumed = Resumed()
     if stopped := replacement.read(site):
         if stopped.slot == live:
             removed.setdefault(live, []).append("stopped for another release")
         if not check_mode:
-            back = bring_back(site)
-    remark = f"{site.name}: release {site.live_release()} is live.{back.words}" if back.words else ""
-    return {"changed": bool(removed), "removed": removed, "remark": remark, "away": back.away}
+            resumed = resume_stopped(site)
+    remark = f"{site.name}: release {site.live_release()} is live.{resumed.words}" if resumed.words else ""
+    return {"changed": bool(removed), "removed": removed, "remark": remark, "downtime": resumed.downtime}
 
 
 def recover(site: Layout) -> str:

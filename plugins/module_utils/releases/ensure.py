@@ -45,16 +45,16 @@ def ensure_release(
     with site_lock(layout, enabled=not check_mode) as held:
         cleaned = [] if check_mode else store.remove_half_built(layout)
         remark = "" if check_mode else deployment.recover(layout)
-        decision, brought = decide(layout, parts), processes.Report()
+        decision, report = decide(layout, parts), processes.Report()
         if not decision.needed:
-            brought = _repair(layout, cleaned, check_mode)
+            report = _repair(layout, cleaned, check_mode)
             if not layout.has_pending_hooks():
                 held.let_go()
         result = {
             **_described(layout, decision),
-            "changed": bool(cleaned or remark or brought.changes),
+            "changed": bool(cleaned or remark or report.changes),
             "remark": remark,
-            "complaints": brought.complaints,
+            "problems": report.problems,
         }
         if not decision.build:
             return result
@@ -74,7 +74,7 @@ def _repair(layout: Layout, cleaned: list[str], check_mode: bool) -> processes.R
     cleaned += deployment.abort(layout, check_mode)["removed"]
     if public_files.publish(layout, layout.live_slot() or "", check_mode):
         cleaned.append("public")
-    return processes.bring(layout, check_mode)
+    return processes.reconcile(layout, check_mode)
 
 
 def _described(layout: Layout, decision: Decision) -> dict[str, Any]:

@@ -20,14 +20,14 @@ class Stopped:
 
     :param previous: the previous release at that time
     :param since: when it stopped, on the monotonic clock, which all processes share
-    :param away: seconds of downtime, once the other slot answers
+    :param downtime: seconds of downtime, once the other slot answers
     """
 
     slot: str
     release: str
     previous: str
     since: float
-    away: float = 0.0
+    downtime: float = 0.0
 
 
 def wanted(site: Layout, release_id: str) -> bool:

@@ -16,6 +16,8 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visi
 # About a thousand lines; then the older half is removed.
 LIMIT = 256 * 1024
 MODE = 0o640
+# Names of fields in lines of versions before 1.0.0.
+FORMER = {"away": "downtime"}
 PLAIN = re.compile(r"[A-Za-z0-9._:@/+-]+\Z")
 REASON_LENGTH = 200
 
@@ -27,7 +29,7 @@ def path(site: Layout) -> Path:
 
 def append(
     site: Layout, action: str, result: str, *, by: str = "", release: str = "", previous: str = "",
-    seconds: float | None = None, away: float = 0, reason: str = "",
+    seconds: float | None = None, downtime: float = 0, reason: str = "",
 ) -> None:  # fmt: skip
     """Add a line to the file and to the host's journal. Best effort: a deploy never fails because of its history."""
     fields = {
@@ -36,7 +38,7 @@ def append(
         "release": release,
         "previous": previous,
         "seconds": "" if seconds is None else f"{seconds:.1f}",
-        "away": f"{away:.1f}" if away else "",
+        "downtime": f"{downtime:.1f}" if downtime else "",
         # The first line only; the others quote logs.
         "reason": visible((reason.strip().splitlines() or [""])[0][:REASON_LENGTH]),
     }
@@ -50,14 +52,14 @@ def append(
                 os.fchown(stream.fileno(), 0, _group(site))
             os.fchmod(stream.fileno(), MODE)
             stream.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {action} {words}\n")
-    journal(site, f"{action} {words}", well=result == "ok")
+    journal(site, f"{action} {words}", ok=result == "ok")
 
 
-def journal(site: Layout, words: str, *, well: bool) -> None:
+def journal(site: Layout, words: str, *, ok: bool) -> None:
     """Log to the host's journal or syslog. Best effort."""
     with contextlib.suppress(OSError, ValueError):
         syslog.openlog(f"{site.name}-ctl", 0, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_NOTICE if well else syslog.LOG_WARNING, f"{site.name}: {words}".replace("\0", ""))
+        syslog.syslog(syslog.LOG_NOTICE if ok else syslog.LOG_WARNING, f"{site.name}: {words}".replace("\0", ""))
         syslog.closelog()
 
 
@@ -91,7 +93,7 @@ def parse(line: str) -> dict[str, str]:
     found = {"time": match[1], "action": match[2]}
     for name, value in pairs:
         try:
-            found[name] = json.loads(value) if value.startswith('"') else value
+            found[FORMER.get(name, name)] = json.loads(value) if value.startswith('"') else value
         except ValueError:
             return {}
     return found if "result" in found else {}

@@ -13,7 +13,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layou
 PATIENCE = 90
 # supervisor's exit code of a process that was ended by a signal.
 BY_SIGNAL = -1
-AT_WORK = ("STARTING", "RUNNING", "STOPPING")
+ACTIVE = ("STARTING", "RUNNING", "STOPPING")
 
 
 class JobError(Exception):
@@ -29,7 +29,7 @@ def run(site: Layout, name: str) -> str:
         return _run(site, name)
     except (JobError, SupervisorError) as error:
         # cron mails this output, where there is mail; the journal has it anyway.
-        history.journal(site, f"job {name}: {error}", well=False)
+        history.journal(site, f"job {name}: {error}", ok=False)
         raise JobError(f"{site.name}: job {name}: {error}") from error
 
 
@@ -38,23 +38,23 @@ def _run(site: Layout, name: str) -> str:
     if name not in jobs:
         raise JobError(f"the live release has no such job; there are: {', '.join(jobs) or 'none'}")
     program = processes.program(site, name)
-    if _known(site, name)["statename"] in AT_WORK:
-        history.journal(site, f"job {name}: its last run has not ended, so it was not started again", well=True)
+    if _wait_until_known(site, name)["statename"] in ACTIVE:
+        history.journal(site, f"job {name}: its last run has not ended, so it was not started again", ok=True)
         return "its last run has not ended, so it was not started again"
     Supervisor().start(program)
     pause = 0.1
-    while (info := _info(program)) and info["statename"] in AT_WORK:
+    while (info := _info(program)) and info["statename"] in ACTIVE:
         time.sleep(pause)
         pause = min(pause * 1.5, 2)
     if not info or info["statename"] != "EXITED":
         raise JobError("it was stopped before its end, by a deploy or manually on the host")
     if info["exitstatus"] == 0:
-        return "it ended well"
+        return "it succeeded"
     how = "was ended by a signal" if info["exitstatus"] == BY_SIGNAL else f"failed with exit code {info['exitstatus']}"
     raise JobError(f"it {how}; see {_log(site, name)}")
 
 
-def _known(site: Layout, name: str) -> dict:
+def _wait_until_known(site: Layout, name: str) -> dict:
     deadline, why = time.monotonic() + PATIENCE, ""
     while time.monotonic() < deadline:
         try:

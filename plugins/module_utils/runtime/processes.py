@@ -44,7 +44,7 @@ class Report:
     """The changes as text, and remaining problems."""
 
     changes: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def program(site: Layout, name: str) -> str:
@@ -99,32 +99,30 @@ def ask_to_stop(site: Layout) -> None:
             Supervisor().ask_to_stop(program(site, name))
 
 
-def bring(site: Layout, check_mode: bool = False) -> Report:
+def reconcile(site: Layout, check_mode: bool = False) -> Report:
     """Start the live release's processes and stop all others. Processes in the right state are not touched.
 
     The site is live already, so a problem is reported and does not fail the run.
     """
-    brought, release_id = Report(), site.live_release()
+    report, release_id = Report(), site.live_release()
     if release_id is None or not (wanted_by(site.manifest(release_id)) or present(site) or _is_ours(site.crontab)):
-        return brought
+        return report
     try:
-        _bring(site, release_id, brought, check_mode)
+        _reconcile(site, release_id, report, check_mode)
     except (SupervisorError, OSError) as error:
-        brought.complaints.append(
-            f"{site.name}: release {release_id} is live, but not all of its processes are: {error}"
-        )
-    return brought
+        report.problems.append(f"{site.name}: release {release_id} is live, but not all of its processes are: {error}")
+    return report
 
 
-def _bring(site: Layout, release_id: str, brought: Report, check_mode: bool) -> None:
+def _reconcile(site: Layout, release_id: str, report: Report, check_mode: bool) -> None:
     supervisor, release = Supervisor(), site.release(release_id)
     wanted = wanted_by(site.manifest(release_id))
     stale = _stale(site, _settled(site, wanted))
     crontab = _read(release / CRONTAB)
     other_times = _read(site.crontab) != crontab and (crontab is not None or _is_ours(site.crontab))
-    brought.changes += [f"{program(site, name)} {why}" for name, why in stale.items()]
-    brought.changes += [f"{site.crontab} differs from that of the live release"] if other_times else []
-    if check_mode or not brought.changes:
+    report.changes += [f"{program(site, name)} {why}" for name, why in stale.items()]
+    report.changes += [f"{site.crontab} differs from that of the live release"] if other_times else []
+    if check_mode or not report.changes:
         return
     if other_times:
         site.crontab.unlink(missing_ok=True)  # no job starts until the new ones are installed
@@ -145,7 +143,7 @@ def _bring(site: Layout, release_id: str, brought: Report, check_mode: bool) -> 
     infos = _settled(site, new)
     for name, since in new.items():
         if words := refused.get(name) or _not_up(site, name, wanted[name], infos):
-            brought.complaints.append(
+            report.problems.append(
                 f"{site.name}: {words}, with release {release_id}, which is live nevertheless. Correct its command or "
                 f"what it needs, and deploy again.{logs.last_words(_log(site, name), since, release / 'environment')}"
             )

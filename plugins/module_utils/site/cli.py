@@ -41,9 +41,9 @@ USAGE = """usage: {name} COMMAND
   status           what is live, since when, whether it answers, and what was done last
   restart          new processes of the live release; no request is lost, unless the site
                    has going_live: replace
-  shut [REASON]    maintenance on: clients get a maintenance page, except those of
-                   maintenance.allow; nothing is reloaded or stopped
-  open             maintenance off
+  maintenance on [REASON] | off
+                   clients get a maintenance page, except those of maintenance.allow;
+                   nothing is reloaded or stopped
   logs [-f]        the last lines of its logs; -f follows them
   shell            a shell as the site, in app/, with its environment
   flask ...        the site's flask command
@@ -96,7 +96,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
             ("servers", "on other hosts"),
             ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
             *([("trouble", told["troubles"])] if told["troubles"] else []),
-            *([("maintenance", told["shut"])] if told["shut"] else []),
+            *([("maintenance", told["maintenance"])] if told["maintenance"] else []),
         ):
             print(visible(f"{title:<12}{value}"))
         return 0 if told["healthy"] else 1
@@ -113,7 +113,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
         *([("processes", found["processes"])] if found["processes"] else []),
         *([("trouble", found["troubles"])] if found["troubles"] else []),
-        *([("maintenance", found["shut"])] if found["shut"] else []),
+        *([("maintenance", found["maintenance"])] if found["maintenance"] else []),
         *([("running", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]
     for title, value in rows:
@@ -149,13 +149,13 @@ def _restart(site: Layout, release_id: str, held: Held) -> int:
         with contextlib.suppress(deployment.StepError, SupervisorError):
             deployment.abort(site)
         raise
-    held.note("ok", release=release_id, previous=release_id, away=done["away"])
-    cost = f"; downtime: {done['away']:.1f} s (going_live: replace)" if done["away"] else ""
+    held.note("ok", release=release_id, previous=release_id, downtime=done["downtime"])
+    cost = f"; downtime: {done['downtime']:.1f} s (going_live: replace)" if done["downtime"] else ""
     print(f"{site.name}: live in slot {slot}, with new processes{cost}")
-    for words in done["complaints"]:
+    for words in done["problems"]:
         held.note("process-failed", release=release_id, reason=words)
         print(words, file=sys.stderr)
-    return 1 if done["complaints"] else 0
+    return 1 if done["problems"] else 0
 
 
 def whoami() -> tuple[str, str]:
@@ -164,19 +164,18 @@ def whoami() -> tuple[str, str]:
     return who, socket.gethostname().split(".")[0]
 
 
-def shut(site: Layout, arguments: list[str]) -> int:
-    """Turn maintenance on, or change its reason."""
-    maintenance.turn_on(site, "@".join(whoami()), " ".join(arguments))
-    print(f"{site.name}: maintenance {maintenance.describe(maintenance.read(site))}")
-    return 0
-
-
-def reopen(site: Layout, arguments: list[str]) -> int:
-    """Turn maintenance off."""
-    if arguments:
-        raise CommandError("open takes no arguments")
-    done = maintenance.turn_off(site, "@".join(whoami()))
-    print(f"{site.name}: maintenance {'off' if done else 'was off'}")
+def set_maintenance(site: Layout, arguments: list[str]) -> int:
+    """Turn maintenance on, or change its reason, or turn it off."""
+    by = "@".join(whoami())
+    match arguments:
+        case ["on", *reason]:
+            maintenance.turn_on(site, by, " ".join(reason))
+            words = maintenance.describe(maintenance.read(site))
+        case ["off"]:
+            words = "off" if maintenance.turn_off(site, by) else "was off"
+        case _:
+            raise CommandError("maintenance takes on [REASON] or off")
+    print(f"{site.name}: maintenance {words}")
     return 0
 
 
@@ -269,12 +268,11 @@ def renewed(site: Layout, _arguments: list[str]) -> int:
 
 
 # The commands on a host that has only nginx of the site.
-PROXY_ONLY_COMMANDS = ("status", "logs", "shut", "open", "bans", "unban", "renewed")
+PROXY_ONLY_COMMANDS = ("status", "logs", "maintenance", "bans", "unban", "renewed")
 COMMANDS: dict[str, Callable[[Layout, list[str]], int]] = {
     "status": status,
     "restart": restart,
-    "shut": shut,
-    "open": reopen,
+    "maintenance": set_maintenance,
     "logs": show_logs,
     "shell": shell,
     "flask": flask,

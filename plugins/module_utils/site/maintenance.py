@@ -15,14 +15,14 @@ from ansible_collections.wsgi.sites.plugins.module_utils.system import trees
 
 NGINX = Path("/etc/nginx")
 # The text in a server block that checks for the file.
-CHECK = "/shut/$sites_shut"
+CHECK = "/maintenance/$sites_maintenance"
 
 
 def read(site: Layout) -> dict[str, str]:
     """Read since, by and reason of maintenance; empty if it is off. A bare `touch` of the file turns it on too."""
     try:
-        time = datetime.fromtimestamp(site.shut.stat().st_mtime, tz=UTC)
-        text = site.shut.read_text(encoding="utf-8", errors="replace")
+        time = datetime.fromtimestamp(site.maintenance.stat().st_mtime, tz=UTC)
+        text = site.maintenance.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
     found = {"since": f"{time:%Y-%m-%dT%H:%M:%SZ}", "by": "", "reason": ""}
@@ -52,28 +52,28 @@ def turn_on(site: Layout, by: str, reason: str, check_mode: bool = False) -> boo
     if not is_checked(site):
         raise StepError(
             f"{site.name}: nginx does not check for maintenance; nothing was changed. Its files on this host are of an "
-            "older version of the collection, or an override omits the blocks `shut` or `shut_out`: run "
+            "older version of the collection, or an override omits the block `maintenance` or `maintenance_check`: run "
             "playbooks/deploy.yml, or correct the override"
         )
     if not check_mode:
         after = {"since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": by} | before
-        trees.make_folder(site.shut.parent)
+        trees.make_folder(site.maintenance.parent)
         # Despite the caller's umask: nginx's workers treat a folder without access as empty.
-        for folder in (site.shut.parent, site.shut.parent.parent):
+        for folder in (site.maintenance.parent, site.maintenance.parent.parent):
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
         # nginx only checks that it exists; only root can read the reason.
-        write_file(site.shut, json.dumps({**after, "reason": reason}) + "\n", 0o600)
-        history.append(site, "shut", "ok", by=by, reason=reason)
+        write_file(site.maintenance, json.dumps({**after, "reason": reason}) + "\n", 0o600)
+        history.append(site, "maintenance-on", "ok", by=by, reason=reason)
     return True
 
 
 def turn_off(site: Layout, by: str, check_mode: bool = False) -> bool:
     """Turn maintenance off; returns whether anything changed."""
-    if not os.path.lexists(site.shut):
+    if not os.path.lexists(site.maintenance):
         return False
     if not check_mode:
-        site.shut.unlink(missing_ok=True)
-        history.append(site, "open", "ok", by=by)
+        site.maintenance.unlink(missing_ok=True)
+        history.append(site, "maintenance-off", "ok", by=by)
     return True
 
 
@@ -82,7 +82,7 @@ def is_checked(site: Layout) -> bool:
     below = list(NGINX.glob(f"sites-below/*/{site.name}.conf"))
     own = below or [NGINX / f"sites-available/{site.name}.conf"]
     servers = [NGINX / f"sites-available/{each.parent.name}.conf" for each in below] or own
-    return all(f"$sites_shut__{site.name};" in _text(file) for file in own) and all(
+    return all(f"$sites_maintenance__{site.name};" in _text(file) for file in own) and all(
         CHECK in _text(file) for file in servers
     )
 

@@ -152,9 +152,9 @@ class Layout(NamedTuple):
         return REGISTRY / f"{self.name}.json"
 
     @property
-    def shut(self) -> Path:
+    def maintenance(self) -> Path:
         """The file that turns maintenance on; only root can write it, and it survives reboots."""
-        return REGISTRY / "shut" / self.name
+        return REGISTRY / "maintenance" / self.name
 
     def live_slot(self) -> str | None:
         """The slot that nginx uses, or None before the first release is live."""

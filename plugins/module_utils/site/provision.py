@@ -79,6 +79,15 @@ class SiteSetup:
         for path, content in self.files.items():
             self._file(Path(path), content)
         self._command()
+        self._rename_maintenance_folder()
+
+    def _rename_maintenance_folder(self) -> None:
+        """Rename the folder of a version before 1.0.0; nginx finds it by its former name until it has its new files."""
+        former, folder = paths.REGISTRY / "shut", self.site.maintenance.parent
+        if former.is_dir() and not former.is_symlink() and not folder.exists() and self._note(f"rename {former}"):
+            with contextlib.suppress(FileNotFoundError):  # another site's step may do the same
+                former.rename(folder)
+                former.symlink_to(folder.name)
 
     def _note(self, words: str) -> bool:
         """Record a change; returns whether to apply it (not in check mode)."""

@@ -92,7 +92,7 @@ def status(name: str, upstream: dict[str, Any], timeout: float = 3) -> dict[str,
     return {
         "site": name, "root": "", "slot": "front", "release": "", "version": "", "since": "", "previous": "",
         "state": "", "managed": True, "healthy": well, "processes": "", "unfinished": {},
-        "shut": maintenance.describe(maintenance.read(Layout(name, Path("/nonexistent")))),
+        "maintenance": maintenance.describe(maintenance.read(Layout(name, Path("/nonexistent")))),
         "detail": f"passed on to {', '.join(upstream['servers'])}" if well else wrong,
         "troubles": wrong if well else "",
     }  # fmt: skip

@@ -58,7 +58,7 @@ class Removal:
         record = recorded(self.name)
         if record.get(PROXY_ONLY):
             site = Layout(self.name, Path("/nonexistent"))
-            self._delete([*site.named_paths, site.shut])
+            self._delete([*site.named_paths, site.maintenance])
         elif record:
             site = Layout(self.name, Path(record["root"]))
             account = accounts.find_user(record.get("user", ""))
@@ -71,7 +71,7 @@ class Removal:
             else:
                 self._archive(site, uid)
             self._behind(site.root, [name for name in OF_ROOT if name != "shared" or self.purge], 0)
-            self._delete([site.root, *site.named_paths, site.shut])
+            self._delete([site.root, *site.named_paths, site.maintenance])
             self._user(record.get("user", ""))
             for path in (site.run_note, site.stopped, *(site.pid(slot) for slot in SLOTS)):
                 if not self.check_mode:

@@ -48,7 +48,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "processes": "",
         "troubles": "",
         "unfinished": {},
-        "shut": maintenance.describe(maintenance.read(site)),
+        "maintenance": maintenance.describe(maintenance.read(site)),
     }
     if slot is None:
         return report | {"detail": "nothing is live yet", "unfinished": abort(site, check_mode=True)["removed"]}

@@ -68,7 +68,7 @@ def arguments(source: Path, **more: object) -> dict:
 
 NEEDED = {
     "changed": False, "site": "shop", "needed": True, "after_live": False, "build": True, "reason": "code changed",
-    "release": "X", "slot": "green", "remark": "", "complaints": [],
+    "release": "X", "slot": "green", "remark": "", "problems": [],
 }  # fmt: skip
 
 

@@ -78,10 +78,10 @@ def test_the_first_release_goes_live(host: Host) -> None:
     release_id = host.release("r1")
     started = deployment.start(host.site, release_id)
     assert started.pop("took") > 0
-    assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200", "away": 0}
+    assert started == {"changed": True, "slot": "blue", "health": "/healthz answered 200", "downtime": 0}
     assert host.site.live_slot() is None
     switched = deployment.switch(host.site, "blue", release_id, drain=60)  # nothing to drain at the first
-    assert switched == {"changed": True, "slot": "blue", "previous": "", "away": 0, "complaints": []}
+    assert switched == {"changed": True, "slot": "blue", "previous": "", "downtime": 0, "problems": []}
     assert host.site.live.readlink() == Path("slots/blue")
     at_rest(host, "r1")
 
@@ -561,7 +561,7 @@ def test_the_next_run_completes_one_interrupted_before_the_switch(host: Host) ->
     assert set(status(host.site)["unfinished"]) == {"green"}
     assert deployment.abort(host.site)["changed"]
     at_rest(host, "r1")
-    assert deployment.abort(host.site) == {"changed": False, "removed": {}, "remark": "", "away": 0}
+    assert deployment.abort(host.site) == {"changed": False, "removed": {}, "remark": "", "downtime": 0}
 
 
 @each_server

@@ -61,17 +61,17 @@ def mode(path: os.PathLike) -> str:
     return f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
 
 
-def bring(host: Host, accounts: Accounts, **changes: object) -> list[str]:
+def provision(host: Host, accounts: Accounts, **changes: object) -> list[str]:
     return SiteSetup(host.site, "shop", accounts.run, **changes).apply()
 
 
 def test_a_site_is_set_up_once(empty_host: Host, accounts: Accounts) -> None:
     site = empty_host.site
-    would = bring(empty_host, accounts, check_mode=True)
+    would = provision(empty_host, accounts, check_mode=True)
     assert not site.root.exists()
     assert not site.record.exists()
-    assert bring(empty_host, accounts) == would
-    assert bring(empty_host, accounts) == []
+    assert provision(empty_host, accounts) == would
+    assert provision(empty_host, accounts) == []
     assert accounts.commands == ["useradd"]
     places = (site.root, site.shared, site.shared / "data", site.shared / "media", site.logs, site.log, site.record)
     assert [mode(path) for path in places] == ["0755", "0755", "0700", "2750", "0751", "0640", "0600"]
@@ -80,17 +80,19 @@ def test_a_site_is_set_up_once(empty_host: Host, accounts: Accounts) -> None:
 
 
 def test_a_wrong_mode_is_corrected(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     (empty_host.site.shared / "data").chmod(0o777)
-    assert bring(empty_host, accounts, check_mode=True) == [f"correct owner and mode of {empty_host.site.shared}/data"]
-    bring(empty_host, accounts)
+    assert provision(empty_host, accounts, check_mode=True) == [
+        f"correct owner and mode of {empty_host.site.shared}/data"
+    ]
+    provision(empty_host, accounts)
     assert mode(empty_host.site.shared / "data") == "0700"
 
 
 def test_nginx_may_own_its_logs(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     os.chown(empty_host.site.logs / "access.log", pwd.getpwnam("www-data").pw_uid, -1)
-    assert bring(empty_host, accounts) == []
+    assert provision(empty_host, accounts) == []
 
 
 def test_every_collision_is_listed_and_nothing_is_changed(empty_host: Host, accounts: Accounts) -> None:
@@ -104,7 +106,7 @@ def test_every_collision_is_listed_and_nothing_is_changed(empty_host: Host, acco
         path.parent.mkdir(exist_ok=True)
         path.touch()
     with pytest.raises(StepError) as caught:
-        bring(empty_host, accounts)
+        provision(empty_host, accounts)
     for words in ("the user shop", *map(str, places), "Nothing was changed"):
         assert words in str(caught.value)
     assert not site.record.exists()
@@ -113,7 +115,7 @@ def test_every_collision_is_listed_and_nothing_is_changed(empty_host: Host, acco
 
 def test_an_empty_root_may_be_a_mount_point_for_the_setup(empty_host: Host, accounts: Accounts) -> None:
     (empty_host.site.root / "lost+found").mkdir(parents=True)
-    assert bring(empty_host, accounts)
+    assert provision(empty_host, accounts)
     assert mode(empty_host.site.shared) == "0755"
 
 
@@ -123,13 +125,13 @@ def test_an_interrupted_setup_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(SiteSetup, "_link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            bring(empty_host, accounts)
-    assert bring(empty_host, accounts)
-    assert bring(empty_host, accounts) == []
+            provision(empty_host, accounts)
+    assert provision(empty_host, accounts)
+    assert provision(empty_host, accounts) == []
 
 
 def test_another_user_or_root_is_refused_with_the_remedy(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     with pytest.raises(
         StepError, match=r"set up on this host with user shop, and the site config has other.*state: absent"
     ):
@@ -142,7 +144,7 @@ def test_another_user_or_root_is_refused_with_the_remedy(empty_host: Host, accou
 
 def test_a_removed_sites_shared_files_are_archived(host: Host, accounts: Accounts) -> None:
     subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
-    bring(host, accounts)
+    provision(host, accounts)
     host.deploy("r1")
     (host.site.shared / "data/words.db").write_text("kept")
     server = get(host.sock)["pid"]
@@ -167,7 +169,7 @@ def test_a_removed_sites_shared_files_are_archived(host: Host, accounts: Account
 
 
 def test_purge_deletes_at_once(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     Removal("shop", accounts.run, purge=True).remove()
     assert not empty_host.site.root.exists()
     assert not (empty_host.folder / "srv/.archive").exists()
@@ -194,10 +196,10 @@ def removed(accounts: Accounts, purge: bool = True) -> Removal:
 
 @pytest.mark.parametrize("archived_before", [False, True])
 def test_purge_deletes_the_target_of_a_link(empty_host: Host, accounts: Accounts, archived_before: bool) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     (disk / "data/words.db").write_text("secret")
-    assert bring(empty_host, accounts) == []
+    assert provision(empty_host, accounts) == []
     if archived_before:
         removal = removed(accounts, purge=False)
         assert paths.Path(removal.archive, "data/words.db").exists()
@@ -210,7 +212,7 @@ def test_purge_deletes_the_target_of_a_link(empty_host: Host, accounts: Accounts
 
 
 def test_a_relative_link_in_the_archive_keeps_its_target(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     elsewhere(empty_host, empty_host.site.root, "site")
     disk = elsewhere(empty_host, empty_host.site.shared, "shared")
     assert paths.Path(removed(accounts, purge=False).archive).resolve() == disk
@@ -219,7 +221,7 @@ def test_a_relative_link_in_the_archive_keeps_its_target(empty_host: Host, accou
 
 
 def test_purge_leaves_and_reports_foreign_files_behind_a_link(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "all")
     (disk / "other").mkdir()
     os.chown(disk / "media", 65533, -1)
@@ -233,7 +235,7 @@ def test_purge_leaves_and_reports_foreign_files_behind_a_link(empty_host: Host, 
 def test_a_folder_replaced_by_a_link_of_the_site_is_not_followed_by_root(
     empty_host: Host, accounts: Accounts, purge: bool
 ) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     victim, folder = empty_host.folder / "victim", empty_host.folder / "folder"
     folder.mkdir(mode=0o755)
@@ -252,7 +254,7 @@ def test_a_folder_replaced_by_a_link_of_the_site_is_not_followed_by_root(
 
 
 def test_thousands_of_nested_folders_are_removed_with_the_site(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     handle = os.open(empty_host.site.shared / "data", os.O_RDONLY)
     for _ in range(1100):
         os.mkdir("d", dir_fd=handle)
@@ -265,7 +267,7 @@ def test_thousands_of_nested_folders_are_removed_with_the_site(empty_host: Host,
 
 
 def test_a_few_of_the_remaining_names_are_listed(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     for number in range(300):
         (disk / f"{number:03}").touch()
@@ -277,18 +279,18 @@ def test_a_few_of_the_remaining_names_are_listed(empty_host: Host, accounts: Acc
 def test_modes_do_not_depend_on_the_umask(empty_host: Host, accounts: Accounts, umask: int) -> None:
     before = os.umask(umask)
     try:
-        bring(empty_host, accounts, files={str(empty_host.folder / "new/deep/file"): "x"})
+        provision(empty_host, accounts, files={str(empty_host.folder / "new/deep/file"): "x"})
     finally:
         os.umask(before)
     folder = empty_host.folder
     made = (empty_host.site.root, paths.LIBRARY, folder / "new", folder / "new/deep")
     assert [mode(path) for path in made] == ["0755"] * 4
     paths.LIBRARY.chmod(0o750)
-    assert bring(empty_host, accounts) == [f"correct owner and mode of {paths.LIBRARY}"]
+    assert provision(empty_host, accounts) == [f"correct owner and mode of {paths.LIBRARY}"]
 
 
 def test_the_history_is_readable_by_root_and_the_site_only(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     file = history.path(empty_host.site)
     assert (mode(file), file.stat().st_gid) == ("0640", 65534)
     file.unlink()
@@ -303,8 +305,8 @@ def test_the_history_is_readable_by_root_and_the_site_only(empty_host: Host, acc
     assert (mode(file), file.stat().st_gid) == ("0640", 65534)
     file.chmod(0o644)
     os.chown(file, 0, 0)
-    assert bring(empty_host, accounts) == [f"correct owner and mode of {file}"]
-    assert bring(empty_host, accounts) == []
+    assert provision(empty_host, accounts) == [f"correct owner and mode of {file}"]
+    assert provision(empty_host, accounts) == []
 
 
 def old_release(host: Host, name: str, aliases: dict | None) -> paths.Path:
@@ -326,15 +328,15 @@ def old_release(host: Host, name: str, aliases: dict | None) -> paths.Path:
 
 
 def test_releases_of_an_older_version_are_migrated_unchanged(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     served = {"/s/": "packages/shop/static", "/m/": "shared/media"}
     releases = [old_release(empty_host, name, of) for name, of in (("r1", {}), ("r2", served), ("r3", None))]
     (releases[0] / "app/changed.py").touch()
-    would = bring(empty_host, accounts, check_mode=True)
+    would = provision(empty_host, accounts, check_mode=True)
     assert would == [f"correct owners and modes of {release}" for release in releases]
     assert mode(releases[0]) == "0755"
-    assert bring(empty_host, accounts) == would
-    assert bring(empty_host, accounts) == []
+    assert provision(empty_host, accounts) == would
+    assert provision(empty_host, accounts) == []
     assert [fingerprint.damage(release) for release in releases] == ["files", "", ""]
     assert fingerprint.read(releases[1])["parts"] == {"code": "c"}
     assert [mode(release) for release in releases] == ["0750", "0751", "0751"]
@@ -344,8 +346,18 @@ def test_releases_of_an_older_version_are_migrated_unchanged(empty_host: Host, a
     assert [mode(release / "venv") for release in releases] == ["0750", "0751", "0755"]
 
 
+def test_maintenance_of_an_older_version_stays_on(empty_host: Host, accounts: Accounts) -> None:
+    former = paths.REGISTRY / "shut" / "shop"
+    former.parent.mkdir(parents=True)
+    former.touch()
+    assert f"rename {former.parent}" in provision(empty_host, accounts)
+    assert empty_host.site.maintenance.exists()
+    assert former.exists(), "nginx still checks for it by this name"
+    assert provision(empty_host, accounts) == []
+
+
 def test_a_missing_disk_is_reported(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.shared, "shop")
     disk.rename(disk.with_name("unplugged"))
     (said,) = removed(accounts).left
@@ -354,7 +366,7 @@ def test_a_missing_disk_is_reported(empty_host: Host, accounts: Accounts) -> Non
 
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_site_on_another_disk_is_removed_completely(empty_host: Host, accounts: Accounts, purge: bool) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     disk = elsewhere(empty_host, empty_host.site.root, "shop")
     removal = removed(accounts, purge)
     assert removal.left == []
@@ -364,7 +376,7 @@ def test_a_site_on_another_disk_is_removed_completely(empty_host: Host, accounts
 
 def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["rm", "-r", host.site.root, host.site.logs], check=True)
-    bring(host, accounts)
+    provision(host, accounts)
     monkeypatch.setattr(site_removal, "end_processes", lambda _: host.site.shared.joinpath("last-words").touch())
     removal = Removal("shop", accounts.run)
     removal.remove()
@@ -372,7 +384,7 @@ def test_nothing_runs_while_files_move(host: Host, accounts: Accounts, monkeypat
 
 
 def test_the_lock_is_removed_last(empty_host: Host, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     site, seen = empty_host.site, []
     purge = Removal._purge_archives
     monkeypatch.setattr(Removal, "_purge_archives", lambda removal: (seen.append(site.lock.exists()), purge(removal)))
@@ -392,7 +404,7 @@ def test_foreign_files_are_not_removed(empty_host: Host, accounts: Accounts) -> 
 
 
 def test_the_recorded_root_is_used_and_only_archives_are_purged(empty_host: Host, accounts: Accounts) -> None:
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     precious = empty_host.folder / "precious"
     precious.mkdir()
     (paths.REGISTRY / "shop.archives").write_text(json.dumps([str(precious)]))
@@ -415,12 +427,12 @@ def test_two_sites_at_once_install_the_command_by_separate_temporary_files(
 
 def test_further_files_are_written_and_corrected(empty_host: Host, accounts: Accounts) -> None:
     file = empty_host.folder / "etc/logrotate.d/shop"
-    bring(empty_host, accounts)
-    assert f"write {file}" in bring(empty_host, accounts, files={str(file): "daily\n"})
+    provision(empty_host, accounts)
+    assert f"write {file}" in provision(empty_host, accounts, files={str(file): "daily\n"})
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("daily\n", 0o644)
-    assert bring(empty_host, accounts, files={str(file): "daily\n"}) == []
+    assert provision(empty_host, accounts, files={str(file): "daily\n"}) == []
     file.write_text("weekly\n")
-    assert bring(empty_host, accounts, files={str(file): "daily\n"}) == [f"write {file}"]
+    assert provision(empty_host, accounts, files={str(file): "daily\n"}) == [f"write {file}"]
 
 
 ELSEWHERE = {"servers": ["192.0.2.21:8443"], "name": "shop.example.com", "ca": "", "health": {}}
@@ -465,9 +477,9 @@ def test_the_servers_of_a_proxy_only_site_are_recorded_for_its_status(empty_host
 def test_a_site_does_not_change_between_proxy_only_and_not(empty_host: Host, accounts: Accounts) -> None:
     proxy_only(empty_host, accounts)
     with pytest.raises(StepError, match=r"only nginx of the site so far; remove the site"):
-        bring(empty_host, accounts)
+        provision(empty_host, accounts)
     Removal("shop", accounts.run).remove()
-    bring(empty_host, accounts)
+    provision(empty_host, accounts)
     with pytest.raises(StepError, match=r"has the servers of the site so far; remove the site"):
         proxy_only(empty_host, accounts)
 

@@ -25,7 +25,7 @@ SITES = {
 }  # fmt: skip
 TARGETS = [
     "/blog/", "/blog/ben/x", "/blog/far/x", "/blog/static/of.txt", "/static/of.txt", "/static/.again", "/",
-    "@blog_by_http", "@quick_by_http", "/.sites-errors/html", "/.sites-errors/shut", "/nowhere",
+    "@blog_by_http", "@quick_by_http", "/.sites-errors/html", "/.sites-errors/maintenance", "/nowhere",
 ]  # fmt: skip
 
 

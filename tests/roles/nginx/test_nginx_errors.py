@@ -72,7 +72,7 @@ class Sites:
             for page in pages:
                 text = f'our own {page}: <!--# echo var="request_id" -->'
                 (rig.folder / "srv" / folder / f"{page}.html").write_text(text)
-        self.flags = rig.folder / "var/lib/sites/shut"
+        self.flags = rig.folder / "var/lib/sites/maintenance"
         self.flags.mkdir(parents=True)
         assert rig.test() == ""
         rig.start()
@@ -100,7 +100,7 @@ class Sites:
         finally:
             away.rename(live)
 
-    def complaints(self, name: str) -> str:
+    def error_log(self, name: str) -> str:
         return (self.rig.folder / f"var/log/{name}/error.log").read_text()
 
 
@@ -151,8 +151,8 @@ def is_page(answer: str, code: int) -> bool:
         ("/", 413, {"method": "POST", "headers": "Content-Length: 2000\r\n"}),
         ("/", 400, {"headers": f"Cookie: {'x' * 9000}\r\n"}),
         ("/.sites-errors/html", 404, {}),
-        ("/.sites-errors/shut", 404, {}),
-        ("/.sites-errors/json?shut", 404, {}),
+        ("/.sites-errors/maintenance", 404, {}),
+        ("/.sites-errors/json?maintenance", 404, {}),
         ("/static/.again", 404, {}),
     ],
 )
@@ -410,7 +410,7 @@ def test_only_root_reads_the_maintenance_flag_and_logs_stay_quiet(sites: Sites):
     with sites.maintenance("town"):
         assert (sites.flags / "town").stat().st_mode & 0o777 == 0o600
         assert status(sites.ask("town")) == 503
-    assert "uninitialized" not in sites.complaints("town") and "[crit]" not in sites.complaints("town")
+    assert "uninitialized" not in sites.error_log("town") and "[crit]" not in sites.error_log("town")
 
 
 def test_the_error_page_is_short_enough_for_nginx() -> None:
@@ -431,6 +431,6 @@ def test_an_error_page_of_an_override_wins_except_during_maintenance() -> None:
         serve(rig, "shop", stack)
         rig.start()
         assert body(ask(port, "/static/none", "shop.test")) == "mine"
-        (rig.folder / "var/lib/sites/shut").mkdir(parents=True)
-        (rig.folder / "var/lib/sites/shut/shop").touch()
+        (rig.folder / "var/lib/sites/maintenance").mkdir(parents=True)
+        (rig.folder / "var/lib/sites/maintenance/shop").touch()
         assert is_page(ask(port, "/static/none", "shop.test"), 503)

@@ -92,8 +92,8 @@ def test_maintenance_keeps_acme_tokens_and_redirects_to_https(serve, rig: Rig, s
     tokens = rig.folder / "var/lib/sites/acme/.well-known/acme-challenge"
     tokens.mkdir(parents=True)
     (tokens / "token").write_text("proof")
-    (rig.folder / "var/lib/sites/shut").mkdir()
-    (rig.folder / "var/lib/sites/shut/shop").touch()
+    (rig.folder / "var/lib/sites/maintenance").mkdir()
+    (rig.folder / "var/lib/sites/maintenance/shop").touch()
     for name in NAMES:
         assert ask(shop.http, "/.well-known/acme-challenge/token", host=name).endswith("proof")
         assert ask(shop.http, "/.well-known/acme-challenge/other", host=name).startswith("HTTP/1.1 404")

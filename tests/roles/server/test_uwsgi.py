@@ -173,7 +173,7 @@ def test_an_option_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wsgi", "complaint"),
+    ("wsgi", "problem"),
     [
         ("wsgi:app", ""),
         ("wsgi:factory()", ""),
@@ -184,13 +184,13 @@ def test_an_option_that_uwsgi_does_not_know_is_refused(folder: Path) -> None:
         ("wsgy:app", "No module named 'wsgy'"),
     ],
 )
-def test_an_import_error_is_reported(folder: Path, wsgi: str, complaint: str) -> None:
+def test_an_import_error_is_reported(folder: Path, wsgi: str, problem: str) -> None:
     write_release(folder, wsgi=wsgi)
     done = subprocess.run(
         [sys.executable, "-P", "../uwsgi_app.py"], cwd=folder / "app", capture_output=True, text=True, check=False
     )
-    assert (done.returncode == 0) is not complaint, done.stderr
-    assert complaint in done.stderr
+    assert (done.returncode != 0) == bool(problem), done.stderr
+    assert problem in done.stderr
 
 
 def test_uwsgi_has_the_given_number_of_workers_and_threads(folder: Path) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.certificates.folder imp
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import Lineage, reason
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.lineage import spare as unused
 from ansible_collections.wsgi.sites.plugins.module_utils.certificates.renewal import take
-from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import Asking
+from ansible_collections.wsgi.sites.plugins.module_utils.certificates.request import CertificateRequest
 from ansible_collections.wsgi.sites.plugins.module_utils.daemons import nginx
 
 NAMES = ["shop.example.com", "www.shop.example.com"]
@@ -36,8 +36,8 @@ def lineage(tmp_path: Path) -> Lineage:
 
 
 @pytest.fixture
-def asking(folder: Folder, lineage: Lineage) -> Asking:
-    return Asking(folder, lineage, [*NAMES, "192.0.2.1"], "ecdsa", DIRECTORY, "", 30)
+def certificate_request(folder: Folder, lineage: Lineage) -> CertificateRequest:
+    return CertificateRequest(folder, lineage, [*NAMES, "192.0.2.1"], "ecdsa", DIRECTORY, "", 30)
 
 
 def give(lineage: Lineage, made: Made, **settings: str) -> None:
@@ -73,28 +73,32 @@ def nowhere(tmp_path: Path) -> nginx.Places:
     ],
 )
 def test_a_certificate_is_requested_when_the_old_one_no_longer_fits(
-    asking: Asking, made: dict, settings: dict, why: str
+    certificate_request: CertificateRequest, made: dict, settings: dict, why: str
 ) -> None:
-    assert asking.why() == "there is none yet"
-    give(asking.lineage, make(*made.pop("names", NAMES), **made), **settings)
-    assert asking.why().startswith(why) and bool(asking.why()) == bool(why)
+    assert certificate_request.why() == "there is none yet"
+    give(certificate_request.lineage, make(*made.pop("names", NAMES), **made), **settings)
+    assert certificate_request.why().startswith(why) and bool(certificate_request.why()) == bool(why)
 
 
-def test_nothing_is_requested_while_the_certificate_is_installed_and_renews(asking: Asking, tmp_path: Path) -> None:
+def test_nothing_is_requested_while_the_certificate_is_installed_and_renews(
+    certificate_request: CertificateRequest, tmp_path: Path
+) -> None:
     made = make(*NAMES, begins=-1 * DAY, ends=89 * DAY)
-    give(asking.lineage, made)
-    assert not asking.is_settled()
-    take(asking.folder, asking.lineage, do, nowhere(tmp_path))
-    assert not asking.is_settled()
-    asking.lineage.set_renewal(asking.interval())
-    assert asking.is_settled()
-    assert asking.lineage.settings.read_text().startswith("renew_before_expiry = 720 hours\nversion")
-    assert asking.lineage.settings.read_text().count("renew_before_expiry") == 1
-    (asking.folder.link / PRIVKEY).chmod(0o644)
-    assert not asking.is_settled(), "others can read the key"
+    give(certificate_request.lineage, made)
+    assert not certificate_request.is_settled()
+    take(certificate_request.folder, certificate_request.lineage, do, nowhere(tmp_path))
+    assert not certificate_request.is_settled()
+    certificate_request.lineage.set_renewal(certificate_request.interval())
+    assert certificate_request.is_settled()
+    assert certificate_request.lineage.settings.read_text().startswith("renew_before_expiry = 720 hours\nversion")
+    assert certificate_request.lineage.settings.read_text().count("renew_before_expiry") == 1
+    (certificate_request.folder.link / PRIVKEY).chmod(0o644)
+    assert not certificate_request.is_settled(), "others can read the key"
 
 
-def test_certbot_gets_the_names_only_and_runs_without_prompts(asking: Asking, monkeypatch, tmp_path: Path) -> None:
+def test_certbot_gets_the_names_only_and_runs_without_prompts(
+    certificate_request: CertificateRequest, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(
         "ansible_collections.wsgi.sites.plugins.module_utils.certificates.request.WEBROOT", tmp_path / "web"
     )
@@ -106,7 +110,7 @@ def test_certbot_gets_the_names_only_and_runs_without_prompts(asking: Asking, mo
         return next(busy)
 
     before = os.umask(0o077)
-    assert asking.ask(run) == "" and len(asked) == 2, "the host's timer may be running"
+    assert certificate_request.send(run) == "" and len(asked) == 2, "the host's timer may be running"
     os.umask(before)
     words = asked[0]
     assert [words[at + 1] for at, word in enumerate(words) if word == "--domain"] == NAMES
@@ -114,10 +118,10 @@ def test_certbot_gets_the_names_only_and_runs_without_prompts(asking: Asking, mo
     assert (tmp_path / "web").stat().st_mode & 0o001, "nginx's workers can enter"
 
 
-def test_a_certificate_of_the_same_name_by_another_owner_is_left_alone(asking: Asking) -> None:
-    give(asking.lineage, make(*NAMES), renew_hook="systemctl reload apache2")
-    assert "is not this site's" in asking.ask(lambda _: pytest.fail("certbot was called"))
-    assert unused("none", asking.folder, asking.lineage) == []
+def test_a_certificate_of_the_same_name_by_another_owner_is_left_alone(certificate_request: CertificateRequest) -> None:
+    give(certificate_request.lineage, make(*NAMES), renew_hook="systemctl reload apache2")
+    assert "is not this site's" in certificate_request.send(lambda _: pytest.fail("certbot was called"))
+    assert unused("none", certificate_request.folder, certificate_request.lineage) == []
 
 
 FAILED = """
@@ -142,16 +146,18 @@ Ask for help or search for solutions at https://community.letsencrypt.org. See t
 """
 
 
-def test_errors_of_certbot_are_reported_in_short(asking: Asking) -> None:
+def test_errors_of_certbot_are_reported_in_short(certificate_request: CertificateRequest) -> None:
     bad = reason(FAILED)
     assert bad == "bad.test: 192.0.2.7: Invalid response from http://bad.test/.well-known/acme-challenge/x: 404"
     assert reason(DOWN) == "ValueError: Requesting localhost/dir: Connection refused"
     assert reason("") == "certbot says nothing"
     assert reason("An unexpected error occurred:\nof the authority: \x1b[2J\x9b") == "of the authority: \\x1b[2J\\x9b"
-    told = asking.complaint(bad)
+    told = certificate_request.message(bad)
     assert "NOT TRUSTED" in told and DIRECTORY in told and bad in told and "port 80" in told
-    asking.folder.place("acme", {name: text.encode() for name, text in pair(make(*NAMES, ends=9 * DAY)).items()}, do)
-    assert f"which ends on {datetime.now(UTC) + 9 * DAY:%Y-%m-%d}" in asking.complaint(bad)
+    certificate_request.folder.place(
+        "acme", {name: text.encode() for name, text in pair(make(*NAMES, ends=9 * DAY)).items()}, do
+    )
+    assert f"which ends on {datetime.now(UTC) + 9 * DAY:%Y-%m-%d}" in certificate_request.message(bad)
 
 
 def pair(made: Made) -> dict[str, str]:

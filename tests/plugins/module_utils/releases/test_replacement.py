@@ -84,11 +84,17 @@ def test_the_old_slot_stops_before_the_new_one_starts(alone: Alone) -> None:
     alone.release("r2")
     started = deployment.start(alone.site, "r2")
     assert get(alone.host.sock)["release"] == "r2", "no other server can respond"
-    assert started["away"] > 0
+    assert started["downtime"] > 0
     switched = deployment.switch(
         alone.site, started["slot"], "r2", drain=60
     )  # it is stopped, so there is nothing to drain
-    assert switched == {"changed": True, "slot": "green", "previous": "r1", "away": started["away"], "complaints": []}
+    assert switched == {
+        "changed": True,
+        "slot": "green",
+        "previous": "r1",
+        "downtime": started["downtime"],
+        "problems": [],
+    }
     assert alone.site.previous_release() == "r1"
     alone.at_rest("r2")
 
@@ -99,7 +105,7 @@ def test_one_release_with_replace_is_enough_in_either_direction(alone: Alone, ol
     slot = deployment.start(alone.site, alone.release("r2", going_live=older))["slot"]
     deployment.switch(alone.site, slot, "r2")
     started = deployment.start(alone.site, alone.release("r3", going_live=other))
-    assert started["away"] > 0
+    assert started["downtime"] > 0
 
 
 def test_the_old_slot_returns_when_the_new_one_is_unhealthy(alone: Alone) -> None:
@@ -127,7 +133,7 @@ def test_avoidable_failures_are_detected_before_the_old_slot_stops(alone: Alone,
 
 
 def test_a_first_release_stops_nothing(host: Host) -> None:
-    assert deployment.start(host.site, host.release("r1", going_live="replace"))["away"] == 0
+    assert deployment.start(host.site, host.release("r1", going_live="replace"))["downtime"] == 0
     assert host.site.live_slot() is None
 
 
@@ -181,12 +187,12 @@ def test_the_server_of_a_killed_supervisord_ends_before_its_successor_starts(alo
 def test_a_failure_on_another_host_restores_the_old_slot(alone: Alone) -> None:
     deployment.switch(alone.site, deployment.start(alone.site, alone.release("r2"))["slot"], "r2")
     alone.release("r3")
-    assert run(release_start, **asked(alone, release="r3"))["away"] > 0
+    assert run(release_start, **asked(alone, release="r3"))["downtime"] > 0
     answer = run(release_abort, **asked(alone, release="r3", reason="not ready: west"))
     assert "release r2 is live. It was stopped and runs again" in answer["remark"]
     assert alone.site.previous_release() == "r1"
     line = history.read(alone.site)[-1]
-    assert (line["result"], float(line["away"]) > 0) == ("failed", True)
+    assert (line["result"], float(line["downtime"]) > 0) == ("failed", True)
     alone.at_rest("r2")
 
 
@@ -194,7 +200,7 @@ def test_the_history_records_the_downtime(alone: Alone) -> None:
     slot = run(release_start, **asked(alone, release=alone.release("r2")))["slot"]
     answer = run(release_switch, **asked(alone, release="r2", slot=slot))
     line = history.read(alone.site)[-1]
-    assert (line["result"], line["previous"], line["away"]) == ("ok", "r1", f"{answer['away']:.1f}")
+    assert (line["result"], line["previous"], line["downtime"]) == ("ok", "r1", f"{answer['downtime']:.1f}")
 
 
 def test_a_restart_on_the_host_replaces_as_well(alone: Alone, capsys: pytest.CaptureFixture) -> None:
@@ -203,7 +209,7 @@ def test_a_restart_on_the_host_replaces_as_well(alone: Alone, capsys: pytest.Cap
     assert cli.main(["shop-ctl", "restart"]) == 0
     assert "downtime: " in capsys.readouterr().out
     assert get(alone.host.sock)["pid"] != before
-    assert "away" in history.read(alone.site)[-1]
+    assert "downtime" in history.read(alone.site)[-1]
     alone.at_rest("r1")
 
 

@@ -104,12 +104,12 @@ class Works:
     def again(self, release_id: str) -> list[str]:
         """Make an existing release live."""
         slot = deployment.start(self.site, release_id)["slot"]
-        complaints = deployment.switch(self.site, slot, release_id, drain=0.2)["complaints"]
+        problems = deployment.switch(self.site, slot, release_id, drain=0.2)["problems"]
         programs = self.site.manifest(release_id)["processes"].values()
         sound = [it for it in programs if it["kind"] == "process" and it["manner"] != "broken"]
         # supervisor's state RUNNING comes before the first work.
         eventually(lambda: len(self.releases()) == sum(it["count"] for it in sound))
-        return complaints
+        return problems
 
     def lines(self, word: str = "here") -> list[dict]:
         """The output of the workers."""
@@ -223,14 +223,14 @@ def test_the_next_run_completes_an_interrupted_replacement(works: Works, monkeyp
             with pytest.raises(KeyboardInterrupt):
                 deployment.switch(works.site, slot, "r2", drain=0)
     assert works.site.live_release() == "r2"
-    planned = processes.bring(works.site, check_mode=True)
+    planned = processes.reconcile(works.site, check_mode=True)
     assert len(planned.changes) == 4, planned.changes
-    done = processes.bring(works.site)
-    assert (done.changes, done.complaints) == (planned.changes, [])
+    done = processes.reconcile(works.site)
+    assert (done.changes, done.problems) == (planned.changes, [])
     eventually(lambda: works.releases() == ["r2"])
     assert sorted(works.states()) == ["shop-nightly:shop-nightly", "shop-queue:shop-queue"]
     assert works.site.crontab.exists()
-    assert processes.bring(works.site) == processes.Report([], [])
+    assert processes.reconcile(works.site) == processes.Report([], [])
 
 
 @pytest.mark.parametrize("harm", ["file", "stopped", "removed", "killed", "crontab"])
@@ -248,10 +248,10 @@ def test_deviating_processes_are_detected_and_repaired(works: Works, harm: str) 
     else:  # supervisord restarts it
         os.kill(before["pid"], signal.SIGKILL)
         eventually(lambda: [line["pid"] for line in works.alive()] not in ([], [before["pid"]]))
-    changes = processes.bring(works.site).changes
+    changes = processes.reconcile(works.site).changes
     assert len(changes) == (harm != "killed"), changes
     eventually(lambda: works.releases() == ["r1"])
-    assert processes.bring(works.site) == processes.Report([], [])
+    assert processes.reconcile(works.site) == processes.Report([], [])
 
 
 def test_a_run_without_a_build_repairs_processes(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,12 +266,12 @@ def test_a_run_without_a_build_repairs_processes(works: Works, monkeypatch: pyte
     assert ensure.ensure_release(params, check_mode=True)["changed"]
     assert works.states() == {}
     done = ensure.ensure_release(params, check_mode=False)
-    assert (done["changed"], done["complaints"]) == (True, [])
+    assert (done["changed"], done["problems"]) == (True, [])
     eventually(lambda: works.releases() == ["r1"])
     works.deploy("r2", queue=kept("broken"))
 
     def told(result: dict) -> bool:
-        return any("does not stay up" in complaint for complaint in result["complaints"])
+        return any("does not stay up" in problem for problem in result["problems"])
 
     # On a busy machine a broken process may end so late that supervisor reports RUNNING for a moment.
     eventually(lambda: told(ensure.ensure_release(params, check_mode=False)))
@@ -288,7 +288,7 @@ def test_after_a_kill_of_supervisord_each_process_runs_once(works: Works) -> Non
     assert (finished["pid"], finished["by"]) == (orphan["pid"], "SIGUSR1")
     log = (works.site.logs / "queue.log").read_text()
     assert f"an older process (PID {orphan['pid']}) still runs; sending its stop signal" in log
-    eventually(lambda: processes.bring(works.site) == processes.Report([], []))
+    eventually(lambda: processes.reconcile(works.site) == processes.Report([], []))
 
 
 def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) -> None:
@@ -303,10 +303,10 @@ def test_an_orphan_of_an_older_release_ends_with_its_own_signal(works: Works) ->
 
 
 def test_a_process_that_keeps_failing_is_reported_while_the_site_is_live(works: Works) -> None:
-    (complaint,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
-    assert complaint.startswith("shop: the process queue does not stay up: supervisor reports BACKOFF")
-    assert "live nevertheless" in complaint
-    assert "  | cannot work with ********" in complaint
+    (problem,) = works.deploy("r1", queue=kept("broken"), scheduler=kept())
+    assert problem.startswith("shop: the process queue does not stay up: supervisor reports BACKOFF")
+    assert "live nevertheless" in problem
+    assert "  | cannot work with ********" in problem
     assert works.site.live_release() == "r1"
     found = status(works.site)
     assert found["healthy"]
@@ -328,14 +328,14 @@ def test_a_process_that_supervisord_refuses_does_not_affect_others(
     monkeypatch.setattr(Supervisor, "add", fussy)
     works.release("r1", mail=kept(), queue=kept(), nightly=job())
     slot = deployment.start(works.site, "r1")["slot"]
-    (complaint,) = deployment.switch(works.site, slot, "r1", drain=0.2)["complaints"]
-    assert "supervisord does not take shop-mail" in complaint
+    (problem,) = deployment.switch(works.site, slot, "r1", drain=0.2)["problems"]
+    assert "supervisord does not take shop-mail" in problem
     eventually(lambda: works.releases() == ["r1"])
     assert works.states().keys() == {"shop-queue:shop-queue", "shop-nightly:shop-nightly"}
     assert works.site.crontab.exists()
     monkeypatch.setattr(Supervisor, "add", add)
-    brought = processes.bring(works.site)
-    assert brought.complaints == []
+    report = processes.reconcile(works.site)
+    assert report.problems == []
     eventually(lambda: works.releases() == ["r1", "r1"])
 
 
@@ -386,13 +386,13 @@ def test_a_removed_sites_processes_are_removed(works: Works) -> None:
 
 def test_a_job_runs_once_at_a_time_and_records_its_result(works: Works) -> None:
     works.deploy("r1", nightly=job(), slow=job("thorough"))
-    assert jobs.run(works.site, "nightly") == "it ended well"
+    assert jobs.run(works.site, "nightly") == "it succeeded"
     assert len(works.lines()) == 1
     (works.said / "code").write_text("5")
     with pytest.raises(jobs.JobError, match=r"shop: job nightly: it failed with exit code 5; see .*/shop/nightly.log"):
         jobs.run(works.site, "nightly")
     assert "nightly failed with exit code 5" in status(works.site)["troubles"]
-    assert processes.bring(works.site) == processes.Report([], []), "a failed job needs no repair"
+    assert processes.reconcile(works.site) == processes.Report([], []), "a failed job needs no repair"
     assert "did it" in (works.site.logs / "nightly.log").read_text()
     Supervisor().start("shop-slow")
     eventually(lambda: len(works.alive()) == 1)
@@ -406,7 +406,7 @@ def test_a_deploy_waits_for_a_running_job(works: Works) -> None:
     works.deploy("r1", slow=job("thorough"))
     Supervisor().start("shop-slow")
     eventually(works.alive)
-    assert processes.bring(works.site) == processes.Report([], [])
+    assert processes.reconcile(works.site) == processes.Report([], [])
     assert works.deploy("r2", slow=job("thorough")) == []
     assert [line["release"] for line in works.lines("finished")] == ["r1"]
     assert works.alive() == []

@@ -281,10 +281,10 @@ def test_a_proxy_only_site_shows_its_remote_servers(
     assert "NO: 127.0.0.1:1: no answer: ConnectionRefusedError" in capsys.readouterr().out
     block = host.folder / "nginx/sites-available/shop.conf"
     block.parent.mkdir(parents=True)
-    block.write_text(f"set $sites_shut $sites_shut__shop; {maintenance.CHECK}")
+    block.write_text(f"set $sites_maintenance $sites_maintenance__shop; {maintenance.CHECK}")
     monkeypatch.setattr(maintenance, "NGINX", host.folder / "nginx")
-    assert cli.main(["shop-ctl", "shut", "the", "cable"]) == 0
+    assert cli.main(["shop-ctl", "maintenance", "on", "the", "cable"]) == 0
     assert cli.main(["shop-ctl", "status"]) == 1
     assert ": the cable" in capsys.readouterr().out
-    assert cli.main(["shop-ctl", "open"]) == 0
-    assert not host.site.shut.exists()
+    assert cli.main(["shop-ctl", "maintenance", "off"]) == 0
+    assert not host.site.maintenance.exists()

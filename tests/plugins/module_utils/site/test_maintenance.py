@@ -32,7 +32,7 @@ PAGE = {
 }
 ME = {"id": "1", "action": "maintenance", "who": "alice", "controller": "laptop", "began": 1.0}
 
-Shut = Callable[..., dict[str, Any]]
+SetState = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -55,88 +55,96 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 @pytest.fixture
-def shut(site: Layout, plugin: Callable[[str], ModuleType]) -> Shut:
-    """Runs the module: `shut("shut", reason=…)`."""
+def set_state(site: Layout, plugin: Callable[[str], ModuleType]) -> SetState:
+    """Runs the module: `set_state("on", reason=…)`."""
     module = plugin("plugins/modules/site_maintenance.py")
     return lambda state, **more: run_module(module, **{"site": site.name, "state": state, **more})
 
 
-def test_maintenance_is_turned_on_with_a_reason_and_off_again(site: Layout, shut: Shut) -> None:
-    done = shut("shut", reason="the database\n moves")
-    assert done["changed"] and site.shut.stat().st_mode & 0o777 == 0o600 and site.shut.stat().st_uid == os.geteuid()
-    assert done["shut"].endswith(" UTC by alice@laptop: the database moves") and done["shut"].startswith("on since 20")
-    assert status.status(site)["shut"] == done["shut"]
-    assert not shut("shut", reason="the database moves")["changed"] and not shut("shut")["changed"]
-    opened = shut("open")
-    assert opened["changed"] and opened["shut"] == ""
-    assert not site.shut.exists() and not shut("open")["changed"]
+def test_maintenance_is_turned_on_with_a_reason_and_off_again(site: Layout, set_state: SetState) -> None:
+    done = set_state("on", reason="the database\n moves")
+    assert (
+        done["changed"]
+        and site.maintenance.stat().st_mode & 0o777 == 0o600
+        and site.maintenance.stat().st_uid == os.geteuid()
+    )
+    assert done["maintenance"].endswith(" UTC by alice@laptop: the database moves") and done["maintenance"].startswith(
+        "on since 20"
+    )
+    assert status.status(site)["maintenance"] == done["maintenance"]
+    assert not set_state("on", reason="the database moves")["changed"] and not set_state("on")["changed"]
+    off = set_state("off")
+    assert off["changed"] and off["maintenance"] == ""
+    assert not site.maintenance.exists() and not set_state("off")["changed"]
     assert [(line["action"], line["by"], line.get("reason")) for line in history.read(site)] == [
-        ("shut", "alice@laptop", "the database moves"), ("open", "alice@laptop", None),
+        ("maintenance-on", "alice@laptop", "the database moves"), ("maintenance-off", "alice@laptop", None),
     ]  # fmt: skip
 
 
-def test_nginx_can_read_the_flag_with_any_umask(site: Layout, shut: Shut) -> None:
+def test_nginx_can_read_the_flag_with_any_umask(site: Layout, set_state: SetState) -> None:
     """With umask 077 nginx could not see the flag, and maintenance would be reported on while it is off."""
-    site.shut.parent.parent.chmod(0o700)
+    site.maintenance.parent.parent.chmod(0o700)
     before = os.umask(0o077)
     try:
-        shut("shut")
+        set_state("on")
     finally:
         os.umask(before)
-    folders = (site.shut.parent, site.shut.parent.parent)
+    folders = (site.maintenance.parent, site.maintenance.parent.parent)
     assert [folder.stat().st_mode & 0o001 for folder in folders] == [1, 1]
-    assert site.shut.stat().st_mode & 0o777 == 0o600
+    assert site.maintenance.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_new_reason_keeps_time_and_author(site: Layout, shut: Shut, monkeypatch: pytest.MonkeyPatch) -> None:
-    shut("shut", reason="one")
+def test_a_new_reason_keeps_time_and_author(site: Layout, set_state: SetState, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_state("on", reason="one")
     since = maintenance.read(site)["since"]
     monkeypatch.setenv("SITES_RUN", json.dumps({**ME, "who": "bob"}))
-    assert shut("shut", reason="two")["changed"]
+    assert set_state("on", reason="two")["changed"]
     assert maintenance.read(site) == {"since": since, "by": "alice@laptop", "reason": "two"}
 
 
-def test_check_mode_reports_the_change_and_makes_none(site: Layout, shut: Shut) -> None:
-    would = shut("shut", reason="x", check_mode=True)
-    assert would["changed"] and would["diff"] == {"before": "off\n", "after": "on: x\n"} and not site.shut.exists()
-    assert not shut("open", check_mode=True)["changed"]
-    shut("shut")
-    assert not shut("shut", check_mode=True)["changed"]
-    assert shut("open", check_mode=True)["changed"] and site.shut.exists()
+def test_check_mode_reports_the_change_and_makes_none(site: Layout, set_state: SetState) -> None:
+    would = set_state("on", reason="x", check_mode=True)
+    assert (
+        would["changed"] and would["diff"] == {"before": "off\n", "after": "on: x\n"} and not site.maintenance.exists()
+    )
+    assert not set_state("off", check_mode=True)["changed"]
+    set_state("on")
+    assert not set_state("on", check_mode=True)["changed"]
+    assert set_state("off", check_mode=True)["changed"] and site.maintenance.exists()
 
 
 @pytest.mark.parametrize("text", ["", "by hand", "[]", '{"since": 5, "reason": ["x"]}', b"\xff"])
-def test_a_flag_created_by_hand_is_reported(site: Layout, shut: Shut, text: str | bytes) -> None:
-    site.shut.parent.mkdir()
-    site.shut.write_bytes(text if isinstance(text, bytes) else text.encode())
+def test_a_flag_created_by_hand_is_reported(site: Layout, set_state: SetState, text: str | bytes) -> None:
+    site.maintenance.parent.mkdir()
+    site.maintenance.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert maintenance.describe(maintenance.read(site)).startswith("on since ")
-    assert shut("open")["changed"] and not site.shut.exists()
+    assert set_state("off")["changed"] and not site.maintenance.exists()
 
 
 @pytest.mark.parametrize("name", list(PAGE))
 @pytest.mark.parametrize("file", ["sites-available/shop.conf", "sites-below/shop/blog.conf"])
 def test_maintenance_needs_an_nginx_configuration_that_checks_the_flag(
-    site: Layout, shut: Shut, name: str, file: str
+    site: Layout, set_state: SetState, name: str, file: str
 ) -> None:
     path = maintenance.NGINX / file
-    path.write_text(path.read_text().replace("$sites_shut", "$other"))
+    path.write_text(path.read_text().replace("$sites_maintenance", "$other"))
     if (name, file) == ("shop", "sites-below/shop/blog.conf"):
-        assert shut("shut", site=name)["changed"]
+        assert set_state("on", site=name)["changed"]
         return
-    done = shut("shut", site=name)
+    done = set_state("on", site=name)
     assert done["failed"] and "run playbooks/deploy.yml" in done["msg"]
-    assert not (paths.REGISTRY / "shut" / name).exists()
+    assert not (paths.REGISTRY / "maintenance" / name).exists()
 
 
-def test_a_missing_site_is_named(shut: Shut) -> None:
-    done = shut("shut", site="nix")
+def test_a_missing_site_is_named(set_state: SetState) -> None:
+    done = set_state("on", site="nix")
     assert done["failed"] and "nix: is not on this host yet" in done["msg"]
 
 
-def test_removing_a_site_turns_maintenance_off(site: Layout, shut: Shut) -> None:
-    shut("shut")
+def test_removing_a_site_turns_maintenance_off(site: Layout, set_state: SetState) -> None:
+    set_state("on")
     taken_away = removal.Removal("shop", lambda _: (0, "", ""), purge=True)
-    assert f"remove {site.shut}" in taken_away.remove() and not site.shut.exists()
+    assert f"remove {site.maintenance}" in taken_away.remove() and not site.maintenance.exists()
 
 
 def test_the_command_on_the_host_turns_maintenance_on_and_off(
@@ -145,13 +153,19 @@ def test_the_command_on_the_host_turns_maintenance_on_and_off(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "carol")
     assert "ansible_collections.wsgi.sites.plugins.module_utils.site.maintenance" in needed(f"{ENGINE}.site.cli")
-    assert cli.main(["shop-ctl", "shut", "the", "disk", "is", "full"]) == 0
+    assert cli.main(["shop-ctl", "maintenance", "on", "the", "disk", "is", "full"]) == 0
     assert " by carol@" in (said := capsys.readouterr().out) and said.endswith(": the disk is full\n")
     cli.main(["shop-ctl", "status"])
     assert "maintenance on since " in capsys.readouterr().out
-    assert cli.main(["shop-ctl", "open", "now"]) == 1
-    assert cli.main(["shop-ctl", "open"]) == cli.main(["shop-ctl", "open"]) == 0
-    assert capsys.readouterr().out == "shop: maintenance off\nshop: maintenance was off\n" and not site.shut.exists()
+    for invalid in ([], ["maintenance"], ["off", "now"]):
+        assert cli.main(["shop-ctl", "maintenance", *invalid]) == 1
+        assert "maintenance takes on [REASON] or off" in capsys.readouterr().err
+    off = ["shop-ctl", "maintenance", "off"]
+    assert cli.main(off) == cli.main(off) == 0
+    assert (
+        capsys.readouterr().out == "shop: maintenance off\nshop: maintenance was off\n"
+        and not site.maintenance.exists()
+    )
 
 
 @pytest.mark.parametrize(
