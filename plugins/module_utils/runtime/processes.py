@@ -126,7 +126,7 @@ def _reconcile(site: Layout, release_id: str, report: Report, check_mode: bool) 
         return
     if other_times:
         site.crontab.unlink(missing_ok=True)  # no job starts until the new ones are installed
-    _take_away(site, stale)
+    _end(site, stale)
     new = {name: logs.position(_log(site, name)) for name in stale if name in wanted}
     for name in new:
         if not _log(site, name).exists():
@@ -158,7 +158,7 @@ def remove(site: Layout, check_mode: bool = False) -> list[str]:
     if changes and not check_mode:
         if _is_ours(site.crontab):
             site.crontab.unlink()
-        _take_away(site, names)
+        _end(site, names)
     return changes
 
 
@@ -235,7 +235,7 @@ def _settled(site: Layout, names: Iterable[str]) -> list[dict]:
         time.sleep(0.1)
 
 
-def _take_away(site: Layout, names: Iterable[str]) -> None:
+def _end(site: Layout, names: Iterable[str]) -> None:
     """Stop these in parallel, each with its own signal and timeout, and remove everything that would start them."""
     supervisor, names = Supervisor(), list(names)
     alive = supervisor.running()

@@ -160,7 +160,7 @@ def test_the_health_check_sends_the_request_of_nginx(host: Host) -> None:
     host.deploy("r1", top="import builtins", health={"scheme": "https", "body": '"proto": "https"'})
     with pytest.raises(deployment.StepError, match=r"without the text '\"proto\": \"http\"'"):
         deployment.start(
-            host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 3})
+            host.site, host.release("r2", health={"scheme": "https", "body": '"proto": "http"', "timeout": 8})
         )
     host.deploy("r3", health={"body": '"host": "shop.example.com"'})
 
@@ -169,7 +169,7 @@ def test_the_health_check_sends_the_request_of_nginx(host: Host) -> None:
 def test_an_unhealthy_release_leaves_no_trace(host: Host) -> None:
     host.deploy("r1")
     release_id = host.release(
-        "r2", status="503 Not Now", health={"timeout": 3}, top='print("says open-sesame!", flush=True)'
+        "r2", status="503 Not Now", health={"timeout": 8}, top='print("says open-sesame!", flush=True)'
     )
     with pytest.raises(deployment.StepError) as caught:
         deployment.start(host.site, release_id)

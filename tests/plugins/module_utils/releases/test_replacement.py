@@ -109,7 +109,7 @@ def test_one_release_with_replace_is_enough_in_either_direction(alone: Alone, ol
 
 
 def test_the_old_slot_returns_when_the_new_one_is_unhealthy(alone: Alone) -> None:
-    alone.release("r2", status="503 Not Now", health={"timeout": 3})
+    alone.release("r2", status="503 Not Now", health={"timeout": 8})
     with pytest.raises(deployment.StepError) as caught:
         deployment.start(alone.site, "r2")
     first, *rest = str(caught.value).splitlines()

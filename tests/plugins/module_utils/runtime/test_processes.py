@@ -217,7 +217,7 @@ def test_the_next_run_completes_an_interrupted_replacement(works: Works, monkeyp
     works.deploy("r1", queue=kept(), old=kept())
     works.release("r2", queue=kept(), nightly=job())
     slot = deployment.start(works.site, "r2")["slot"]
-    for cut in ("ask_to_stop", "bring"):
+    for cut in ("ask_to_stop", "reconcile"):
         with monkeypatch.context() as patch:
             patch.setattr(processes, cut, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
