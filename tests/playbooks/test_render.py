@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_run import PROJECT, run
+from ansible_run import PROJECT, run, write_inventory
 from certificates import make, place
 from gunicorn.app.wsgiapp import WSGIApplication
 from nginx_rig import NGINX, needs_nginx
@@ -58,6 +58,17 @@ def test_every_host_gets_the_same_kinds_of_files_at_their_real_paths(build: Path
             "srv/wordbook/live/release/environment",
         ):
             assert file in files, (host, sorted(files))
+
+
+@pytest.mark.parametrize(("release", "has_directive"), [("bookworm", False), ("trixie", True)])
+def test_the_files_are_for_the_nginx_of_a_debian_release(tmp_path: Path, release: str, has_directive: bool) -> None:
+    site = {"server_names": ["shop.test"], "source": {"path": "app"}, "tls": {"mode": "selfsigned"}}
+    inventory = write_inventory(
+        tmp_path, {"sites": {"shop": site}, "host_release": release}, hosts={f"of-{release}": {}}
+    )
+    run("playbooks/render.yml", "-i", inventory)
+    block = (PROJECT / f"build/of-{release}/etc/nginx/sites-available/shop.conf").read_text()
+    assert ("http2 on;" in block) == has_directive, "Debian 12's nginx 1.22 has no such directive"
 
 
 def test_processes_and_jobs_are_at_the_paths_of_the_live_release(build: Path) -> None:

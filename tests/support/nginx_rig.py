@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -84,13 +86,22 @@ def render(sites: Mapping[str, Any], **host: Any) -> tuple[dict[str, str], dict[
     return files, links
 
 
+# A share for each pytest worker, below the ports that the kernel gives to outgoing connections: some seconds pass until
+# nginx binds a port.
+SHARE = 5000
+FIRST_PORT = 10000 + SHARE * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4)
+PORTS = itertools.cycle(random.sample(range(FIRST_PORT, FIRST_PORT + SHARE), SHARE))
+
+
 def free_ports(count: int) -> list[int]:
     """This many different free ports."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    found: list[int] = []
+    while len(found) < count:
+        port = next(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            found.append(port)
+    return found
 
 
 def free_port() -> int:
