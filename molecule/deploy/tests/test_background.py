@@ -56,7 +56,6 @@ def test_worker_and_job_follow_the_live_release(east: Machine, west: Machine, tm
     for site, old, worker in zip(sites, before, workers, strict=True):
         assert worker_of_the_live_release(site) != worker
         assert f"finished {old}" in notes(site), "the worker ended on its signal"
-    assert run_ok("deploy", **newer).changed == 0
     run_ok("rollback")
     for site, old in zip(sites, before, strict=True):
         worker_of_the_live_release(site)

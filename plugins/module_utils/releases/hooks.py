@@ -14,8 +14,8 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment im
     process_environment,
 )
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.uv import last_lines
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 
 
 def run(

@@ -13,8 +13,8 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.environment im
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import command
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import workers
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 
 # An app that imports more slowly would not pass the health gate either.
 IMPORT_TIMEOUT = 120

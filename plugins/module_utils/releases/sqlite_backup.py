@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.deployment import StepError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.host_python import PYTHON
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
 KEEP = 3

@@ -36,9 +36,9 @@ from ansible_collections.wsgi.sites.plugins.module_utils.releases.build import B
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.ensure import ensure_release, explain
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.errors import BuildError
 from ansible_collections.wsgi.sites.plugins.module_utils.releases.manifest import SPEC
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.modules import release_build as module
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases import source_files
 from ansible_collections.wsgi.sites.plugins.plugin_utils.releases.manifest import SERVER_PACKAGES

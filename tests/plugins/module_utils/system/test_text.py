@@ -16,10 +16,10 @@ from ansible_collections.wsgi.sites.plugins.module_utils.inspection import liste
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import uv
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
+from ansible_collections.wsgi.sites.plugins.module_utils.runtime.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.site import logs, remote_upstream
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
-from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import TAIL, visible, visible_all
 
 # Output of a site that would exhaust a process of root that reads all of it.
@@ -49,7 +49,7 @@ def test_control_characters_are_made_visible() -> None:
 def test_only_the_end_of_a_sites_output_is_kept(tmp_path: Path, project: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from ansible_collections.wsgi.sites.plugins.module_utils.system.privileges import run_as\n"
+        "from ansible_collections.wsgi.sites.plugins.module_utils.runtime.privileges import run_as\n"
         "done = run_as(sys.argv[1], ['/usr/bin/python3', '-c', sys.argv[2]], cwd=Path('/'), environment={})\n"
         "print(done.returncode, len(done.stdout), done.stdout[-8:], resource.getrusage(0).ru_maxrss)"
     )
