@@ -24,7 +24,9 @@ from laboratory.servers import development, wait_for_answer
 TITLE = "Blocking requests"
 TEXT = """Requests that sleep, as requests do that wait for other services, all sent at once. The expected time follows
 from the number of requests that a server processes simultaneously; the others wait. Flask's development server is
-measured directly, all others as they are deployed: behind nginx, on their socket."""
+measured directly, all others as they are deployed: behind nginx, on their socket. Tornado's
+worker handles one blocking request at a time and does not report to gunicorn meanwhile: after `timeout` (30 s) gunicorn
+kills it, and its waiting requests fail."""
 
 UNLIMITED = math.inf
 

@@ -27,10 +27,11 @@ def facts(program: str) -> dict[str, str]:
         revision = command("git", "-C", ROOT, "describe", "--always", "--dirty")
     except BenchError:
         revision = "unknown"
+    kernel = platform.release().partition("-")[0]
     return {
         "command": shlex.join([program, *sys.argv[1:]]),
         "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, {memory:.0f} GiB, Linux {platform.release()}",
+        "machine": f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, {memory:.0f} GiB, Linux {kernel}",
         "load before": f"{os.getloadavg()[0]:.1f} (1 means one busy CPU)",
         "revision": revision,
     }

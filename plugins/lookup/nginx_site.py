@@ -25,7 +25,7 @@ author: The authors of wsgi.sites (@wsgi)
 EXAMPLES = """
 - name: Show where the site listens
   ansible.builtin.debug:
-    msg: "{{ lookup('wsgi.sites.nginx_site', site_entry, site_name, version='1.26', ipv6=true).listens.main }}"
+    msg: "{{ lookup('wsgi.sites.nginx_site', site_entry, version='1.26', ipv6=true).listens.main }}"
 """
 
 RETURN = """
@@ -46,10 +46,10 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.nginx.site import Host,
 
 
 class LookupModule(LookupBase):
-    """``lookup('wsgi.sites.nginx_site', site_entry, site_name, …)``."""
+    """``lookup('wsgi.sites.nginx_site', site_entry, …)``."""
 
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
         """Answer the lookup."""
-        entry, name = terms
+        (entry,) = terms
         others = site_config.of_host(variables or {})["sites"]
-        return [settings({**entry, "name": str(name)}, Host(**kwargs), owner_of(entry, others))]
+        return [settings(entry, Host(**kwargs), owner_of(entry, others))]

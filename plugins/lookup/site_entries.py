@@ -50,8 +50,7 @@ class LookupModule(LookupBase):
     ) -> list[dict[str, Any]]:
         """Answer the lookup."""
         sites = site_config.of_host(variables or {})["sites"]
-        entries = [{**entry, "name": name} for name, entry in sites.items()]
-        wanted = [entry for entry in entries if kwargs.get("state") in (None, entry["state"])]
+        wanted = [entry for entry in sites.values() if kwargs.get("state") in (None, entry["state"])]
         return [part(entry, terms) if terms else entry for entry in wanted]
 
 

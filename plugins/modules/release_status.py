@@ -33,7 +33,7 @@ sites:
   contains:
     site: {description: The site's key., type: str, returned: always}
     root: {description: Its directory., type: str, returned: always}
-    slot: {description: The live slot; C(front) if its servers are on other hosts., type: str, returned: always}
+    slot: {description: The live slot; C(proxy-only) if its servers are on other hosts., type: str, returned: always}
     release: {description: The live release., type: str, returned: always}
     version: {description: Short form of its source., type: str, returned: always}
     since: {description: When it went live (UTC)., type: str, returned: always}
@@ -43,7 +43,7 @@ sites:
     healthy: {description: Whether it passes the health check., type: bool, returned: always}
     detail: {description: "Answer of the health check, in words.", type: str, returned: always}
     processes: {description: Running processes of all; empty without any., type: str, returned: always}
-    troubles:
+    problems:
       description: Problems of processes, jobs or single servers.
       type: str
       returned: always

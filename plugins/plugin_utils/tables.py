@@ -43,7 +43,7 @@ def status_row(host: str, found: Mapping[str, Any], site: Mapping[str, Any] | No
     if site is not None:
         address = site.get("url", NONE) if found["healthy"] else found["detail"]
         address += f", maintenance {found['maintenance']}" if found.get("maintenance") else ""
-        address += f" ({found['troubles']})" if found["troubles"] else ""
+        address += f" ({found['problems']})" if found["problems"] else ""
     return [
         host,
         found["site"],

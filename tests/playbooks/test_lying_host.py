@@ -19,7 +19,7 @@ SHOP = {"server_names": ["shop.test"], "source": {"path": "app"}, "env": {"SECRE
 ROW = {
     "site": "shop", "root": "/srv/shop", "slot": "blue", "release": "r1", "version": "v1", "previous": "",
     "since": "2026-11-21T03:45:00Z", "state": "RUNNING", "managed": True, "healthy": True, "detail": "200",
-    "processes": "", "troubles": "", "maintenance": "", "unfinished": {},
+    "processes": "", "problems": "", "maintenance": "", "unfinished": {},
 }  # fmt: skip
 WELL = {"changed": False, "sites": [ROW]}
 NONE: Mapping[str, str] = {}

@@ -18,7 +18,7 @@ FOUND = {
     "healthy": True,
     "detail": "/healthz answered 200",
     "processes": "",
-    "troubles": "",
+    "problems": "",
 }
 
 
@@ -65,7 +65,7 @@ def test_the_status_table_has_the_minimal_width() -> None:
 
 
 def test_processes_have_a_column_only_if_a_site_has_any() -> None:
-    working = {**FOUND, "site": "shop", "processes": "1/2", "troubles": "queue does not stay up"}
+    working = {**FOUND, "site": "shop", "processes": "1/2", "problems": "queue does not stay up"}
     page = {"wordbook": {"url": "http://wordbook/"}, "shop": {"url": "http://shop/"}, "blog": {}}
     header, *rows = table("status", web1={"sites": page, "release_status": {"sites": [FOUND, working]}})
     assert header.split()[-3:] == ["HEALTHY", "PROCESSES", "ADDRESS"]
@@ -80,7 +80,7 @@ def test_the_status_shows_maintenance() -> None:
     closed = {
         **FOUND,
         "maintenance": "on since 2026-11-21 03:45 UTC by alice@laptop: the words move",
-        "troubles": "odd",
+        "problems": "odd",
     }
     page = {"wordbook": {"url": "http://wordbook/"}}
     _header, row = table("status", web1={"sites": page, "release_status": {"sites": [closed]}})

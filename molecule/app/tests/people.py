@@ -29,17 +29,17 @@ class Person:
     page: Page
     site: Site
     seen: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.page.add_init_script(LOG_VIOLATIONS)
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("console", lambda line: line.type == "error" and self.troubles.append(line.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", lambda line: line.type == "error" and self.problems.append(line.text))
         self.page.on("request", lambda request: self._check(request.url))
 
     def _check(self, url: str) -> None:
         if not url.startswith((f"http://{self.site.server_name}/", "data:")):
-            self.troubles.append(f"request to another host: {url}")
+            self.problems.append(f"request to another host: {url}")
 
     def open(self, path: str) -> None:
         """Go to a page of the site, or follow a link."""
@@ -62,7 +62,7 @@ class Person:
             self.page.screenshot(path=SCREENS / f"{name}-{kind}.png", full_page=True)
             wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             if wide > 0:
-                self.troubles.append(f"{name} is {wide} pixels too wide for a {kind}")
+                self.problems.append(f"{name} is {wide} pixels too wide for a {kind}")
         self.seen.append(name)
 
 

@@ -31,7 +31,7 @@ PLAYBOOKS = {
 }
 ROW = {
     "site": "mole", "root": "/srv/mole", "slot": "blue", "release": "r1", "version": "", "since": "", "previous": "",
-    "state": "", "managed": True, "healthy": True, "detail": "", "processes": "", "troubles": "", "maintenance": "",
+    "state": "", "managed": True, "healthy": True, "detail": "", "processes": "", "problems": "", "maintenance": "",
     "unfinished": {},
 }  # fmt: skip
 DAEMON = {"changed": False, "paths": [], "running": True, "installed": True, "tested": True}

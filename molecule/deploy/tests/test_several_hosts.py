@@ -48,16 +48,16 @@ def started(site: Site) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("fault", "words"),
     [(out_of_reach, "west: it failed before, or cannot be reached"), (without_uv, "uv is not there")],
     ids=["out_of_reach", "without_uv"],
 )
 def test_if_one_host_is_not_ready_no_hook_runs_and_no_server_starts(
-    trouble: Callable, words: str, ledgers: list[Site], version: Callable, tmp_path: Path
+    fault: Callable, words: str, ledgers: list[Site], version: Callable, tmp_path: Path
 ) -> None:
     live, before = live_releases(ledgers), [started(site) for site in ledgers]
     newer = version("unready")
-    with trouble(ledgers[1].machine, tmp_path) as option:
+    with fault(ledgers[1].machine, tmp_path) as option:
         done = run_playbook("playbooks/deploy.yml", "--extra-vars=site=ledger", option, sites=newer)
     assert done.rc != 0
     assert words in done.output, done.output

@@ -8,15 +8,9 @@ from typing import Any
 
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection import site_names
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
-from ansible_collections.wsgi.sites.plugins.module_utils.inspection.listeners import (
-    Holder,
-    Listener,
-    holders,
-    listeners,
-)
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.nginx_servers import servers
-
-WILDCARDS = {"", "*", "0.0.0.0", "::"}
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection.socket_holders import Holder, holders
+from ansible_collections.wsgi.sites.plugins.module_utils.system.sockets import Socket, overlap, sockets, split
 
 
 @dataclass(frozen=True)
@@ -63,10 +57,9 @@ def ports(host: Host, sites: list[Site]) -> Iterator[str]:
         for port in site.ports:
             by_port.setdefault(port, []).append(site)
         for bind in site.bind:
-            address, _, number = bind.rpartition(":")
-            if number.isdigit():
-                binds.setdefault(int(number), []).append((site, address.strip("[]")))
-    found = [each for each in listeners(host) if each.port in by_port or each.port in binds]
+            address, number = split(bind)
+            binds.setdefault(number, []).append((site, address))
+    found = [each for each in sockets(prefix=host.prefix) if each.port in by_port or each.port in binds]
     known = holders(host, {each.inode for each in found})
     lines: dict[tuple[object, ...], str] = {}
     for each in found:
@@ -79,9 +72,9 @@ def ports(host: Host, sites: list[Site]) -> Iterator[str]:
     yield from lines.values()
 
 
-def _hinders(host: Host, listener: Listener, holder: Holder | None, site: Site, address: str) -> bool:
+def _hinders(host: Host, listener: Socket, holder: Holder | None, site: Site, address: str) -> bool:
     """Whether a listener blocks an address of the site and does not belong to it."""
-    if not WILDCARDS & {address, listener.address} and address != listener.address:
+    if not overlap(address, listener.address):
         return False
     place = f"{holder.cwd} {holder.command}" if holder else ""
     if host.record(site.name) and site_names.mentions(place, site.root):
@@ -97,7 +90,7 @@ def _words(holder: Holder | None) -> tuple[str, str]:
     return str(holder), f"Stop it and keep it from starting (such as: systemctl disable --now {holder.name})"
 
 
-def _port_taken(listener: Listener, holder: Holder | None, sites: list[Site]) -> str:
+def _port_taken(listener: Socket, holder: Holder | None, sites: list[Site]) -> str:
     names, key = ", ".join(site.name for site in sites), sites[0].ports[listener.port]
     held_by, stop = _words(holder)
     return (
@@ -106,7 +99,7 @@ def _port_taken(listener: Listener, holder: Holder | None, sites: list[Site]) ->
     )
 
 
-def _bind_taken(listener: Listener, holder: Holder | None, site: Site, address: str) -> str:
+def _bind_taken(listener: Socket, holder: Holder | None, site: Site, address: str) -> str:
     held_by, stop = _words(holder)
     return (
         f"{site.name}: bind {address}:{listener.port} is taken by {held_by} on {listener.address}. {stop},"

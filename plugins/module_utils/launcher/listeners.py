@@ -65,16 +65,16 @@ def bind_tcp(address: str, all_addresses: list[str], backlog: int, live: bool, u
     :param live: whether the slot is live, so that processes of other sites on the address are ended
     :param uid: the site's user
     """
-    from ansible_collections.wsgi.sites.plugins.module_utils.system import ports  # few sites need it
+    from ansible_collections.wsgi.sites.plugins.module_utils.system import sockets  # few sites need it
 
-    host, port = ports.split(address)
+    host, port = sockets.split(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family == socket.AF_INET6:
         # `[::]:80` alone also accepts IPv4; beside an IPv4 listener on that port it must not.
-        shared = any(":" not in other and number == port for other, number in map(ports.split, all_addresses))
+        shared = any(":" not in other and number == port for other, number in map(sockets.split, all_addresses))
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(shared))
     deadline = time.monotonic() + PATIENCE
     while True:

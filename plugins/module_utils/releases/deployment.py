@@ -197,11 +197,11 @@ def resume_stopped(site: Layout) -> Resumed:
     try:
         Supervisor().resume(f"{site.name}-{stopped.slot}")
         site.stopped.unlink(missing_ok=True)
-        well, words = health.healthy(site, stopped.slot, manifest, timeout=manifest["health"]["timeout"])
+        healthy, words = health.healthy(site, stopped.slot, manifest, timeout=manifest["health"]["timeout"])
     except (SupervisorError, KeyError) as error:
-        well, words = False, str(error)
+        healthy, words = False, str(error)
     downtime = max(0.0, time.monotonic() - stopped.since)
-    if well:
+    if healthy:
         return Resumed(f" It was stopped and runs again; downtime: {downtime:.1f} s.", downtime)
     return Resumed(f" IT WAS STOPPED AND IS DOWN SINCE THEN: {words}; supervisor keeps restarting it.", downtime)
 

@@ -145,8 +145,8 @@ def healthy(site: Layout, slot: str, manifest: dict, timeout: float = 5) -> tupl
             return False, "; ".join(filter(None, (state, last)))
         if answering:
             # At least a moment, so that a timeout of 0 still sends one request.
-            well, last = ask(site.socket(slot), manifest, max(deadline - time.monotonic(), 0.5))
-            if well:
+            passed, last = ask(site.socket(slot), manifest, max(deadline - time.monotonic(), 0.5))
+            if passed:
                 return True, last
         if time.monotonic() >= deadline:
             return False, "; ".join(filter(None, (last or state, f"gave up after {timeout:g} s")))

@@ -166,17 +166,17 @@ def status(site: Layout, manifest: dict) -> dict[str, str]:
     """The number of running and wanted processes, and a short text of the problems."""
     wanted = wanted_by(manifest)
     if not wanted:
-        return {"processes": "", "troubles": ""}
+        return {"processes": "", "problems": ""}
     infos = Supervisor().infos()
     lasting = {name: it for name, it in wanted.items() if it["kind"] == "process"}
     up = [info for name in lasting for info in _of(site, name, infos) if info["statename"] == "RUNNING"]
     stale = _stale(site, infos)
-    troubles = [_not_up(site, name, it, infos) or (f"{name} {stale[name]}" if name in stale else "")
+    problems = [_not_up(site, name, it, infos) or (f"{name} {stale[name]}" if name in stale else "")
                 for name, it in wanted.items()]  # fmt: skip
-    troubles += [f"{name} {why}" for name, why in stale.items() if name not in wanted]
+    problems += [f"{name} {why}" for name, why in stale.items() if name not in wanted]
     return {
         "processes": f"{len(up)}/{sum(it['count'] for it in lasting.values())}" if lasting else "",
-        "troubles": "; ".join(filter(None, troubles)),
+        "problems": "; ".join(filter(None, problems)),
     }
 
 

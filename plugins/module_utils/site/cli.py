@@ -95,7 +95,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
             ("site", site.name),
             ("servers", "on other hosts"),
             ("healthy", ("yes: " if told["healthy"] else "NO: ") + told["detail"]),
-            *([("trouble", told["troubles"])] if told["troubles"] else []),
+            *([("problem", told["problems"])] if told["problems"] else []),
             *([("maintenance", told["maintenance"])] if told["maintenance"] else []),
         ):
             print(visible(f"{title:<12}{value}"))
@@ -112,7 +112,7 @@ def status(site: Layout, _arguments: list[str]) -> int:
         ("supervisor", found["state"] or "-"),
         ("healthy", ("yes: " if found["healthy"] else "NO: ") + found["detail"]),
         *([("processes", found["processes"])] if found["processes"] else []),
-        *([("trouble", found["troubles"])] if found["troubles"] else []),
+        *([("problem", found["problems"])] if found["problems"] else []),
         *([("maintenance", found["maintenance"])] if found["maintenance"] else []),
         *([("running", f"{holder['who']}@{holder['controller']}: {holder['action']}")] if holder else []),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.paths import Layout
 
-# The key of a record with the servers of a site that has only nginx on this host.
+# The key, named before 1.0, of a record with the servers of a site that has only nginx on this host.
 PROXY_ONLY = "front"
 
 

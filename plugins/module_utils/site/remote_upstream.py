@@ -88,11 +88,11 @@ def status(name: str, upstream: dict[str, Any], timeout: float = 3) -> dict[str,
             )
         )
     wrong = "; ".join(f"{address}: {words}" for address, words in found.items() if words)
-    well = not all(found.values())
+    healthy = not all(found.values())
     return {
-        "site": name, "root": "", "slot": "front", "release": "", "version": "", "since": "", "previous": "",
-        "state": "", "managed": True, "healthy": well, "processes": "", "unfinished": {},
+        "site": name, "root": "", "slot": "proxy-only", "release": "", "version": "", "since": "", "previous": "",
+        "state": "", "managed": True, "healthy": healthy, "processes": "", "unfinished": {},
         "maintenance": maintenance.describe(maintenance.read(Layout(name, Path("/nonexistent")))),
-        "detail": f"passed on to {', '.join(upstream['servers'])}" if well else wrong,
-        "troubles": wrong if well else "",
+        "detail": f"passed on to {', '.join(upstream['servers'])}" if healthy else wrong,
+        "problems": wrong if healthy else "",
     }  # fmt: skip

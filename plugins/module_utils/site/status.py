@@ -30,7 +30,7 @@ def version(manifest: dict) -> str:
 
 
 def status(site: Layout, timeout: float = 3) -> dict:
-    """What is live, since when, and whether it is well."""
+    """What is live, since when, and whether it is healthy."""
     slot = site.live_slot()
     release_id = site.live_release()
     report = {
@@ -46,7 +46,7 @@ def status(site: Layout, timeout: float = 3) -> dict:
         "healthy": False,
         "detail": "",
         "processes": "",
-        "troubles": "",
+        "problems": "",
         "unfinished": {},
         "maintenance": maintenance.describe(maintenance.read(site)),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import ipaddress
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 
 from ansible_collections.wsgi.sites.plugins.module_utils.system import process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.sockets import plain
 
 # The number of pidfd_getfd, the same on x86_64 and aarch64; since Linux 5.6.
 PIDFD_GETFD = 438
@@ -20,12 +20,6 @@ PIDFD_GETFD = 438
 PATIENCE = 5.0
 # With it, closing the last descriptor resets a connection at once and frees its port.
 AT_ONCE = struct.pack("@ii", 1, 0)
-
-
-def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Parse an address; an IPv4-mapped one (`::ffff:127.0.0.1`) becomes IPv4."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    return getattr(found, "ipv4_mapped", None) or found
 
 
 def holders(port: int, users: Collection[int], is_it: Callable[[str], bool]) -> Iterator[tuple[int, int, str]]:

@@ -3,74 +3,25 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import pwd
 import signal
 import socket
-import sys
 import time
 from collections.abc import Collection, Iterable
-from pathlib import Path
-from typing import NamedTuple
 
 from ansible_collections.wsgi.sites.plugins.module_utils.site.registry import recorded_accounts
 from ansible_collections.wsgi.sites.plugins.module_utils.system import bound_ports, process
+from ansible_collections.wsgi.sites.plugins.module_utils.system.sockets import Socket, overlap, sockets, split
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
 
-LISTENING = "0A"
+
+def listeners(port: int) -> list[Socket]:
+    """Every socket that listens on a port."""
+    return [each for each in sockets() if each.port == port]
 
 
-class Listener(NamedTuple):
-    """One socket of the kernel's tables, usually a listening one."""
-
-    address: str
-    port: int
-    uid: int
-    inode: str
-
-
-def split(address: str) -> tuple[str, int]:
-    """Split ADDR:PORT; an IPv6 address may be in brackets."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]") or "0.0.0.0", int(port)
-
-
-def _address(text: str) -> str:
-    """Parse the kernel's notation: words of four bytes in the machine's byte order."""
-    words = [text[i : i + 8] for i in range(0, len(text), 8)]
-    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
-    return str(ipaddress.ip_address(raw))
-
-
-def listeners(port: int, proc: Path = Path("/proc"), connected: bool = False) -> list[Listener]:
-    """Every socket that listens on a port.
-
-    :param connected: return connections from or to the port instead
-    """
-    found = []
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]
-        except OSError:  # no IPv6 here
-            continue
-        for line in lines:
-            words = line.split()
-            host, _, number = words[1].partition(":")
-            if (words[3] != LISTENING) == connected and int(number, 16) == port:
-                found.append(Listener(_address(host), port, int(words[7]), words[9]))
-    return found
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether two listeners on one port conflict. `::` may accept IPv4 too, so it counts as overlapping."""
-    first, second = bound_ports.plain(one), bound_ports.plain(other)
-    if first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified)):
-        return True
-    return str(first) == "::" or str(second) == "::"
-
-
-def holders(listener: Listener) -> list[int]:
+def holders(listener: Socket) -> list[int]:
     """PIDs that hold a socket."""
     wanted, found = f"socket:[{listener.inode}]", []
     for pid in process.all_pids():
@@ -82,7 +33,7 @@ def holders(listener: Listener) -> list[int]:
     return sorted(found)
 
 
-def _seen_by(uid: int, gid: int, listener: Listener) -> list[int]:
+def _seen_by(uid: int, gid: int, listener: Socket) -> list[int]:
     """PIDs that hold a socket, also in a container where root without SYS_PTRACE cannot see other users' sockets."""
     pids = holders(listener)
     if pids or os.geteuid() != 0:
@@ -165,8 +116,8 @@ def _silent(host: str, port: int, users: Collection[int]) -> list[tuple[int, int
     """Sockets that hold a port without listening: user, PID and address."""
     found = list(bound_ports.holders(port, users, lambda name: overlap(host, name)))
     accounts = recorded_accounts()
-    for its in listeners(port, connected=True):
-        if its.uid in users and overlap(host, its.address):
+    for its in sockets(listening=False):
+        if its.port == port and its.uid in users and overlap(host, its.address):
             pids = _seen_by(its.uid, accounts[its.uid][1].pw_gid, its)
             found += [(its.uid, pid, its.address) for pid in pids if process.user(pid) == its.uid]
     return found

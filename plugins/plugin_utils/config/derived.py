@@ -8,6 +8,7 @@ key      type value
 `ports`  list nginx's ports for the site: `http_port`, and `https_port` if it has https
 `url`    str  where this host serves it: scheme, canonical or first name, port if it is not the usual one, path and `/`
 `public` list folders of the release that nginx reads, relative to it: of `aliases` and `error_pages`; not `shared/…`
+`remote` dict the site's servers on other hosts: their addresses, the name and CA of their certificate, the health check
 ======== ==== ==================================================================================================
 
 They stand in the merged entry beside the site's keys (`site_entry.https`); the operator cannot set them.
@@ -60,6 +61,21 @@ def public(site: Mapping[str, Any]) -> list[str]:
     return sorted(folder for folder in folders if folder and not f"{folder}/".startswith("shared/"))
 
 
+def remote(site: Mapping[str, Any]) -> dict[str, Any]:
+    """The site's servers on other hosts; empty if its server is on this one. ``ca`` is empty for plain http."""
+    upstream = site["upstream"]
+    if not upstream["servers"]:
+        return {}
+    name = site["server_names"][0]
+    health = {key: site["health"][key] for key in ("path", "status", "body")}
+    return {
+        "servers": upstream["servers"],
+        "name": upstream["name"] or name,
+        "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem" if upstream["tls"] else "",
+        "health": health | {"host": site["health"]["host"] or name, "scheme": scheme(site)},
+    }
+
+
 def bracketed(name: str) -> str:
     """A name as it stands in a URL and a Host header, where IPv6 addresses have brackets."""
     return f"[{name}]" if ":" in name and not name.startswith("[") else name
@@ -71,4 +87,5 @@ DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "ports": ports,
     "url": url,
     "public": public,
+    "remote": remote,
 }

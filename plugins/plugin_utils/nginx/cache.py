@@ -35,7 +35,7 @@ def micro_cache(site: Site) -> dict[str, Any] | None:
         return None
     stale = max(settings_at(site, keys)["stale"] for keys in [{}, *site["locations"].values()])
     # The release, so that a switch invalidates old responses; it is unknown for remote servers.
-    release = "" if site["upstream"]["servers"] else "$realpath_root "
+    release = "" if site["remote"] else "$realpath_root "
     return {
         "zone": f"micro_{name}",
         "path": cache_folder(site),
@@ -84,7 +84,7 @@ def cache_directives(site: Site, keys: Mapping[str, Any]) -> list[Pair]:
     if not settings["seconds"] or keys.get("stream"):
         return []
     # Serves nothing; the name of the live release comes from it.
-    root = [] if site["upstream"]["servers"] else [("root", f"{site['root']}/live/release")]
+    root = [] if site["remote"] else [("root", f"{site['root']}/live/release")]
     return [
         *root,
         ("proxy_cache", f"micro_{name}"),

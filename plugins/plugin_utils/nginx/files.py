@@ -45,7 +45,7 @@ def files(site: Site, owner: str = "") -> dict[str, Any]:
         templates[block] = "nginx/site.conf.j2"
     if tls["client_ca"] and not owner:
         templates[f"{NGINX}/client-ca/{name}.pem"] = "nginx/client_ca.pem.j2"
-    if site["upstream"]["servers"] and site["upstream"]["tls"]:
+    if site["remote"].get("ca"):
         templates[f"{NGINX}/upstream-ca/{name}.pem"] = "nginx/upstream_ca.pem.j2"
     return {
         "templates": templates,

@@ -32,11 +32,10 @@ def remote_servers(site: Site) -> dict[str, Any] | None:
     nothing for plain http; ``retry`` are the arguments of ``proxy_next_upstream``, with ``tries`` in all, and
     ``connect`` seconds for a connection.
     """
-    upstream = site["upstream"]
-    servers = upstream["servers"]
-    if not servers:
+    remote = site["remote"]
+    if not remote:
         return None
-    verified = {"name": upstream["name"] or site["server_names"][0], "ca": f"/etc/nginx/upstream-ca/{site['name']}.pem"}
+    servers = remote["servers"]
     single = len(servers) == 1
     return {
         # A single server is never marked down, and is listed twice, so that a connection closed before the request
@@ -44,7 +43,7 @@ def remote_servers(site: Site) -> dict[str, Any] | None:
         "servers": [f"{each} max_fails=0" for each in servers * 2]
         if single
         else [f"{each} max_fails=3 fail_timeout=10s" for each in servers],
-        "verified": verified if upstream["tls"] else None,
+        "verified": {"name": remote["name"], "ca": remote["ca"]} if remote["ca"] else None,
         "retry": "error" if single else "error timeout",
         # Limited, since a request that crashes a server must not reach all of them.
         "tries": 2 if single else min(len(servers), 3),
@@ -54,5 +53,5 @@ def remote_servers(site: Site) -> dict[str, Any] | None:
 
 def speaks_uwsgi(site: Site) -> bool:
     """Whether nginx uses the uwsgi protocol where possible; responses are cached only over HTTP."""
-    here = site["server"] == "uwsgi" and not site["upstream"]["servers"]
+    here = site["server"] == "uwsgi" and not site["remote"]
     return here and site["uwsgi"]["protocol"] == "uwsgi" and not cached_seconds(site)

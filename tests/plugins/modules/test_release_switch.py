@@ -27,7 +27,7 @@ from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history,
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime.lock import Busy, site_lock
 from ansible_collections.wsgi.sites.plugins.module_utils.site import paths
 from ansible_collections.wsgi.sites.plugins.module_utils.site.status import status
-from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, process
+from ansible_collections.wsgi.sites.plugins.module_utils.system import ports, process, sockets
 from ansible_collections.wsgi.sites.plugins.modules import release_choose, release_switch
 
 
@@ -512,12 +512,12 @@ def test_an_unreadable_socket_counts_as_the_sites_if_its_live_release_binds_it(
 
 
 def test_overlapping_addresses_are_recognized() -> None:
-    assert ports.overlap("0.0.0.0", "127.0.0.1")
-    assert ports.overlap("::", "127.0.0.1")
-    assert ports.overlap("::ffff:127.0.0.1", "127.0.0.1")
-    assert not ports.overlap("127.0.0.1", "127.0.0.2")
-    assert not ports.overlap("::1", "127.0.0.1")
-    assert ports.split("[::1]:80") == ("::1", 80)
+    assert sockets.overlap("0.0.0.0", "127.0.0.1")
+    assert sockets.overlap("::", "127.0.0.1")
+    assert sockets.overlap("::ffff:127.0.0.1", "127.0.0.1")
+    assert not sockets.overlap("127.0.0.1", "127.0.0.2")
+    assert not sockets.overlap("::1", "127.0.0.1")
+    assert sockets.split("[::1]:80") == ("::1", 80)
 
 
 def test_the_health_check_of_a_tls_server_uses_tls(host: Host) -> None:

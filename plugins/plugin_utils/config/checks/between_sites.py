@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.wsgi.sites.plugins.module_utils.system.sockets import overlap, split
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.mounts import check_mount
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.checks.values import items, port_keys
 from ansible_collections.wsgi.sites.plugins.plugin_utils.config.reading import BROKEN, Reading
-from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.network import ANY_ADDRESS, is_address
+from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.network import address_port, is_address
 
 Sites = Mapping[str, dict[str, Any]]
 
@@ -92,13 +93,14 @@ def _binds(config: Reading, present: Sites, nginx_ports: Mapping[str, tuple[str,
         stats = site["uwsgi"].get("stats") if isinstance(site["uwsgi"], Mapping) else ""
         if site["server"] == "uwsgi" and isinstance(stats, str) and ":" in stats:
             binds.append((f"{name}.uwsgi.stats", f"{name}.uwsgi.stats", stats))
+    binds = [each for each in binds if address_port(each[2]) is None]
     for number, (_, place, given) in enumerate(binds):
-        address, _, port = given.rpartition(":")
-        if port in nginx_ports:
-            config.report(place, f"takes the port of nginx ({'.'.join(nginx_ports[port])}); choose another")
+        address, port = split(given)
+        if str(port) in nginx_ports:
+            config.report(place, f"takes the port of nginx ({'.'.join(nginx_ports[str(port)])}); choose another")
         for other, _, taken in binds[:number]:
-            taken_address, _, taken_port = taken.rpartition(":")
-            if port == taken_port and (address == taken_address or {address, taken_address} & ANY_ADDRESS):
+            taken_address, taken_port = split(taken)
+            if port == taken_port and overlap(address, taken_address):
                 config.report(place, f"takes a port that {other} takes too; choose another")
 
 

@@ -9,7 +9,6 @@ from ansible_collections.wsgi.sites.plugins.plugin_utils.config.rules.basic impo
     between,
 )
 
-ANY_ADDRESS = frozenset({"0.0.0.0", "[::]"})
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 

@@ -93,7 +93,7 @@ def test_the_status_shows_processes_and_results_of_jobs(
     assert cli.main(["shop-ctl", "job"]) == 1
     assert "job takes the name of one job" in capsys.readouterr().err
     assert cli.main(["shop-ctl", "status"]) == 0, "the site is well"
-    assert "trouble     the last run of the job nightly failed with exit code 1" in capsys.readouterr().out
+    assert "problem     the last run of the job nightly failed with exit code 1" in capsys.readouterr().out
 
 
 def test_a_restart_uses_the_other_slot_and_keeps_the_rollback(recorded: Host) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wsgi.sites.plugins.module_utils.inspection import listeners
+from ansible_collections.wsgi.sites.plugins.module_utils.inspection import socket_holders
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 from ansible_collections.wsgi.sites.plugins.module_utils.releases import uv
 from ansible_collections.wsgi.sites.plugins.module_utils.runtime import history
@@ -113,7 +113,7 @@ def test_a_long_process_title_is_truncated() -> None:
         it.stdout.readline()
         try:
             assert len(process.command(it.pid)) <= TAIL
-            seen = listeners.holder(Host(), f"/proc/{it.pid}")
+            seen = socket_holders.holder(Host(), f"/proc/{it.pid}")
             assert len(seen.command) < 2 * TAIL and "\\x1b]2;title\\x07" in seen.command and "\x1b" not in seen.command
         finally:
             it.kill()

@@ -16,7 +16,7 @@ DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text()
 
 def derived(**keys: Any) -> dict[str, Any]:
     """The derived values of a site with these keys."""
-    entry = with_derived({**DEFAULTS, "server_names": ["shop.test", "www.shop.test"], **keys})
+    entry = with_derived({**DEFAULTS, "name": "shop", "server_names": ["shop.test", "www.shop.test"], **keys})
     return {key: entry[key] for key in DERIVED}
 
 
@@ -52,6 +52,16 @@ def test_the_public_folders_are_those_of_the_release_each_once() -> None:
     assert derived(aliases=aliases, error_pages="app/errors/")["public"] == [
         "app/errors", "app/static", "packages/admin/static",
     ]  # fmt: skip
+
+
+def test_servers_on_other_hosts_are_asked_for_the_sites_first_name() -> None:
+    assert derived()["remote"] == {}
+    servers = {**DEFAULTS["upstream"], "servers": ["192.0.2.1:8443"]}
+    found = derived(upstream=servers, tls=TLS)["remote"]
+    assert found["name"] == found["health"]["host"] == "shop.test"
+    assert (found["ca"], found["health"]["scheme"]) == ("/etc/nginx/upstream-ca/shop.pem", "https")
+    plain = derived(upstream={**servers, "tls": False, "name": "app.test"}, health={**DEFAULTS["health"], "host": "h"})
+    assert (plain["remote"]["ca"], plain["remote"]["name"], plain["remote"]["health"]["host"]) == ("", "app.test", "h")
 
 
 def test_a_derived_value_with_invalid_keys_is_omitted() -> None:

@@ -62,19 +62,19 @@ def test_from_registering_to_a_word_with_a_picture(machine: Machine, person: Per
     # On a phone's width the button would be in the menu.
     person.press("Log out 退出")
     person.page.get_by_role("link", name="Register").wait_for()
-    assert not person.troubles
+    assert not person.problems
 
     person.open("/no/such/page")
     person.snapshot("not-found")
 
 
 def test_a_violation_of_the_policy_is_reported(person: Person) -> None:
-    """So that an empty list of troubles proves something."""
+    """So that an empty list of problems proves something."""
     answer = person.page.goto(f"http://{person.site.server_name}/")
     assert answer and "default-src 'self'" in answer.headers["content-security-policy"]
     with person.page.expect_console_message(lambda line: "the policy forbids inline by script-src" in line.text):
         person.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'x = 1'}))")
-    assert person.troubles
+    assert person.problems
 
 
 def test_times_are_shown_in_chinese_without_an_inline_script(person: Person) -> None:
@@ -82,4 +82,4 @@ def test_times_are_shown_in_chinese_without_an_inline_script(person: Person) -> 
     person.page.locator("table.words a").first.click()
     assert re.search(r"\d+年\d+月\d+日", person.page.locator("time").first.inner_text())
     assert person.page.locator("script:not([src])").count() == 0
-    assert not person.troubles
+    assert not person.problems

@@ -1,24 +1,12 @@
-"""Listening TCP sockets, and the processes that hold them."""
+"""The processes that hold sockets."""
 
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 
 from ansible_collections.wsgi.sites.plugins.module_utils.inspection.host import Host
 from ansible_collections.wsgi.sites.plugins.module_utils.system.text import visible
-
-LISTEN = "0A"
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A listening TCP socket."""
-
-    address: str
-    port: int
-    inode: str
 
 
 @dataclass(frozen=True)
@@ -32,19 +20,6 @@ class Holder:
 
     def __str__(self) -> str:
         return f"{self.name} (process {self.pid})"
-
-
-def listeners(host: Host) -> list[Listener]:
-    """All listening TCP sockets."""
-    found = []
-    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        for line in host.read(f"/proc/net/{table}").splitlines()[1:]:
-            fields = line.split()
-            if len(fields) > 9 and fields[3] == LISTEN:
-                address, _, port = fields[1].partition(":")
-                words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
-                found.append(Listener(socket.inet_ntop(family, b"".join(words)), int(port, 16), fields[9]))
-    return found
 
 
 def holders(host: Host, inodes: set[str]) -> dict[str, Holder]:

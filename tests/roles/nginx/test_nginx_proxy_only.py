@@ -200,9 +200,9 @@ def test_the_status_checks_servers_as_nginx_does(server, authority, tmp_path: Pa
     good, forger = server(), server(make(NAME))
     where = {"servers": [good.address], "name": NAME, "ca": str(tmp_path / "ca.pem"), "health": health}
     found = releases_front.status("shop", where)
-    assert (found["healthy"], found["detail"], found["troubles"]) == (True, f"passed on to {good.address}", "")
+    assert (found["healthy"], found["detail"], found["problems"]) == (True, f"passed on to {good.address}", "")
     found = releases_front.status("shop", {**where, "servers": [good.address, forger.address]})
-    assert found["healthy"] and found["troubles"].startswith(f"{forger.address}: its certificate is refused: self")
+    assert found["healthy"] and found["problems"].startswith(f"{forger.address}: its certificate is refused: self")
     found = releases_front.status("shop", {**where, "servers": [forger.address]})
     assert not found["healthy"] and found["detail"].startswith(f"{forger.address}: its certificate is refused")
     assert not forger.seen
