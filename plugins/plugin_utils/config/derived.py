@@ -3,6 +3,7 @@
 ======== ==== ==================================================================================================
 key      type value
 ======== ==== ==================================================================================================
+`name`   str  its key under `sites`
 `https`  bool whether nginx has a certificate for the site: `tls.mode` is not `none`
 `scheme` str  `https` or `http`: how clients reach the site
 `ports`  list nginx's ports for the site: `http_port`, and `https_port` if it has https
@@ -23,12 +24,12 @@ from typing import Any
 USUAL_PORTS = {"http": 80, "https": 443}
 
 
-def with_derived(site: Mapping[str, Any]) -> dict[str, Any]:
+def with_derived(name: str, site: Mapping[str, Any]) -> dict[str, Any]:
     """A merged entry with its derived values; one whose keys could not be read is left out."""
-    entry = dict(site)
-    for key, derive in DERIVED.items():
+    entry = {**site, "name": name}
+    for key, derive in _BY_KEYS.items():
         with suppress(KeyError, IndexError, TypeError, AttributeError):
-            entry[key] = derive(site)
+            entry[key] = derive(entry)
     return entry
 
 
@@ -81,7 +82,7 @@ def bracketed(name: str) -> str:
     return f"[{name}]" if ":" in name and not name.startswith("[") else name
 
 
-DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+_BY_KEYS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "https": https,
     "scheme": scheme,
     "ports": ports,
@@ -89,3 +90,4 @@ DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "public": public,
     "remote": remote,
 }
+DERIVED = {"name", *_BY_KEYS}

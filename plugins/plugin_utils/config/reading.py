@@ -60,7 +60,7 @@ class Reading:
     @property
     def entries(self) -> dict[str, dict[str, Any]]:
         """The merged entries by site, each with its name and derived values, without values that could not be read."""
-        return {name: with_derived({**readable(site), "name": name}) for name, site in self.sites.items()}
+        return {name: with_derived(name, readable(site)) for name, site in self.sites.items()}
 
     def report(self, place: str, text: str) -> None:
         """Add one error."""

@@ -16,7 +16,7 @@ DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text()
 
 def derived(**keys: Any) -> dict[str, Any]:
     """The derived values of a site with these keys."""
-    entry = with_derived({**DEFAULTS, "name": "shop", "server_names": ["shop.test", "www.shop.test"], **keys})
+    entry = with_derived("shop", {**DEFAULTS, "server_names": ["shop.test", "www.shop.test"], **keys})
     return {key: entry[key] for key in DERIVED}
 
 
@@ -65,11 +65,11 @@ def test_servers_on_other_hosts_are_asked_for_the_sites_first_name() -> None:
 
 
 def test_a_derived_value_with_invalid_keys_is_omitted() -> None:
-    entry = with_derived({"aliases": {}, "error_pages": "", "server_names": []})
-    assert DERIVED.keys() & entry == {"public"}
+    entry = with_derived("shop", {"aliases": {}, "error_pages": "", "server_names": []})
+    assert DERIVED & entry.keys() == {"name", "public"}
 
 
 def test_derived_values_are_in_the_spec_of_an_entry_and_not_of_the_site_config() -> None:
     specs = yaml.safe_load((PROJECT / "roles/site/meta/argument_specs.yml").read_text())["argument_specs"]
-    assert DERIVED.keys() <= specs["main"]["options"]["site_entry"]["options"].keys()
-    assert not DERIVED.keys() & site_spec(specs).keys()
+    assert specs["main"]["options"]["site_entry"]["options"].keys() >= DERIVED
+    assert not DERIVED & site_spec(specs).keys()

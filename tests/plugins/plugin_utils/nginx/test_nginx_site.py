@@ -18,10 +18,10 @@ DEFAULTS = yaml.safe_load((PROJECT / "roles/site/defaults/main.yml").read_text()
 
 def entry(**keys: Any) -> dict[str, Any]:
     """The merged entry of a site with these keys."""
-    site = {**DEFAULTS, "name": "shop", "root": "/srv/shop", "server_names": ["shop.test"], **keys}
+    site = {**DEFAULTS, "root": "/srv/shop", "server_names": ["shop.test"], **keys}
     for key in ("tls", "limits", "gunicorn", "uwsgi", "micro_cache"):
         site[key] = {**DEFAULTS[key], **keys.get(key, {})}
-    return with_derived(site)
+    return with_derived("shop", site)
 
 
 def edge(version: str = "1.26.3", ipv6: bool = False, owner: str = "", **keys: Any) -> dict[str, Any]:
